@@ -336,7 +336,7 @@ def alarms_cover_what_can_go_wrong(template):
     for name, _ in template.of("SQS::Queue"):
         if name.endswith("DeadLetters"):
             wanted.add(("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", name))
-    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed", "RootKeysAwake")}
+    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed", "RootKeysAwake", "RootKeysPendingDeletion")}
     for missing in sorted(wanted - watched):
         yield f"no alarm on {missing}"
     # Below half, at which the bundle is signed again, and early enough to mend what keeps it from that.

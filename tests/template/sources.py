@@ -61,7 +61,7 @@ def by_keys(folder, of=("root", "issuing", "leaves")):
 
 # Who may do what with a signing key, by its role. Nobody else may do anything, and no function anything else.
 MAKERS = {"conduct", "regenerate"}
-LOOK = {"kms:GetPublicKey": MAKERS, "kms:DescribeKey": MAKERS, "kms:CreateAlias": MAKERS, "kms:ScheduleKeyDeletion": {"conduct"}}
+LOOK = {"kms:GetPublicKey": MAKERS, "kms:DescribeKey": MAKERS, "kms:CreateAlias": MAKERS, "kms:ScheduleKeyDeletion": {"conduct"}, "kms:CancelKeyDeletion": {"conduct"}}
 KEY_USERS = {
     "root": LOOK | {"kms:Sign": MAKERS, "kms:EnableKey": MAKERS, "kms:DisableKey": MAKERS},
     "issuing": {action: {"conduct"} for action in LOOK} | {"kms:Sign": {"issue"}, "kms:GetPublicKey": {"conduct", "issue"}},
@@ -119,7 +119,11 @@ def kms_accepts_the_key_policies(template):
 
 @check
 def no_role_deletes_a_named_key(template):
-    named = {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/*"}}
+    retired = {"Fn::Sub": "alias/rootcast/${AWS::StackName}/retired/*"}
+    named = {
+        "ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/*"},
+        "ForAllValues:StringNotLike": {"kms:ResourceAliases": retired},
+    }
     for function, properties in template.of("Lambda::Function"):
         denied = any(
             owner == template.role_of(function)
@@ -128,7 +132,7 @@ def no_role_deletes_a_named_key(template):
             for owner, statement in template.statements()
         )
         if not denied and "kms:ScheduleKeyDeletion" in by_keys(package(properties).name):
-            yield f"{function} may delete a key that has a name: one that has signed"
+            yield f"{function} may delete a key that has a name, and none of a retired one: one that has signed"
 
 
 @check

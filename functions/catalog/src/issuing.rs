@@ -31,6 +31,9 @@ fn row(issuing: IssuingRecord, authority: &Authority) -> Issuing {
         (IssuingState::Signing, Some(due)) => format!("It signs; the next one is made at {due}."),
         (IssuingState::Signing, None) => "It signs, and ends with its root.".to_owned(),
         (IssuingState::Superseded, _) => "It signs only the revocation lists of what it signed before.".to_owned(),
+        (IssuingState::Revoked, _) if issuing.revoked.as_ref().is_some_and(|it| it.reason == Reason::Superseded) => {
+            "Its root is retired, and nothing that it signed was valid.".to_owned()
+        }
         (IssuingState::Revoked, _) if issuing.revoked.as_ref().is_some_and(|it| it.reason != Reason::CaCompromise) => {
             "It was given up before it signed anything: another root signs now.".to_owned()
         }

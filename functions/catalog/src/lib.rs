@@ -100,6 +100,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::RESUME, steer::resume)
         .on(routes::CONTINUE_JOB, steer::go_on)
         .on(routes::ABORT_JOB, steer::abort)
+        .on(routes::ROLL_BACK, steer::roll_back)
         .on(routes::RETRY_JOB, retry::retry)
         .on(routes::WAIVE, waive::waive)
         .on(routes::JOB_AUDIT, audit::of_job)

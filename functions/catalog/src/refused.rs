@@ -63,6 +63,7 @@ fn not_now(id: JobId, asked: Asked, why: Refused) -> LenovoError {
         (Asked::Steer(Command::Pause), why) => cannot("be paused", &why),
         (Asked::Steer(Command::Resume), why) => cannot("be resumed", &why),
         (Asked::Steer(Command::Continue { .. }), why) => cannot("be continued", &why),
+        (Asked::Steer(Command::RollBack), why) => cannot("be rolled back", &why),
         (Asked::Steer(Command::Abort), why) => cannot("be aborted", &why),
     }
 }

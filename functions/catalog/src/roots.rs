@@ -4,10 +4,12 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 use rootcast_core::deployment::lifecycle::Lifecycle;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_dialects::native::{IssuingAuthority, Root};
-use rootcast_ledger::{IssuingRecord, LinkRecord, RootRecord};
+use rootcast_ledger::{IssuingRecord, LinkRecord, Retirement, RootRecord};
 use rootcast_pki::certificate::Certificate;
+use time::OffsetDateTime;
 
 use crate::app::App;
 use crate::stamp::stamp;
@@ -31,7 +33,8 @@ pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Root>
     let authority = ledger.authority().await?;
     let roots = ledger.roots(&authority).await?;
     let issuing = ledger.issuings(&roots).await?;
-    Ok(Envelope::success(rows(roots, &issuing, authority.signing)))
+    let now = OffsetDateTime::now_utc();
+    Ok(Envelope::success(rows(roots, &issuing, authority.signing, now)))
 }
 
 fn no_root() -> LenovoError {
@@ -42,14 +45,16 @@ fn no_root() -> LenovoError {
 }
 
 /// The active generation first, then from the newest to the oldest.
-fn rows(mut roots: Vec<RootRecord>, issuing: &[IssuingRecord], signing: Option<u32>) -> Vec<Root> {
+fn rows(mut roots: Vec<RootRecord>, issuing: &[IssuingRecord], signing: Option<u32>, now: OffsetDateTime) -> Vec<Root> {
     roots.sort_by_key(|root| (Some(root.generation) != signing, std::cmp::Reverse(root.generation)));
-    roots.iter().filter_map(|root| Some(row(root.certificate.as_ref()?, root, issuing))).collect()
+    roots.iter().filter_map(|root| Some(row(root.certificate.as_ref()?, root, issuing, now))).collect()
 }
 
-fn row(certificate: &Certificate, root: &RootRecord, issuing: &[IssuingRecord]) -> Root {
+fn row(certificate: &Certificate, root: &RootRecord, issuing: &[IssuingRecord], now: OffsetDateTime) -> Root {
     let pem = |link: &Option<LinkRecord>| Some(link.as_ref()?.certificate.as_ref()?.pem());
     let below = issuing.iter().rev().filter(|each| each.id().generation == root.generation);
+    let retirement = root.retirement.as_ref();
+    let counted = retirement.filter(|retirement| retirement.searched || retirement.again.is_some());
     let Lifecycle { stage, in_error, status, history, .. } = root.lifecycle.clone();
     Root {
         certificate: certificate.pem(),
@@ -64,10 +69,59 @@ fn row(certificate: &Certificate, root: &RootRecord, issuing: &[IssuingRecord]) 
         issuing_authorities: below.filter_map(authority).collect(),
         new_with_old: pem(&root.new_with_old),
         old_with_new: pem(&root.old_with_new),
+        comes_next: comes_next(root, now),
+        key_deletion: retirement.and_then(|retirement| retirement.deletion).map(stamp),
+        valid_certificates: counted.map(|retirement| retirement.certificates(now)),
         stage,
         in_error,
         status,
         history: past(history),
+    }
+}
+
+fn comes_next(root: &RootRecord, now: OffsetDateTime) -> String {
+    let generation = root.generation;
+    match (root.state, &root.retirement) {
+        (GenerationState::Reserved | GenerationState::Published, _) => {
+            "It signs when its rollover has brought it to the devices.".to_owned()
+        }
+        (GenerationState::Signing, _) => "It signs until another root replaces it.".to_owned(),
+        (GenerationState::Superseded, _) => {
+            "It signs only its revocation lists. Devices trust it until a rollover goes on to distrust.".to_owned()
+        }
+        (GenerationState::Distrusted, None) => {
+            "It leaves the devices. Its key is put out of use when the rollover goes on to retire.".to_owned()
+        }
+        (GenerationState::Distrusted | GenerationState::Retired, Some(retirement)) => {
+            retirement_in_words(generation, retirement, now)
+        }
+        // Of an earlier release there is none.
+        (GenerationState::Retired, None) => "Its key is out of use.".to_owned(),
+        (GenerationState::Abandoned, _) => "It never signed, and its key is deleted.".to_owned(),
+    }
+}
+
+fn retirement_in_words(generation: u32, retirement: &Retirement, now: OffsetDateTime) -> String {
+    let valid = match retirement.certificates(now) {
+        0 => String::new(),
+        number => format!(" {number} certificates below it are still valid."),
+    };
+    match (&retirement.kept, retirement.deletion) {
+        (Some(kept), _) => format!("Its key is disabled, and kept since {} by {}.{valid}", stamp(kept.at), kept.by),
+        (None, Some(deletion)) if deletion <= now => "KMS has deleted its key.".to_owned(),
+        (None, Some(deletion)) => format!(
+            "Its key is disabled, and KMS deletes it at {}, unless somebody keeps it: rootcast root keep {generation}.{valid}",
+            stamp(deletion)
+        ),
+        (None, None) => match retirement.again.filter(|again| *again > now) {
+            Some(again) => format!(
+                "Its key is put out of use after its last revocation list, which is signed at {} at the earliest.{valid}",
+                stamp(again)
+            ),
+            None => {
+                format!("Its last revocation list is signed, and its key is put out of use, within minutes.{valid}")
+            }
+        },
     }
 }
 
@@ -106,7 +160,7 @@ mod tests {
             "lifecycle": { "work": "root", "inError": false, "status": "The root signs.", "attempt": 1 },
         }))
         .unwrap();
-        let row = serde_json::to_value(row(&made, &root, &[])).unwrap();
+        let row = serde_json::to_value(row(&made, &root, &[], OffsetDateTime::UNIX_EPOCH)).unwrap();
         assert_eq!((&row["stage"], &row["status"]), (&Value::Null, &json!("The root signs.")));
         let attributes: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
         for published in
@@ -152,7 +206,8 @@ mod tests {
             issuing(2, 2, "signing", Some(&made)),
             issuing(2, 3, "reserved", None),
         ];
-        let rows = serde_json::to_value(rows(vec![root(1), root(2)], &issuing, Some(2))).unwrap();
+        let rows =
+            serde_json::to_value(rows(vec![root(1), root(2)], &issuing, Some(2), OffsetDateTime::UNIX_EPOCH)).unwrap();
         let below = |row: usize| -> Vec<(&str, &str)> {
             let all = rows[row]["issuingAuthorities"].as_array().unwrap();
             all.iter().map(|each| (each["id"].as_str().unwrap(), each["state"].as_str().unwrap())).collect()
@@ -160,5 +215,21 @@ mod tests {
         assert_eq!(below(0), [("2.2", "signing"), ("2.1", "revoked")]);
         assert_eq!(below(1), [("1.1", "superseded")]);
         assert_eq!(rows[1]["issuingAuthorities"][0]["certificate"], made.pem());
+    }
+
+    #[test]
+    fn a_row_says_what_becomes_of_a_key() {
+        let words = |retirement: Value| {
+            let retirement: Retirement = serde_json::from_value(retirement).unwrap();
+            retirement_in_words(1, &retirement, OffsetDateTime::UNIX_EPOCH + time::Duration::DAY)
+        };
+        let valid = json!({ "1": { "certificates": 3, "until": 999_999 } });
+        let waits = words(json!({ "since": 0, "again": 604_800, "valid": valid }));
+        assert!(waits.contains("1970-01-08") && waits.contains("3 certificates"), "{waits}");
+        let pending = words(json!({ "since": 0, "retired": 0, "deletion": 604_800, "done": true }));
+        assert!(pending.contains("1970-01-08") && pending.contains("root keep 1"), "{pending}");
+        assert!(words(json!({ "since": 0, "retired": 0, "deletion": 1, "done": true })).contains("has deleted"));
+        let kept = words(json!({ "since": 0, "retired": 0, "kept": { "at": 0, "by": "ops" } }));
+        assert!(kept.contains("kept since 1970-01-01") && kept.contains("ops"), "{kept}");
     }
 }

@@ -1,4 +1,4 @@
-//! An operator's commands to a job: pause, resume, continue, abort. A deployment can only be resumed.
+//! An operator's commands to a job: pause, resume, continue, abort, roll back. A deployment can only be resumed.
 
 use axum::Extension;
 use axum::extract::State;
@@ -44,6 +44,15 @@ pub(crate) async fn abort(
     answer(&app, &caller.acting(&request), id, Command::Abort).await
 }
 
+pub(crate) async fn roll_back(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
+    Id(id): Id<JobId>,
+) -> Answer {
+    answer(&app, &caller.acting(&request), id, Command::RollBack).await
+}
+
 /// The query of `POST /jobs/{id}/continue`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Further {
@@ -76,6 +85,10 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
         (Command::Resume, JobRecord::Rollover(_)) => ("is resumed", "What failed is tried again, and the job goes on."),
         (Command::Resume, JobRecord::Deployment(_)) => ("is resumed", "Failed devices are retried."),
         (Command::Continue { .. }, _) => ("continues", "It goes on from the phase that it had reached."),
+        (Command::RollBack, _) => (
+            "is being rolled back",
+            "The old root signs again. The new root stays trusted, and what was issued under it stays valid.",
+        ),
         (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
     let shown = view(&parts.ledger, &job).await?;

@@ -19,7 +19,8 @@ impl App {
             stack.clone(),
         );
         let leaves_from_root = variable("LEAVES_FROM_ROOT")?;
-        let authority = CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?));
+        let authority = CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?))
+            .with_deletion_days(variable("ROOT_DELETION_DAYS")?);
         Ok(Self {
             authority: authority.with_sleep(variable("ROOT_KEY_SLEEPS")?).with_issuing(IssuingSettings {
                 validity: Duration::days(variable("ISSUING_VALIDITY_DAYS")?),

@@ -42,12 +42,13 @@ struct Counts {
 }
 
 impl App {
-    /// Somebody asked for the next issuing authority, or revoked one, or activated a root.
+    /// Somebody asked for the next issuing authority, or revoked one, activated a root, or decided on the keys of an old one.
     pub(crate) async fn issuing_woken(&self, deadline: Instant) -> Result<(), ConductError> {
         let done = async {
             let authority = self.ledger.authority().await?;
             let authority = self.look_after_issuing(authority).await?;
-            self.revoke_leaves(&authority, deadline).await
+            let revoked = self.revoke_leaves(&authority, deadline).await;
+            revoked.and(self.retire_keys(&authority, true, deadline).await)
         };
         let done = done.await;
         if let Err(error) = &done {

@@ -198,6 +198,7 @@ impl App {
                 self.authority.withdraw_root(&mut job, Some(held), &Actor::function("conduct"), now).await?;
                 return Ok(StepResult::Continue);
             }
+            Action::RollBack => return self.roll_back(held, job, why, now).await,
             Action::Activate if job.activation == Activation::Immediate => {
                 why.clone_into(&mut job.reason);
                 return self.activate(held, job, now).await;

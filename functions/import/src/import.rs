@@ -12,7 +12,7 @@ use rootcast_core::event::Event;
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::inventory::sealed::SealContext;
 use rootcast_dialects::huawei::import::{ImportRequest, client_request};
-use rootcast_dialects::huawei::{HuaweiError, checks_failed, issuer_revoked, not_stored};
+use rootcast_dialects::huawei::{HuaweiError, checks_failed, issuer_revoked, not_stored, root_distrusted};
 use rootcast_gate::{Principal, RequestId, media_type};
 use rootcast_ledger::{CertificateRecord, ClientRequest, StoreRefused};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -82,6 +82,10 @@ impl App {
             Err(Refused::IssuerRevoked(issuer)) => {
                 info!(caller = caller.name, certificate.dn = dn, issuer, "import refused: its issuer is revoked");
                 return Err(issuer_revoked(&issuer));
+            }
+            Err(Refused::RootDistrusted(root)) => {
+                info!(caller = caller.name, certificate.dn = dn, root, "import refused: its root has left the devices");
+                return Err(root_distrusted(&root));
             }
             Err(Refused::Checks(problems)) => {
                 let codes: Vec<&str> = problems.iter().map(Problem::code).collect();

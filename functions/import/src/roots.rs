@@ -30,6 +30,8 @@ pub(crate) enum Refused {
     Checks(Problems),
     /// It is below an issuing authority of ours that is revoked: the subject.
     IssuerRevoked(String),
+    /// It is below a root of ours that devices no longer trust: the subject.
+    RootDistrusted(String),
 }
 
 impl Roots {
@@ -47,7 +49,10 @@ impl Roots {
         let known = self.known().await?;
         let checked = check(material, &known.authorities, now);
         let is_elsewhere = match &checked {
-            Ok(checked) => known.hierarchy.complete(&checked.leaf, &checked.chain).is_none(),
+            Ok(checked) => {
+                let (leaf, chain) = (&checked.leaf, &checked.chain);
+                known.hierarchy.complete(leaf, chain).is_none() && known.hierarchy.gone_above(leaf, chain).is_none()
+            }
             Err(problems) => !problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. })),
         };
         if is_elsewhere {
@@ -83,6 +88,9 @@ impl Ours {
     fn complete(&self, mut checked: Checked) -> Result<Checked, Refused> {
         if let Some(revoked) = self.hierarchy.revoked_above(&checked.leaf, &checked.chain) {
             return Err(Refused::IssuerRevoked(revoked.subject_dn().to_owned()));
+        }
+        if let Some(gone) = self.hierarchy.gone_above(&checked.leaf, &checked.chain) {
+            return Err(Refused::RootDistrusted(gone.subject_dn().to_owned()));
         }
         let Some(whole) = self.hierarchy.complete(&checked.leaf, &checked.chain) else { return Ok(checked) };
         let ours: Vec<_> = whole.chain.iter().chain(self.hierarchy.roots()).map(Certificate::fingerprint).collect();

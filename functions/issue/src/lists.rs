@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use rootcast_core::job::message::RootLists;
-use rootcast_ledger::{CrlRecord, IssuingState};
-use rootcast_lists::{NotMade, is_due, is_kept};
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_ledger::{CrlRecord, IssuingRecord, IssuingState};
+use rootcast_lists::{NotMade, is_due, is_kept, is_kept_below};
 use rootcast_pki::crl::{CrlId, prepare_crl};
 use rootcast_pki::signer::{IssuingId, SignerId};
 use time::OffsetDateTime;
@@ -46,11 +47,13 @@ impl App {
     pub(crate) async fn renew_lists(&self, deadline: Instant) -> Result<(), IssuerError> {
         let now = (self.clock)();
         let mut roots = self.ledger.roots(&self.ledger.authority().await?).await?;
-        roots.retain(|root| is_kept(root, now));
+        // Something below a retired root may be valid, and nothing below an abandoned one.
+        roots.retain(|root| is_kept(root, now) || root.state == GenerationState::Retired);
         let issuing = self.ledger.issuings(&roots).await?;
-        let below = issuing.iter().filter(|each| each.certificate.as_ref().is_some_and(|it| it.not_after() > now));
-        let signers =
-            roots.iter().map(|root| SignerId::root(root.generation)).chain(below.map(|each| each.id().into()));
+        let above = |each: &IssuingRecord| roots.iter().find(|root| root.generation == each.id().generation);
+        let below = issuing.iter().filter(|each| above(each).is_some_and(|root| is_kept_below(root, each, now)));
+        let kept = roots.iter().filter(|root| is_kept(root, now)).map(|root| SignerId::root(root.generation));
+        let signers = kept.chain(below.map(|each| each.id().into()));
         let Due { own, handed_over } = due(&self.ledger.crls(signers).await?, now);
         let (mut outcome, mut unusable) = (Ok(()), BTreeSet::new());
         for generation in handed_over {
@@ -90,7 +93,7 @@ impl App {
             self.vault.confirm(key, certificate).await?;
             Ok(self.vault.sign_prepared(key, prepared).await?)
         };
-        rootcast_lists::publish(&self.ledger, list, url.as_slice(), &[], (self.clock)(), sign).await
+        rootcast_lists::publish(&self.ledger, list, url.as_slice(), &[], None, (self.clock)(), sign).await
     }
 }
 

@@ -77,6 +77,7 @@ fn root(new_with_old: Option<Certificate>) -> RootRecord {
         new_with_old: new_with_old.map(link),
         old_with_new: None,
         last_issuing: 2,
+        retirement: None,
         lifecycle: Lifecycle::idle(Work::Install, ""),
         created: NOW,
     }

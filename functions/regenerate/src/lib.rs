@@ -2,6 +2,7 @@
 
 mod config;
 mod issuing;
+mod keep;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::REGENERATE_LOWER, regenerate)
         .on(routes::ROTATE_ISSUING, issuing::rotate)
         .on(routes::REVOKE_ISSUING, issuing::revoke)
+        .on(routes::KEEP_ROOT, keep::keep)
         .into_router()
         .layer(from_fn_with_state(app.clone(), protect))
         .layer(from_fn(report))

@@ -36,6 +36,8 @@ pub(crate) enum JobCommand {
     Continue(Continue),
     /// Remove the new root from the devices; not possible after activation
     Abort(Steered),
+    /// Let the old root sign again; possible until it has left the devices, also after the job has ended
+    Rollback(Steered),
     /// Waive devices: the rollover does not wait for them
     Waive(Waive),
 }
@@ -90,6 +92,7 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
             steer_and_watch(api, &steered, &format!("continue?until={until}"), format).await
         }
         JobCommand::Abort(steered) => steer_and_watch(api, &steered, "abort", format).await,
+        JobCommand::Rollback(steered) => steer_and_watch(api, &steered, "rollback", format).await,
         JobCommand::Waive(waive) => waive::run(api, waive, format).await,
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_dialects::native;
 use rootcast_pki::bundle::{JwsError, Seen, Untimely, verify_bundle};
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
@@ -27,6 +28,8 @@ use crate::{
 pub(crate) enum RootCommand {
     /// Show every root, the one that signs first, and verify the published bundle against it
     Show(Show),
+    /// Cancel the deletion of a retired root's key; it stays disabled
+    Keep(Keep),
     /// Give existing KMS keys the policy of this version and of LeavesFromRoot, with your AWS credentials
     ProtectKeys(protect::ProtectKeys),
 }
@@ -48,6 +51,12 @@ pub(crate) struct Show {
     anew: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Keep {
+    /// The number of the root, as `rootcast root show` prints it
+    generation: u32,
+}
+
 pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, format: Format) -> Result<End> {
     match command {
         RootCommand::Show(given) => {
@@ -55,8 +64,22 @@ pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, forma
             let memory = Memory::beside(&arguments.file()?)?;
             show(&Api::connect(&access)?, &access.url, memory, given, format).await
         }
+        RootCommand::Keep(Keep { generation }) => keep(&Api::connect(&arguments.resolve()?)?, generation, format).await,
         RootCommand::ProtectKeys(given) => protect::run(given, format).await,
     }
+}
+
+async fn keep(api: &Api, generation: u32, format: Format) -> Result<End> {
+    // Twice is as good as once.
+    let path = format!("/roots/{generation}/keep");
+    let answer: Option<Value> = api.send_repeatedly(Method::POST, &path, &json!({})).await?;
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Text => out!(
+            "The key of root generation {generation} is kept: its deletion is cancelled within minutes. It stays disabled."
+        ),
+    }
+    Ok(End::Done)
 }
 
 async fn show(api: &Api, url: &Url, memory: Memory<Seen>, show: Show, format: Format) -> Result<End> {
@@ -171,6 +194,8 @@ impl Root {
         });
         let lines = [
             ("Root", format!("{}{}", root.subject_dn, if signs { " (signs)" } else { "" })),
+            ("Generation", format!("{}, {}", root.generation, in_words(root.state))),
+            ("Next", root.comes_next.clone()),
             ("Issuer", root.issuer_dn.clone()),
             ("Serial", root.serial_number.clone()),
             ("Algorithm", root.signature_algorithm.clone()),
@@ -179,6 +204,18 @@ impl Root {
         ];
         let line = |(name, value): (&str, String)| format!("{name:11}{}", plain(&value));
         lines.into_iter().chain(issuing).map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+const fn in_words(state: GenerationState) -> &'static str {
+    match state {
+        GenerationState::Reserved => "being made",
+        GenerationState::Published => "on its way to the devices",
+        GenerationState::Signing => "signs",
+        GenerationState::Superseded => "signed before, and is still trusted",
+        GenerationState::Distrusted => "no longer trusted",
+        GenerationState::Retired => "no longer trusted, and its key is out of use",
+        GenerationState::Abandoned => "given up before it signed",
     }
 }
 

@@ -109,7 +109,12 @@ impl Keys {
                 Err(Refusal::new(code, format!("{arn} is pending deletion.")))
             }
         };
+        // As the roles of those that make roots say.
+        let retired = names.iter().any(|(name, named)| *named == arn && name.contains("/retired/"));
         match operation {
+            "EnableKey" | "Sign" if retired => {
+                Err(Refusal::new("AccessDeniedException", "an explicit deny in an identity-based policy"))
+            }
             "GetPublicKey" => {
                 usable?;
                 let public: PublicKeyX509Der<'_> = key.pair.public_key().as_der().unwrap();
@@ -159,7 +164,7 @@ impl Keys {
             }
             "ScheduleKeyDeletion" if pending => usable.map(|()| Value::Null),
             // As the conductor's role says.
-            "ScheduleKeyDeletion" if names.values().any(|named| *named == arn) => {
+            "ScheduleKeyDeletion" if names.values().any(|named| *named == arn) && !retired => {
                 Err(Refusal::new("AccessDeniedException", "an explicit deny in an identity-based policy"))
             }
             "ScheduleKeyDeletion" => {

@@ -47,6 +47,7 @@ impl App {
             true => Ok(()),
             false => self.revoke_leaves(&authority, half()).await,
         };
+        let retired = self.retire_keys(&authority, false, half()).await;
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
             outcome = self.take_up(rollover, owner, half()).await;
@@ -57,6 +58,7 @@ impl App {
             .and(kept)
             .and(renewed)
             .and(revoked)
+            .and(retired)
             .and(swept)
             .and(joined)
             .and(self.look_after_deployments(owner, deadline).await)

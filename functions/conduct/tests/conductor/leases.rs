@@ -99,6 +99,7 @@ fn root() -> RootRecord {
         new_with_old: None,
         old_with_new: None,
         last_issuing: 0,
+        retirement: None,
         lifecycle: Lifecycle::idle(Work::Root, ""),
         created: NOW,
     }

@@ -64,6 +64,12 @@ pub enum AuthorityError {
     NoIssuing(IssuingId),
     #[error("issuing authority {0} is being made, and has signed nothing")]
     SignedNothing(IssuingId),
+    #[error("there is no root generation {0}")]
+    NoGeneration(u32),
+    #[error("root generation {0} is not retired, so no deletion of its key is scheduled")]
+    NotRetired(u32),
+    #[error("the key of root generation {0} is deleted already")]
+    KeyDeleted(u32),
     #[error("root generation {0} has expired: it certifies no issuing authority")]
     RootEnds(u32),
 }

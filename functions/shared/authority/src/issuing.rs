@@ -351,7 +351,7 @@ impl CertificateAuthority {
 }
 
 /// At half of its life. Never, if a later one would end no later: both end with their root.
-fn next_due(issuing: &IssuingRecord, root: &RootRecord, now: OffsetDateTime) -> Option<OffsetDateTime> {
+pub(crate) fn next_due(issuing: &IssuingRecord, root: &RootRecord, now: OffsetDateTime) -> Option<OffsetDateTime> {
     let end = root.certificate.as_ref()?.not_after();
     (issuing.spec.not_after < end).then(|| now + (issuing.spec.not_after - now) / 2)
 }

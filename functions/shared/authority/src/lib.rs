@@ -14,6 +14,8 @@ mod lists;
 mod make;
 mod old_roots;
 mod publish;
+mod retire;
+mod roll_back;
 mod sleep;
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -42,6 +44,10 @@ pub struct CertificateAuthority {
     /// Roots' keys are disabled except while they sign.
     sleeps: bool,
     left_alone: sleep::LeftAlone,
+    /// Days until KMS deletes a retired key.
+    deletion_days: u8,
+    /// Looking at the keys of retired roots.
+    retire_put_off: PutOff,
     /// Disabling once more what sleeps.
     sleep_put_off: PutOff,
 }
@@ -76,8 +82,16 @@ impl CertificateAuthority {
             issuing_put_off,
             sleeps: false,
             left_alone: sleep::LeftAlone::default(),
+            deletion_days: retire::DELETION_DAYS,
+            retire_put_off: PutOff::never(),
             sleep_put_off: PutOff::never(),
         }
+    }
+
+    /// How long a retired key is pending deletion: KMS accepts 7 to 30 days.
+    #[must_use]
+    pub fn with_deletion_days(self, deletion_days: u8) -> Self {
+        Self { deletion_days, ..self }
     }
 
     async fn save_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {

@@ -30,11 +30,39 @@ impl CertificateAuthority {
         url: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
+        self.publish_authorities_until(root, url, None, now).await
+    }
+
+    /// The lists of a root that signs none any more: they are valid until then.
+    pub(crate) async fn publish_last_lists(
+        &self,
+        root: &RootRecord,
+        until: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        self.publish_authorities_until(root, None, Some(until), now).await?;
+        if root.retirement.as_ref().is_none_or(|retirement| retirement.needs(0, now).is_none()) {
+            return Ok(());
+        }
+        let lists = self.ledger.crls([SignerId::root(root.generation)]).await?;
+        for of_leaves in lists.iter().filter(|published| published.list.shard().is_some()) {
+            self.publish_list(root, of_leaves.list, &[], &[], Some(until), now).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish_authorities_until(
+        &self,
+        root: &RootRecord,
+        url: Option<&str>,
+        until: Option<OffsetDateTime>,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
         let below = self.ledger.issuings(slice::from_ref(root)).await?;
         let own = root.spec.crl.as_deref();
         let urls: Vec<&str> = url.into_iter().chain(own).chain(below.iter().map(|each| &*each.spec.crl)).collect();
         let list = CrlId::authorities(root.generation);
-        self.publish_list(root, list, &urls, &of_authorities(&below), now).await
+        self.publish_list(root, list, &urls, &of_authorities(&below), until, now).await
     }
 
     /// Renews the lists of authorities that are due.
@@ -86,7 +114,7 @@ impl CertificateAuthority {
                 warn!(root.generation = root.generation, "not every revocation list of the root was made in time");
                 break;
             }
-            let published = self.publish_list(root, due.list, &[], &[], now).await;
+            let published = self.publish_list(root, due.list, &[], &[], None, now).await;
             outcome = if published.is_err() { published } else { outcome };
         }
         outcome
@@ -98,6 +126,7 @@ impl CertificateAuthority {
         list: CrlId,
         urls: &[&str],
         entries: &[Entry],
+        until: Option<OffsetDateTime>,
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
         let (key, issuer) = key_and_certificate(root)?;
@@ -107,7 +136,7 @@ impl CertificateAuthority {
             let sign = || async move { self.vault.sign_prepared(key, prepare_crl(spec, issuer)?).await };
             self.patiently(root, now, sign).await
         };
-        publish(&self.ledger, list, urls, entries, now, sign).await
+        publish(&self.ledger, list, urls, entries, until, now, sign).await
     }
 }
 

@@ -7,6 +7,7 @@ use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due, percen
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
 use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -145,11 +146,7 @@ impl CertificateAuthority {
         let bundle = Bundle {
             version: authority.highest_bundle() + 1,
             anchors: live(roots).filter_map(|root| root.certificate.clone()).collect(),
-            withdrawn: roots
-                .iter()
-                .filter(|root| !root.state.is_live())
-                .filter_map(|root| root.certificate.as_ref().map(Certificate::fingerprint))
-                .collect(),
+            withdrawn: withdrawn(roots, now).collect(),
             issued: now,
             exp: None,
         };
@@ -258,12 +255,19 @@ impl CertificateAuthority {
     }
 }
 
+/// Roots that left the bundle. One that has expired is no danger where it is left, so the list stays as short as the lives of
+/// roots.
+pub(crate) fn withdrawn(roots: &[RootRecord], now: OffsetDateTime) -> impl Iterator<Item = Fingerprint> {
+    let gone = roots.iter().filter(|root| !root.state.is_live()).filter_map(|root| root.certificate.as_ref());
+    gone.filter(move |root| root.not_after() > now).map(Certificate::fingerprint)
+}
+
 fn live(roots: &[RootRecord]) -> impl Iterator<Item = &RootRecord> {
     roots.iter().filter(|root| root.state.is_live())
 }
 
 /// Which signatures the bundle lacks, in a sentence.
-fn without_signatures(record: &BundleRecord) -> String {
+pub(crate) fn without_signatures(record: &BundleRecord) -> String {
     let missing = listed(&record.unsigned_by);
     if record.is_unsigned() {
         return format!(
@@ -277,7 +281,7 @@ fn without_signatures(record: &BundleRecord) -> String {
     )
 }
 
-fn unsigned(act: Act, record: &BundleRecord) -> Act {
+pub(crate) fn unsigned(act: Act, record: &BundleRecord) -> Act {
     act.with("unsignedBy", listed(&record.unsigned_by))
 }
 

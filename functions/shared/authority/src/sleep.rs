@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_ledger::{Authority, Change, LedgerError, SleepRecord, Waking};
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_ledger::{Authority, Change, LedgerError, RootRecord, SleepRecord, Waking};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -196,12 +197,12 @@ impl CertificateAuthority {
             let before = record.clone();
             let mut outcome = Ok(());
             for (generation, Woken { key, owner }) in woken {
-                let waking = record.awake.get(generation);
-                if waking.is_some_and(|waking| waking.owner != *owner) {
+                let Some(waking) = record.awake.get(generation).filter(|waking| waking.owner == *owner) else {
+                    // Another one took it over, or its root was retired: that key is never ours to wake again.
                     continue;
-                }
+                };
                 // A host of KMS may not know the key yet. After some time, the key is gone.
-                let is_gone = waking.is_some_and(|waking| waking.since + TOO_LONG <= now);
+                let is_gone = waking.since + TOO_LONG <= now;
                 let done = if self.sleeps { self.vault.disable(key).await } else { self.vault.enable(key).await };
                 match done {
                     Err(error) if !error.is_unusable() || (error.may_be_too_early() && !is_gone) => {
@@ -312,7 +313,9 @@ impl CertificateAuthority {
             return Ok(found);
         }
         let roots = self.ledger.roots(authority).await?;
-        for root in roots.iter().filter(|root| open.contains(&root.generation)) {
+        // A retired root's key is disabled for good.
+        let may_sign = |root: &&RootRecord| root.state != GenerationState::Retired;
+        for root in roots.iter().filter(may_sign).filter(|root| open.contains(&root.generation)) {
             let Some((key, certificate)) = root.key_and_certificate() else { continue };
             match self.vault.check(key, certificate).await {
                 Ok(()) => found.push(root.generation),

@@ -230,6 +230,14 @@ pub enum Action {
     Supersede,
     /// The root's key, which sleeps, was woken to sign.
     Wake,
+    /// The root before (or the job's) signs again.
+    RollBack,
+    /// The root left the bundle: devices are to trust it no more.
+    Distrust,
+    /// The root's key is out of use, and its deletion is scheduled.
+    Retire,
+    /// The deletion of the retired root's key is cancelled.
+    Keep,
 }
 
 /// The result of an act.

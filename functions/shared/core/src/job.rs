@@ -285,6 +285,9 @@ pub struct Job {
     pub continued: Option<Continued>,
     #[serde(default)]
     pub abort_requested: bool,
+    /// The old root is to sign again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rollback_requested: bool,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub activated: Option<OffsetDateTime>,
     /// Older generations whose KMS key was disabled, pending deletion or gone. The job's bundles lack their signatures,
@@ -368,6 +371,7 @@ impl Job {
             reached: None,
             continued: None,
             abort_requested: false,
+            rollback_requested: false,
             activated: None,
             unusable_keys: BTreeSet::new(),
             wave: None,
@@ -409,6 +413,7 @@ impl Job {
                 Phase::Distribute | Phase::HoldDown | Phase::Reissue | Phase::Distrust | Phase::Withdraw
             )
             && (pass == Pass::Withdraw || !self.abort_requested)
+            && !self.rollback_requested
     }
 
     /// Whether a gate of this job is still to open that a device which leaves would open: to the root's first signature, to

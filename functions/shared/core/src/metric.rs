@@ -14,6 +14,8 @@ pub enum Metric {
     JobsFailed,
     /// Roots' keys that have been awake for long.
     RootKeysAwake,
+    /// A gauge: retired roots whose key KMS is about to delete.
+    RootKeysPendingDeletion,
     /// A device showed another certificate than the approved one.
     PinMismatches,
     /// A gauge: what is left of the signed bundle's life, of the days that `BundleDays` gives it.
@@ -38,6 +40,7 @@ impl Metric {
             Self::JobsPaused => "JobsPaused",
             Self::JobsFailed => "JobsFailed",
             Self::RootKeysAwake => "RootKeysAwake",
+            Self::RootKeysPendingDeletion => "RootKeysPendingDeletion",
             Self::PinMismatches => "PinMismatches",
             Self::BundleLifeLeft => "BundleLifeLeft",
             Self::OperationsDenied => "OperationsDenied",

@@ -4,6 +4,7 @@ pub mod generation;
 pub mod plan;
 pub mod renewal;
 pub mod restore;
+pub mod retirement;
 pub mod rollout;
 pub mod survey;
 pub mod transition;

@@ -15,7 +15,7 @@ use rootcast_gate::{BODY_LIMIT, json};
 use serde::de::DeserializeOwned;
 
 pub use error::{HuaweiError, report};
-pub use refusal::{checks_failed, issuer_revoked, not_stored};
+pub use refusal::{checks_failed, issuer_revoked, not_stored, root_distrusted};
 
 /// A JSON body.
 #[derive(Debug)]

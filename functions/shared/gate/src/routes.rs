@@ -116,6 +116,8 @@ table! {
     // for clients that check, until the devices have others.
     REVOKE_ISSUING: Regenerate Post "/issuingAuthorities/{issuing}/compromise" needs REGENERATE_ROOT;
 
+    KEEP_ROOT: Regenerate Post "/roots/{generation}/keep" needs Needs::Operation(Operation::Activate, Roots);
+
     BUNDLE: Catalog Get "/bundle" needs Public;
     CACERTS: Catalog Get "/.well-known/est/cacerts" needs Public;
     CRL: Catalog Get "/crl/{signer}/{list}" needs Public;
@@ -146,6 +148,7 @@ table! {
     PAUSE: Catalog Post "/jobs/{job}/pause" needs WRITE_JOBS;
     RESUME: Catalog Post "/jobs/{job}/resume" needs WRITE_JOBS;
     CONTINUE_JOB: Catalog Post "/jobs/{job}/continue" needs CONTINUE;
+    ROLL_BACK: Catalog Post "/jobs/{job}/rollback" needs CONTINUE;
     ABORT_JOB: Catalog Post "/jobs/{job}/abort" needs ABORT;
     RETRY_JOB: Catalog Post "/jobs/{job}/retry" needs WRITE_JOBS;
     WAIVE: Catalog Post "/jobs/{job}/waive" needs Needs::Operation(Operation::Activate, Jobs);

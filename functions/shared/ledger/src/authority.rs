@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 
 use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key};
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, Retirement};
 
 pub(crate) const AUTHORITY: &str = "authority";
 const POLICY: &str = "policy";
@@ -70,6 +70,9 @@ pub struct Authority {
     /// for keys that nothing uses.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unswept: BTreeSet<u32>,
+    /// Generations whose keys are being put out of use, or are pending deletion.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub retiring: BTreeSet<u32>,
     /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub bundle_expires: Option<OffsetDateTime>,
@@ -132,6 +135,9 @@ pub struct RootRecord {
     /// Number of the last issuing authority below it; 0: there was none.
     #[serde(default)]
     pub last_issuing: u32,
+    /// How its keys are put out of use, after it left the devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retirement: Option<Retirement>,
     /// The stages until the root signs.
     pub lifecycle: Lifecycle,
     #[serde(with = "time::serde::timestamp")]

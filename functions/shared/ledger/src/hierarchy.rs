@@ -39,14 +39,16 @@ impl Ledger {
         Ok(live(&self.roots(authority).await?))
     }
 
-    /// The live roots with their links, and the issuing authorities below them, also revoked ones: two calls, one before there was any issuing
+    /// The live roots with their links, and the issuing authorities below them, also revoked ones, and the roots that have left the bundle: two calls, one before there was any issuing
     /// authority.
     pub async fn hierarchy(&self, authority: &Authority) -> Result<Hierarchy, LedgerError> {
-        let mut roots = self.roots(authority).await?;
-        roots.retain(|root| root.state.is_live());
+        let roots = self.roots(authority).await?;
+        let (roots, others): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.state.is_live());
+        let gone = others.iter().filter(|root| root.state.has_left()).filter_map(|root| root.certificate.clone());
         let issuing = self.issuings(&roots).await?;
         let in_use = issuing.iter().filter_map(IssuingRecord::in_use).cloned().collect();
         let hierarchy = Hierarchy::new(roots.iter().filter_map(RootRecord::generation).collect(), in_use);
+        let hierarchy = hierarchy.with_gone(gone.collect());
         Ok(hierarchy.with_revoked(issuing.iter().filter_map(IssuingRecord::revoked).cloned().collect()))
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{CrlRecord, IssuingRecord, Ledger, LedgerError, RevokedRecord, RootRecord};
+use rootcast_ledger::{CrlRecord, IssuingRecord, Ledger, LedgerError, Retirement, RevokedRecord, RootRecord};
 use rootcast_pki::crl::{self, Crl, CrlId, CrlSpec, Revoked, names};
 use rootcast_pki::root::{IssueError, Serial};
 use thiserror::Error;
@@ -56,6 +56,13 @@ pub fn is_kept(root: &RootRecord, now: OffsetDateTime) -> bool {
     !given_up && root.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now)
 }
 
+/// Whether anybody may still verify a certificate of this issuing authority, which is below the root.
+pub fn is_kept_below(root: &RootRecord, issuing: &IssuingRecord, now: OffsetDateTime) -> bool {
+    let certifies = issuing.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now);
+    let needed = |retirement: &Retirement| retirement.needs_lists(issuing, now);
+    certifies && root.state != GenerationState::Abandoned && root.retirement.as_ref().is_none_or(needed)
+}
+
 /// Whether the list must be made again, as far as its record says.
 pub fn is_due(published: &CrlRecord, now: OffsetDateTime) -> bool {
     published.behind || crl::is_due(published.this_update, published.next_update, now)
@@ -71,7 +78,7 @@ fn lacks(list: CrlId, earlier: &[Revoked], entries: &[Entry], now: OffsetDateTim
 
 /// Publishes the list if that is due, or if it lacks one of `urls` or of `entries`. Without `urls`, only a published list
 /// is renewed: a list that no certificate names is not needed. `entries`: those that are recorded elsewhere, of a root's
-/// list of authorities. `sign` is called again after each conflict with another writer.
+/// list of authorities. `until`: the list has to be valid until then, since it may be the last one. `sign` is called again after each conflict with another writer.
 ///
 /// # Errors
 /// [`LedgerError::Conflict`] if other writers were first each time, and the errors of `sign`.
@@ -80,6 +87,7 @@ pub async fn publish<E, F>(
     list: CrlId,
     urls: &[&str],
     entries: &[Entry],
+    until: Option<OffsetDateTime>,
     now: OffsetDateTime,
     sign: impl Fn(CrlSpec) -> F,
 ) -> Result<(), E>
@@ -92,7 +100,7 @@ where
         let entries: Vec<Entry> = revoked.iter().map(Entry::from).chain(entries.iter().cloned()).collect();
         let earlier = published.as_ref().map_or(Ok(Vec::new()), |published| published.crl.revoked());
         let earlier = earlier.map_err(|source| NotMade { list, source })?;
-        let Some(spec) = next(list, published.as_ref(), &earlier, &entries, urls, now) else { return Ok(()) };
+        let Some(spec) = next(list, published.as_ref(), &earlier, &entries, urls, until, now) else { return Ok(()) };
         let crl = sign(spec.clone()).await?;
         let CrlSpec { list, number, this_update, next_update, urls, revoked } = spec;
         let revision = published.map_or(0, |published| published.revision);
@@ -119,6 +127,7 @@ fn next(
     earlier: &[Revoked],
     entries: &[Entry],
     urls: &[&str],
+    until: Option<OffsetDateTime>,
     now: OffsetDateTime,
 ) -> Option<CrlSpec> {
     let mut named = published.map(|published| published.urls.clone()).unwrap_or_default();
@@ -128,7 +137,8 @@ fn next(
             named.push((*url).to_owned());
         }
     }
-    let is_due = |published| is_due(published, now) || lacks(list, earlier, entries, now);
+    let ends_early = |published: &CrlRecord| until.is_some_and(|until| published.next_update < until);
+    let is_due = |published| is_due(published, now) || ends_early(published) || lacks(list, earlier, entries, now);
     if named.len() == before && !published.is_some_and(is_due) {
         return None;
     }
@@ -142,7 +152,7 @@ fn next(
         list,
         number: published.map_or(0, |published| published.number) + 1,
         this_update,
-        next_update: this_update + list.lifetime(),
+        next_update: until.unwrap_or(this_update).max(this_update + list.lifetime()),
         urls: named,
         revoked: revoked.map(|each| &each.revoked).chain(unrecorded).cloned().collect(),
     })

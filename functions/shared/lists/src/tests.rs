@@ -37,23 +37,23 @@ fn revoked(not_after: OffsetDateTime) -> Entry {
 
 #[test]
 fn a_recent_list_is_not_renewed() {
-    let first = next(list(), None, &[], &[], &[URL], NOW).unwrap();
+    let first = next(list(), None, &[], &[], &[URL], None, NOW).unwrap();
     assert_eq!((first.number, first.this_update, first.next_update), (1, NOW, NOW + LIFETIME));
     assert_eq!((first.urls, first.revoked), (vec![URL.to_owned()], vec![]));
-    assert_eq!(next(list(), None, &[], &[], &[], NOW), None, "nobody names it");
-    assert_eq!(next(list(), Some(&published(Duration::DAY)), &[], &[], &[URL], NOW), None);
-    assert_eq!(next(list(), Some(&published(Duration::DAY)), &[], &[], &[], NOW), None);
+    assert_eq!(next(list(), None, &[], &[], &[], None, NOW), None, "nobody names it");
+    assert_eq!(next(list(), Some(&published(Duration::DAY)), &[], &[], &[URL], None, NOW), None);
+    assert_eq!(next(list(), Some(&published(Duration::DAY)), &[], &[], &[], None, NOW), None);
 }
 
 #[test]
 fn an_old_behind_or_moved_list_is_renewed() {
     let old = published(LIFETIME / 2);
-    assert_eq!(next(list(), Some(&old), &[], &[], &[], NOW).unwrap().number, 5);
+    assert_eq!(next(list(), Some(&old), &[], &[], &[], None, NOW).unwrap().number, 5);
     let behind = CrlRecord { behind: true, ..published(Duration::ZERO) };
-    let named = next(list(), Some(&behind), &[], &[revoked(NOW)], &[], NOW).unwrap();
+    let named = next(list(), Some(&behind), &[], &[revoked(NOW)], &[], None, NOW).unwrap();
     assert_eq!(named.revoked, [revoked(NOW).revoked]);
     let moved =
-        next(list(), Some(&published(Duration::ZERO)), &[], &[], &[URL, "https://b.example/crl/3.1/9.crl"], NOW)
+        next(list(), Some(&published(Duration::ZERO)), &[], &[], &[URL, "https://b.example/crl/3.1/9.crl"], None, NOW)
             .unwrap();
     assert_eq!(moved.urls, [URL, "https://b.example/crl/3.1/9.crl"], "older certificates name the older one");
 }
@@ -61,16 +61,16 @@ fn an_old_behind_or_moved_list_is_renewed() {
 #[test]
 fn revoked_certificates_stay_listed_for_some_time_after_expiry() {
     let old = published(LIFETIME);
-    let still = next(list(), Some(&old), &[], &[revoked(NOW - LIFETIME)], &[], NOW).unwrap();
+    let still = next(list(), Some(&old), &[], &[revoked(NOW - LIFETIME)], &[], None, NOW).unwrap();
     assert_eq!(still.revoked.len(), 1);
-    let over = next(list(), Some(&old), &[], &[revoked(NOW - LIFETIME - Duration::SECOND)], &[], NOW).unwrap();
+    let over = next(list(), Some(&old), &[], &[revoked(NOW - LIFETIME - Duration::SECOND)], &[], None, NOW).unwrap();
     assert_eq!(over.revoked, []);
 }
 
 #[test]
 fn this_update_never_goes_back_in_time() {
     let ahead = CrlRecord { behind: true, ..published(-Duration::HOUR) };
-    assert_eq!(next(list(), Some(&ahead), &[], &[], &[], NOW).unwrap().this_update, NOW + Duration::HOUR);
+    assert_eq!(next(list(), Some(&ahead), &[], &[], &[], None, NOW).unwrap().this_update, NOW + Duration::HOUR);
 }
 
 #[test]
@@ -80,15 +80,25 @@ fn a_listed_certificate_without_a_record_stays_listed() {
     let earlier = [lost.clone(), recorded.clone()];
     let old = published(LIFETIME);
     assert_eq!(
-        next(list(), Some(&old), &earlier, &[revoked(NOW)], &[], NOW).unwrap().revoked,
+        next(list(), Some(&old), &earlier, &[revoked(NOW)], &[], None, NOW).unwrap().revoked,
         [recorded, lost.clone()]
     );
     let over = revoked(NOW - LIFETIME - Duration::SECOND);
     assert_eq!(
-        next(list(), Some(&old), &earlier, &[over], &[], NOW).unwrap().revoked,
+        next(list(), Some(&old), &earlier, &[over], &[], None, NOW).unwrap().revoked,
         [lost],
         "one is known to be over"
     );
+}
+
+#[test]
+fn a_last_list_is_valid_until_the_time_that_is_asked_for() {
+    let recent = published(Duration::DAY);
+    let year = NOW + Duration::days(365);
+    let last = next(list(), Some(&recent), &[], &[], &[], Some(year), NOW).unwrap();
+    assert_eq!(last.next_update, year);
+    let published = CrlRecord { next_update: year, this_update: NOW, ..recent };
+    assert_eq!(next(list(), Some(&published), &[], &[], &[], Some(year), NOW), None, "once");
 }
 
 fn below(number: u32, revoked: Option<Reason>) -> IssuingRecord {
@@ -124,12 +134,12 @@ fn a_list_of_authorities_names_those_that_are_revoked() {
     let entries = of_authorities(&[below(1, None), below(2, Some(Reason::CaCompromise))]);
     let named = [Revoked { serial: Serial::from_random([2; 16]), at: NOW, reason: Reason::CaCompromise }];
     let recent = CrlRecord { list, ..published(Duration::DAY) };
-    let made = next(list, Some(&recent), &[], &entries, &[], NOW).unwrap();
+    let made = next(list, Some(&recent), &[], &entries, &[], None, NOW).unwrap();
     assert_eq!((&made.revoked[..], made.next_update), (&named[..], NOW + Duration::days(182)));
-    assert_eq!(next(list, Some(&recent), &named, &entries, &[], NOW), None, "it names it");
+    assert_eq!(next(list, Some(&recent), &named, &entries, &[], None, NOW), None, "it names it");
     let weaker = [Revoked { reason: Reason::Superseded, ..named[0].clone() }];
-    assert!(next(list, Some(&recent), &weaker, &entries, &[], NOW).is_some(), "with another reason");
+    assert!(next(list, Some(&recent), &weaker, &entries, &[], None, NOW).is_some(), "with another reason");
     let long_ago = NOW + LIFETIME + list.lifetime() + Duration::SECOND;
     let young = CrlRecord { this_update: long_ago, next_update: long_ago + list.lifetime(), ..recent };
-    assert_eq!(next(list, Some(&young), &[], &entries, &[], long_ago), None, "it is over");
+    assert_eq!(next(list, Some(&young), &[], &entries, &[], None, long_ago), None, "it is over");
 }

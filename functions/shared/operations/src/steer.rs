@@ -13,6 +13,7 @@ impl Operations<'_> {
             Command::Pause => (Action::Pause, "pause"),
             Command::Resume => (Action::Resume, "resume"),
             Command::Abort => (Action::Abort, "abort"),
+            Command::RollBack => (Action::RollBack, "rollback"),
             Command::Continue { .. } => (Action::Resume, "continue"),
         };
         let job = attempts(|| async {

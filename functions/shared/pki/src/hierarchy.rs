@@ -30,6 +30,7 @@ pub struct Hierarchy {
     generations: Vec<Generation>,
     issuing: Vec<Certificate>,
     revoked: Vec<Certificate>,
+    gone: Vec<Certificate>,
 }
 
 /// A chain that ends below one of our roots.
@@ -44,13 +45,27 @@ pub struct Completed<'a> {
 impl Hierarchy {
     /// `generations`: live ones, oldest first.
     pub const fn new(generations: Vec<Generation>, issuing: Vec<Certificate>) -> Self {
-        Self { generations, issuing, revoked: Vec::new() }
+        Self { generations, issuing, revoked: Vec::new(), gone: Vec::new() }
     }
 
     /// With issuing authorities whose certificate is revoked.
     #[must_use]
     pub fn with_revoked(self, revoked: Vec<Certificate>) -> Self {
         Self { revoked, ..self }
+    }
+
+    /// With roots that devices no longer trust.
+    #[must_use]
+    pub fn with_gone(self, gone: Vec<Certificate>) -> Self {
+        Self { gone, ..self }
+    }
+
+    /// The root of ours that is no longer trusted, and that this leaf is below. A link from such a root to a live one, which
+    /// may still be given, does not count.
+    pub fn gone_above(&self, leaf: &Certificate, given: &[Certificate]) -> Option<&Certificate> {
+        let is_live = |each: &&Certificate| self.roots().any(|root| is_same_authority(each, root));
+        let mut below = std::iter::once(leaf).chain(given.iter().take_while(|each| !is_live(each)));
+        below.find_map(|each| self.gone.iter().find(|root| signed(each, root) || is_same_authority(each, root)))
     }
 
     /// The revoked issuing authority that signed one of these certificates, be its own among them or not.
@@ -97,27 +112,46 @@ impl Hierarchy {
     /// to the oldest one. Where there is no way back, only those below.
     fn path(&self, at: usize) -> impl Iterator<Item = &Certificate> {
         let ends_here = self.down(at).is_none();
-        let up: Vec<_> = (at + 1..self.generations.len())
-            .map_while(|above| Some((self.up(above)?, self.down(above))))
-            .take_while(|(_, back)| ends_here || back.is_some())
-            .collect();
-        let back: Vec<_> = up.iter().rev().filter_map(|(_, back)| *back).filter(|_| !ends_here).collect();
-        up.into_iter().map(|(up, _)| up).chain(back).chain((1..=at).rev().map_while(|below| self.down(below)))
+        let (mut up, mut back, mut top) = (Vec::new(), Vec::new(), at);
+        while let Some(above) = self.after(top) {
+            let (Some(link), down) = (self.up(above), self.down(above)) else { break };
+            if !ends_here && down.is_none() {
+                break;
+            }
+            up.push(link);
+            back.extend(down.filter(|_| !ends_here));
+            top = above;
+        }
+        let below = std::iter::successors(Some(at), |at| self.before(*at)).map_while(|at| self.down(at));
+        up.into_iter().chain(back.into_iter().rev()).chain(below)
     }
 
-    /// The link from the generation below to the one at this index.
+    /// The generation that the one at this index followed: its links say so. A root that was rolled back, or is no longer
+    /// live, may lie between.
+    fn before(&self, at: usize) -> Option<usize> {
+        let Generation { new_with_old, old_with_new, .. } = self.generations.get(at)?;
+        (0..at).rev().find(|below| {
+            let root = &self.generations[*below].root;
+            new_with_old.as_ref().is_some_and(|link| link.issuer_dn() == root.subject_dn())
+                || old_with_new.as_ref().is_some_and(|link| is_same_authority(link, root))
+        })
+    }
+
+    /// The newest generation that followed the one at this index.
+    fn after(&self, at: usize) -> Option<usize> {
+        (at + 1..self.generations.len()).rev().find(|above| self.before(*above) == Some(at))
+    }
+
+    /// The link from the generation before to the one at this index.
     fn down(&self, at: usize) -> Option<&Certificate> {
-        let below = self.generations.get(at.checked_sub(1)?)?;
-        let link = self.generations.get(at)?.new_with_old.as_ref()?;
-        // Between them there may have been one that is no longer live.
-        (link.issuer_dn() == below.root.subject_dn()).then_some(link)
+        self.before(at)?;
+        self.generations.get(at)?.new_with_old.as_ref()
     }
 
-    /// The link from the generation at this index to the one below.
+    /// The link from the generation at this index to the one before.
     fn up(&self, at: usize) -> Option<&Certificate> {
-        let below = self.generations.get(at.checked_sub(1)?)?;
-        let link = self.generations.get(at)?.old_with_new.as_ref()?;
-        is_same_authority(link, &below.root).then_some(link)
+        self.before(at)?;
+        self.generations.get(at)?.old_with_new.as_ref()
     }
 }
 

@@ -252,6 +252,37 @@ impl Vault {
         }
     }
 
+    /// Cancels a key's deletion: it stays disabled. Succeeds if the key is not pending deletion, or gone.
+    pub async fn cancel_deletion(&self, key: &str) -> Result<(), VaultError> {
+        let cancelled = self.kms.cancel_key_deletion().key_id(key).send().await;
+        match cancelled.map_err(|error| KmsError::new("kms:CancelKeyDeletion", Some(key), error)) {
+            Err(error) if !error.is_unusable() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the key of a retired root, or of an issuing authority below it, a second name: without it, the one role that may
+    /// give a key up is denied that for a key that has signed, and with it, waking it is denied. KMS may take five minutes
+    /// until it is so. Succeeds if the key is pending deletion or gone.
+    pub async fn mark_as_retired(&self, key: &str, serial: Serial) -> Result<(), VaultError> {
+        let alias = self.retired_alias(serial);
+        let Err(error) = self.kms.create_alias().alias_name(alias).target_key_id(key).send().await else {
+            return Ok(());
+        };
+        if error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) {
+            return Ok(());
+        }
+        match KmsError::new("kms:CreateAlias", Some(key), error) {
+            error if error.is_unusable() => Ok(()),
+            error => Err(error.into()),
+        }
+    }
+
+    /// The name that [`Vault::mark_as_retired`] gives.
+    pub fn retired_alias(&self, serial: Serial) -> String {
+        format!("alias/rootcast/{}/retired/{serial}", self.stack)
+    }
+
     async fn get_public_key(&self, key: &str) -> Result<GetPublicKeyOutput, VaultError> {
         get_public_key(&self.kms, key).await
     }

@@ -56,6 +56,7 @@ impl Statement {
                 let is = |value: &String| match operator.rsplit(':').next().unwrap() {
                     "StringEquals" => values.contains(value),
                     "StringLike" | "ArnLike" | "ArnNotLike" => values.iter().any(|pattern| is_like(value, pattern)),
+                    "StringNotLike" => !values.iter().any(|pattern| is_like(value, pattern)),
                     _ => panic!("{operator} is not known here"),
                 };
                 match operator.as_str() {

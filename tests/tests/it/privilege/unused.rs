@@ -5,7 +5,8 @@ pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// Permission, reason.
-pub const UNUSED: [(&str, &str); 9] = [
+pub const UNUSED: [(&str, &str); 10] = [
+    ("ConductFunction, by a key's policy: kms:CancelKeyDeletion is not used", RETIRED),
     ("ConductFunction, by a key's policy: kms:DescribeKey is not used", NAMED),
     ("IssueFunction Consume: arn:aws:sqs:us-east-1:000000000000:rootcast-issue is not used", LATER),
     ("IssueFunction Consume: sqs:ChangeMessageVisibility is not used", LATER),
@@ -24,5 +25,6 @@ pub const UNUSED: [(&str, &str); 9] = [
 ];
 
 const NAMED: &str = "tells whose a name is that is taken, of a key whose root is activated a second time";
+const RETIRED: &str = "a root is retired twenty minutes after the next one signs, and then somebody may keep its key";
 const LATER: &str = "what KMS or DynamoDB is too busy for is tried again later";
 const INTERRUPTED: &str = "what was deleted is revoked by the function that deletes it, unless that is interrupted";

@@ -15,6 +15,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
 use super::{Claimed, RootRequest, Settings, random_serial};
+use crate::publish::withdrawn;
 use crate::{AuthorityError, CertificateAuthority};
 
 /// Longer than any function that makes a root may run (29 s): the holder of an older claim is dead.
@@ -93,7 +94,7 @@ impl CertificateAuthority {
         let before = &self.admitted(before, has_devices).await?;
         let generation = before.last_generation + 1;
         if generation > ROOTS_THAT_FIT {
-            self.find_room(before).await?;
+            self.find_room(before, now).await?;
         }
         let (not_before, not_after) = self.validity(before, settings, now).await?;
         let list = settings.crl_base.as_deref().map(|base| CrlId::authorities(generation).url(base));
@@ -119,6 +120,7 @@ impl CertificateAuthority {
             new_with_old: None,
             old_with_new: None,
             last_issuing: 0,
+            retirement: None,
             lifecycle: Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", now),
             created: now,
         };
@@ -148,12 +150,11 @@ impl CertificateAuthority {
     }
 
     /// Checked before anything of a new root is recorded: a root that cannot be published would block every later one.
-    async fn find_room(&self, before: &Authority) -> Result<(), AuthorityError> {
+    async fn find_room(&self, before: &Authority, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let roots = self.ledger.roots(before).await?;
         let live = || roots.iter().filter(|root| root.state.is_live());
         let anchors = live().filter_map(|root| Some(root.certificate.as_ref()?.der().len()));
-        let withdrawn = roots.len() - live().count();
-        if fits(anchors.chain([LARGEST_ANCHOR]), withdrawn) {
+        if fits(anchors.chain([LARGEST_ANCHOR]), withdrawn(&roots, now).count()) {
             return Ok(());
         }
         Err(AuthorityError::ManyRoots(live().count()))

@@ -13,13 +13,14 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_sdk_kms::error::ErrorMetadata;
+use aws_sdk_kms::operation::cancel_key_deletion::{CancelKeyDeletionError, CancelKeyDeletionOutput};
 use aws_sdk_kms::operation::create_alias::{CreateAliasError, CreateAliasOutput};
 use aws_sdk_kms::operation::create_key::{CreateKeyError, CreateKeyOutput};
 use aws_sdk_kms::operation::describe_key::{DescribeKeyError, DescribeKeyOutput};
 use aws_sdk_kms::operation::disable_key::{DisableKeyError, DisableKeyOutput};
 use aws_sdk_kms::operation::enable_key::{EnableKeyError, EnableKeyOutput};
 use aws_sdk_kms::operation::get_public_key::{GetPublicKeyError, GetPublicKeyOutput};
-use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
+use aws_sdk_kms::operation::schedule_key_deletion::{ScheduleKeyDeletionError, ScheduleKeyDeletionOutput};
 use aws_sdk_kms::operation::sign::{SignError, SignOutput};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::error::{AlreadyExistsException, DisabledException};
@@ -42,6 +43,8 @@ type Item = HashMap<String, AttributeValue>;
 pub(crate) struct KmsKey {
     pub(crate) pair: Key,
     pub(crate) disabled: bool,
+    /// Pending deletion.
+    pub(crate) pending: bool,
     /// Its policy denies its use.
     pub(crate) denied: bool,
     pub(crate) tags: BTreeMap<String, String>,
@@ -89,6 +92,11 @@ pub(crate) struct State {
 #[derive(Clone, Default)]
 pub(crate) struct Aws(Arc<Mutex<State>>);
 
+/// The key is in another state than the call needs.
+fn pending() -> ErrorMetadata {
+    ErrorMetadata::builder().code("KMSInvalidStateException").build()
+}
+
 fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
@@ -116,6 +124,10 @@ fn named(key: &str) -> Option<String> {
 impl State {
     pub(crate) fn put(&mut self, row: impl IntoIterator<Item = (&'static str, AttributeValue)>) {
         let row: Item = row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        self.rows.insert(key_of(&row), row);
+    }
+
+    pub(crate) fn put_row(&mut self, row: Item) {
         self.rows.insert(key_of(&row), row);
     }
 
@@ -358,8 +370,15 @@ impl Aws {
             }),
             // A list and its revocations.
             mock!(Client::query).then_compute_output(move |request| {
-                let list = &request.expression_attribute_values().unwrap()[":list"];
-                let rows = query.state().rows.values().filter(|row| row.get("pk") == Some(list)).cloned().collect();
+                let values = request.expression_attribute_values().unwrap();
+                // Or everything that a root, or an authority below it, signed.
+                let (name, wanted) = match values.get(":list") {
+                    Some(list) => ("pk", list),
+                    None => ("generation", &values[":generation"]),
+                };
+                let is_wanted =
+                    |row: &&Item| row.get(name) == Some(wanted) && (name == "pk" || row.contains_key("leaf"));
+                let rows = query.state().rows.values().filter(is_wanted).cloned().collect();
                 QueryOutput::builder().set_items(Some(rows)).build()
             }),
             mock!(Client::scan).then_output(|| ScanOutput::builder().build()),
@@ -386,10 +405,11 @@ impl Aws {
         ]
     }
 
-    fn kms(&self) -> [Rule; 8] {
+    fn kms(&self) -> [Rule; 9] {
         use aws_sdk_kms::Client;
         let (create, show, sign, name) = (self.clone(), self.clone(), self.clone(), self.clone());
         let (describe, enable, disable, give_up) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let cancel = self.clone();
         [
             mock!(Client::create_key).then_compute_response(move |request| {
                 let mut state = create.state();
@@ -399,7 +419,7 @@ impl Aws {
                 let arn = format!("key {}", state.keys.len() + 1);
                 let tags = request.tags().iter().map(|tag| (tag.tag_key().to_owned(), tag.tag_value().to_owned()));
                 let (pair, tags) = (Key::generate(KeyAlgorithm::EcdsaP256), tags.collect());
-                let key = KmsKey { pair, disabled: false, denied: false, tags };
+                let key = KmsKey { pair, disabled: false, pending: false, denied: false, tags };
                 state.keys.insert(arn.clone(), key);
                 state.calls.push("make a key".to_owned());
                 if state.is_lost() || std::mem::take(&mut state.lost_key) {
@@ -485,6 +505,9 @@ impl Aws {
                     let code = ErrorMetadata::builder().code("AccessDeniedException").build();
                     return MockResponse::Error(EnableKeyError::generic(code));
                 }
+                if state.keys[arn].pending {
+                    return MockResponse::Error(EnableKeyError::generic(pending()));
+                }
                 state.calls.push(format!("wake {arn}"));
                 state.keys.get_mut(arn).unwrap().disabled = false;
                 if state.is_lost() {
@@ -492,12 +515,45 @@ impl Aws {
                 }
                 MockResponse::Output(EnableKeyOutput::builder().build())
             }),
-            mock!(Client::schedule_key_deletion).then_compute_output(move |request| {
+            mock!(Client::schedule_key_deletion).then_compute_response(move |request| {
                 let mut state = give_up.state();
                 let arn = request.key_id().unwrap();
+                if state.dead {
+                    return MockResponse::Error(ScheduleKeyDeletionError::unhandled("dead"));
+                }
+                let names: Vec<&String> =
+                    state.names.iter().filter(|(_, of)| *of == arn).map(|(name, _)| name).collect();
+                let is_denied = !names.is_empty() && !names.iter().any(|name| name.contains("/retired/"));
+                if is_denied || state.keys[arn].denied {
+                    let code = ErrorMetadata::builder().code("AccessDeniedException").build();
+                    return MockResponse::Error(ScheduleKeyDeletionError::generic(code));
+                }
+                if state.keys[arn].pending {
+                    return MockResponse::Error(ScheduleKeyDeletionError::generic(pending()));
+                }
                 state.calls.push(format!("give up {arn}"));
-                state.keys.get_mut(arn).unwrap().disabled = true;
-                ScheduleKeyDeletionOutput::builder().build()
+                let key = state.keys.get_mut(arn).unwrap();
+                (key.disabled, key.pending) = (true, true);
+                if state.is_lost() {
+                    return MockResponse::Error(ScheduleKeyDeletionError::unhandled("the answer is lost"));
+                }
+                MockResponse::Output(ScheduleKeyDeletionOutput::builder().build())
+            }),
+            mock!(Client::cancel_key_deletion).then_compute_response(move |request| {
+                let mut state = cancel.state();
+                let arn = request.key_id().unwrap();
+                if state.dead {
+                    return MockResponse::Error(CancelKeyDeletionError::unhandled("dead"));
+                }
+                if !state.keys[arn].pending {
+                    return MockResponse::Error(CancelKeyDeletionError::generic(pending()));
+                }
+                state.calls.push(format!("keep {arn}"));
+                state.keys.get_mut(arn).unwrap().pending = false;
+                if state.is_lost() {
+                    return MockResponse::Error(CancelKeyDeletionError::unhandled("the answer is lost"));
+                }
+                MockResponse::Output(CancelKeyDeletionOutput::builder().build())
             }),
             mock!(Client::disable_key).then_compute_response(move |request| {
                 let mut state = disable.state();
@@ -512,6 +568,9 @@ impl Aws {
                 if state.unseen {
                     let code = ErrorMetadata::builder().code("NotFoundException").build();
                     return MockResponse::Error(DisableKeyError::generic(code));
+                }
+                if state.keys[arn].pending {
+                    return MockResponse::Error(DisableKeyError::generic(pending()));
                 }
                 state.calls.push(format!("put {arn} to sleep"));
                 state.keys.get_mut(arn).unwrap().disabled = true;

@@ -16,6 +16,8 @@ pub enum Command {
     Continue {
         until: Phase,
     },
+    /// Let the old root sign again.
+    RollBack,
 }
 
 /// Why a job refuses a command.
@@ -37,6 +39,14 @@ pub enum Refusal {
     GoesFarEnough,
     #[error("the job was aborted or rolled back: start another rollover")]
     GivenUp,
+    #[error("its root does not sign yet: abort the job instead")]
+    NotActivated,
+    #[error("no root signed before this one")]
+    NoOldRoot,
+    #[error("the old roots have left the devices' bundle: only another rollover replaces the new root")]
+    OldRootsLeft,
+    #[error("the job is being rolled back already")]
+    AlreadyRollingBack,
     #[error("too many retries are waiting already: send this one again in a moment")]
     ManyRetries,
 }
@@ -47,9 +57,12 @@ impl Job {
         if let Command::Continue { until } = command {
             return self.go_further(until, now);
         }
+        if command == Command::RollBack {
+            return self.turn_back(now);
+        }
         self.listens()?;
         match command {
-            Command::Continue { .. } => {}
+            Command::Continue { .. } | Command::RollBack => {}
             Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
             Command::Pause => {
                 self.state = JobState::Paused;
@@ -93,7 +106,8 @@ impl Job {
 
     /// A job that has ended runs again from the phase that it reached.
     fn go_further(mut self, until: Phase, now: OffsetDateTime) -> Result<Self, Refusal> {
-        if self.abort_requested || matches!(self.outcome, Some(JobOutcome::Aborted | JobOutcome::RolledBack)) {
+        let is_given_up = self.abort_requested || self.rollback_requested;
+        if is_given_up || matches!(self.outcome, Some(JobOutcome::Aborted | JobOutcome::RolledBack)) {
             return Err(Refusal::GivenUp);
         }
         if until <= self.until || self.outcome == Some(JobOutcome::Completed) {
@@ -110,6 +124,33 @@ impl Job {
         }
         self.until = until;
         self.reason = "Continued by the operator.".to_owned();
+        self.updated = now;
+        Ok(self)
+    }
+
+    /// The old root is to sign again: possible until it has left the bundle. A job that has ended runs again for that.
+    fn turn_back(mut self, now: OffsetDateTime) -> Result<Self, Refusal> {
+        let last = if self.phase == Phase::Ended { Phase::Activate } else { self.phase };
+        let reached = self.reached.unwrap_or(last);
+        match self.outcome {
+            Some(JobOutcome::Aborted | JobOutcome::RolledBack) => return Err(Refusal::GivenUp),
+            _ if self.abort_requested => return Err(Refusal::AlreadyAborting),
+            _ if self.rollback_requested => return Err(Refusal::AlreadyRollingBack),
+            _ if self.phase == Phase::Create => return Err(Refusal::BeingMade),
+            _ if self.activated.is_none() => return Err(Refusal::NotActivated),
+            _ if self.old_generation.is_none() => return Err(Refusal::NoOldRoot),
+            _ if reached >= Phase::Distrust => return Err(Refusal::OldRootsLeft),
+            Some(_) => {
+                (self.phase, self.reached) = (reached, None);
+                self.continued = Some(Continued::Asked);
+                self.survey = Survey::default();
+            }
+            None => {}
+        }
+        self.outcome = None;
+        self.rollback_requested = true;
+        self.state = JobState::Running;
+        self.reason = "Rolled back by the operator: the old root is to sign again.".to_owned();
         self.updated = now;
         Ok(self)
     }

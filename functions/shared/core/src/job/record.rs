@@ -47,7 +47,7 @@ impl JobRecord {
         match (self, command) {
             (Self::Rollover(job), _) => Ok(Self::Rollover(Box::new(job.command(command, now)?))),
             (deployment, Command::Resume) => deployment.retry(Selection::everything(now), now),
-            (Self::Deployment(_), Command::Pause | Command::Abort | Command::Continue { .. }) => {
+            (Self::Deployment(_), Command::Pause | Command::Abort | Command::Continue { .. } | Command::RollBack) => {
                 Err(Refused::OfDeployment)
             }
         }

@@ -31,6 +31,11 @@ impl GenerationState {
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Published | Self::Signing | Self::Superseded)
     }
+
+    /// Whether it signed once, and devices should no longer trust it.
+    pub const fn has_left(self) -> bool {
+        matches!(self, Self::Distrusted | Self::Retired)
+    }
 }
 
 /// The part of a root's record that changes during its life. Every step is idempotent: a step that was done before a
@@ -85,6 +90,13 @@ pub fn activate(
     if let Some(old) = old {
         *old.state = GenerationState::Superseded;
     }
+}
+
+/// Switches back: `old`, of this generation, signs again. `new` signs no more certificates, and stays trusted.
+pub fn roll_back(signing: &mut Option<u32>, generation: u32, old: RootLife<'_>, new: RootLife<'_>, at: OffsetDateTime) {
+    *signing = Some(generation);
+    old.sign(at);
+    *new.state = GenerationState::Superseded;
 }
 
 #[cfg(test)]
@@ -143,6 +155,17 @@ mod tests {
             activate(&mut signing, 2, new.life(), Some(old.life()), NOW);
             assert_eq!((signing, new.stands()), (Some(2), (GenerationState::Signing, None, "The root signs.")));
             assert_eq!((old.0, &old.1), (GenerationState::Superseded, &first.1));
+        }
+    }
+
+    #[test]
+    fn a_switch_back_supersedes_the_new_root() {
+        let mut old = twice(Root::signed(), |root| activate(&mut None, 1, root, None, NOW));
+        let (mut new, mut signing) = (Root::signed(), Some(1));
+        activate(&mut signing, 2, new.life(), Some(old.life()), NOW);
+        for _ in 0..2 {
+            roll_back(&mut signing, 1, old.life(), new.life(), NOW);
+            assert_eq!((signing, old.0, new.0), (Some(1), GenerationState::Signing, GenerationState::Superseded));
         }
     }
 

@@ -13,6 +13,8 @@ use crate::rollover::survey::{Findings, Purpose};
 /// Resends without a single settled device after which open tasks count as lost.
 pub const MAX_RESENDS: u32 = 3;
 
+const ROLLED_BACK: &str = "Rolled back: the old root signs again. The new root stays trusted, and what was issued under it stays valid, until the next rollover removes it.";
+
 /// What the conductor does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -59,6 +61,8 @@ pub enum Action {
     Distrust,
     /// Sign the old roots' last revocation lists, and disable their keys.
     Retire,
+    /// Switch the signing generation back to the old root.
+    RollBack,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
     End(JobOutcome),
@@ -85,7 +89,10 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         return step(Action::Withdraw, "Aborted: the new root is being removed from the devices.");
     }
     if job.continued == Some(Continued::Asked) {
-        return step(Action::GoOnAlone, "Continued by the operator.");
+        return step(Action::GoOnAlone, job.reason.clone());
+    }
+    if job.rollback_requested && job.phase != Phase::Ended {
+        return step(Action::RollBack, ROLLED_BACK);
     }
     match job.phase {
         Phase::Create => step(Action::Wait { until: None }, "The new root is being created."),
@@ -109,7 +116,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Phase::Activate => after_activation(job),
         Phase::Retire | Phase::Ended => step(
             Action::End(JobOutcome::Completed),
-            "The new root signs, no device trusts an older one, and the keys of the older ones are disabled.",
+            "The new root signs, and no device trusts an older one. The keys of the older ones are put out of use: see `rootcast root show`.",
         ),
     }
 }
@@ -277,7 +284,9 @@ fn pass_gate(job: &Job, now: OffsetDateTime) -> Step {
             Action::End(JobOutcome::Activated),
             "The new root is active, and no device trusts an older one. The keys of the older ones are still there.",
         ),
-        (Phase::Distrust, _, _) => step(Action::Retire, "No device trusts an older root: their keys are disabled."),
+        (Phase::Distrust, _, _) => {
+            step(Action::Retire, "No device trusts an older root: their keys are put out of use.")
+        }
         (_, Some(_), _) => after_activation(job),
         (Phase::Distribute, None, _) if job.until <= Phase::Distribute => stopped("on every device that is not waived"),
         (Phase::Distribute, None, _) if job.rollout.hold_down > 0 => step(

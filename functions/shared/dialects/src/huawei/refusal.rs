@@ -11,6 +11,7 @@ const NAME_TAKEN: &str = "SCM.2101";
 const DUPLICATE: &str = "SCM.2102";
 const TOKEN_TAKEN: &str = "SCM.2103";
 const ISSUER_REVOKED: &str = "SCM.2104";
+const ROOT_DISTRUSTED: &str = "SCM.2105";
 
 /// Reports all problems: each in the list `problems`, and all in the message as far as there is room. The first one's
 /// code is the refusal's.
@@ -50,6 +51,15 @@ pub fn issuer_revoked(issuer: &str) -> HuaweiError {
          accept it. Have it issued again, and import the new one."
     );
     HuaweiError::invalid(cut(message)).coded(ISSUER_REVOKED)
+}
+
+/// `root`: the subject of a root of ours.
+pub fn root_distrusted(root: &str) -> HuaweiError {
+    let message = format!(
+        "The certificate is below {root}, a root of this deployment that its devices no longer trust. Have it issued again \
+         by an authority of today, and import the new one."
+    );
+    HuaweiError::invalid(cut(message)).coded(ROOT_DISTRUSTED)
 }
 
 /// `IdTaken` is reported as a transient internal error only.

@@ -38,6 +38,15 @@ pub struct Root {
     /// The key of the root before, signed by this one; PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_with_new: Option<String>,
+    /// What comes next for it, and when, in a sentence.
+    #[serde(default)]
+    pub comes_next: String,
+    /// Of a retired root: when KMS deletes its key. Absent if the key is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_deletion: Option<String>,
+    /// Valid certificates below a root that left the devices, as far as they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_certificates: Option<u64>,
     /// The current or failed step, by Venafi's stage numbers; `null` since the activation.
     pub stage: Option<Stage>,
     pub in_error: bool,

@@ -79,6 +79,15 @@ impl Fleet {
         Self { keys, issuing_key, generations, issuing }
     }
 
+    /// The key of one root, signed by another.
+    pub(crate) fn link(&self, subject: usize, issuer: usize) -> Certificate {
+        let kind = if subject > issuer { LinkKind::NewWithOld } else { LinkKind::OldWithNew };
+        let serial = serial(3, (subject * 3 + issuer) as u8);
+        let crl = Some(CrlId::authorities(OLDEST + issuer as u32).url(CRLS));
+        let spec = LinkSpec { kind, serial, crl };
+        self.keys[issuer].complete(prepare_link(&spec, self.root(subject), self.root(issuer)).unwrap())
+    }
+
     /// As it is before the generations from `count` on are activated.
     pub(crate) fn hierarchy(&self, count: usize) -> Hierarchy {
         Hierarchy::new(self.generations[..count].to_vec(), self.issuing[..count].to_vec())

@@ -56,6 +56,35 @@ fn each_certificate_of_a_chain_is_signed_by_the_next() {
     assert_eq!(names(2, 3), "I7<7 7<6 6<5");
 }
 
+/// The third root followed the first one, since the second one was rolled back.
+#[test]
+fn a_root_that_was_rolled_back_stands_in_no_path() {
+    let fleet = Fleet::new([EcdsaP256; 3], EcdsaP256);
+    let mut generations = fleet.generations.clone();
+    (generations[2].new_with_old, generations[2].old_with_new) = (Some(fleet.link(2, 0)), Some(fleet.link(0, 2)));
+    let hierarchy = Hierarchy::new(generations, fleet.issuing.clone());
+    let names = |at: usize| shown(&hierarchy.complete(&fleet.leaf(at), &[]).unwrap().chain.iter().collect::<Vec<_>>());
+    assert_eq!([names(0), names(1), names(2)], ["I5<5 5<7", "I6<6 6<5", "I7<7 7<5"]);
+    assert_eq!(hierarchy.links().count(), 4);
+}
+
+#[test]
+fn a_leaf_below_a_root_that_is_gone_is_found() {
+    let fleet = Fleet::new([EcdsaP256; 3], EcdsaP256);
+    let hierarchy = Hierarchy::new(fleet.generations[1..].to_vec(), fleet.issuing[1..].to_vec());
+    let hierarchy = hierarchy.with_gone(vec![fleet.root(0).clone()]);
+    let (up, down) = (fleet.link(0, 1), fleet.link(1, 0));
+    let gone = |at: usize, given: &[&Certificate]| {
+        let given: Vec<_> = given.iter().map(|each| (*each).clone()).collect();
+        hierarchy.gone_above(&fleet.leaf(at), &given).is_some()
+    };
+    for given in [vec![&fleet.issuing[0]], vec![&fleet.issuing[0], fleet.root(0)], vec![&fleet.issuing[0], &up]] {
+        assert!(gone(0, &given), "{}", shown(&given));
+    }
+    assert!(!gone(1, &[&fleet.issuing[1], &down]), "a link to a live root may come from one that is gone");
+    assert!(!gone(2, &[&fleet.issuing[2], fleet.root(2)]));
+}
+
 #[test]
 fn a_missing_link_shortens_a_chain_and_breaks_nothing() {
     let fleet = Fleet::new([EcdsaP256; 3], EcdsaP256);
