@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::message::Task;
-use rootcast_core::job::{Cursor, Job};
+use rootcast_core::job::{Cursor, Job, Pass};
 use rootcast_ledger::{Change, Dispatched, LedgerError};
 use tokio::time::Instant;
 
@@ -42,7 +42,7 @@ impl App {
     }
 
     /// The devices of the next page that have no task in this pass yet, and where the page ends.
-    async fn next_page(&self, job: &Job, limit: u64) -> Result<(Cursor, Vec<DeviceId>), LedgerError> {
+    async fn next_page(&self, job: &Job, limit: u64) -> Result<(Cursor, Vec<DeviceId>), ConductError> {
         let Cursor { step, after } = &job.cursor;
         let shard = job.cursor.shard(job.id);
         let bound = job.bound.as_ref().filter(|bound| bound.step == *step).and_then(|bound| bound.after.as_ref());
@@ -53,7 +53,8 @@ impl App {
             Some(last) if page.len() >= limit => Cursor { step: *step, after: Some(last.clone()) },
             _ => job.cursor.next_shard(),
         };
-        Ok((to, self.without_task(job, shard, after.as_ref(), page).await?))
+        let fresh = self.without_task(job, shard, after.as_ref(), page).await?;
+        Ok((to, self.to_be_replaced(job, fresh).await?))
     }
 
     /// The devices of a page (the one after `after`) that have no task in this pass.
@@ -79,6 +80,7 @@ impl App {
             // If the pass ends within a shard, its last page ends at the pass's bound.
             let page = page.into_iter().map(|entry| entry.device).filter(|device| job.is_taken(device)).collect();
             let unsent = self.without_task(&job, shard, after, page).await?;
+            let unsent = self.to_be_replaced(&job, unsent).await?;
             self.send(&job, unsent.into_iter().map(|device| (device, 1))).await?;
         }
         self.commit(&mut job, Vec::new()).await?;
@@ -90,6 +92,9 @@ impl App {
         job: &Job,
         devices: impl IntoIterator<Item = (DeviceId, u32)>,
     ) -> Result<(), ConductError> {
+        if job.pass() == Pass::Install {
+            return self.send_reissues(job, devices.into_iter().collect()).await;
+        }
         let task = |(device, attempt)| Task::new(job.id, job.pass(), device, attempt);
         let tasks: Vec<Task> = devices.into_iter().map(task).collect();
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)

@@ -6,6 +6,8 @@ mod dispatch;
 mod event;
 mod issuing;
 mod joining;
+mod old_roots;
+mod reissue;
 mod reopen;
 mod second_half;
 mod sweep;
@@ -210,7 +212,7 @@ impl App {
             {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
-            Action::Distrust => return self.distrust(held, job, why, now).await,
+            Action::Distrust => return self.distrust(held, job, why, deadline).await,
             Action::Retire => return self.retire(held, job, why, now).await,
             Action::Activate => {
                 why.clone_into(&mut job.reason);

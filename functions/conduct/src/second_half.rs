@@ -1,15 +1,29 @@
 //! What follows the activation of a new root, until the old ones are gone.
 
-use rootcast_authority::AuthorityError;
+use std::collections::HashSet;
+
 use rootcast_core::audit::Actor;
-use rootcast_core::job::{Job, JobOutcome};
-use rootcast_core::metric::Metric;
-use rootcast_ledger::{Authority, Change, Conducting, LedgerError};
+use rootcast_core::device::SHARDS;
+use rootcast_core::inventory::dn::is_of_devices;
+use rootcast_core::inventory::id::policy_dn;
+use rootcast_core::job::task::TaskState;
+use rootcast_core::job::{InUse, Job, JobOutcome, Pass};
+use rootcast_ledger::{Authority, CertificateOrPending, Change, Conducting, SerialRecord, SignedPlace, TaskKey};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::CrlId;
+use rootcast_pki::root::Serial;
 use time::OffsetDateTime;
+use time::macros::datetime;
 use tokio::time::Instant;
-use tracing::warn;
 
 use crate::{App, ConductError, StepResult};
+
+/// Certificates per page of the index of what was signed.
+const PAGE: u32 = 1000;
+/// For what a renewal replaced to be revoked: the issuer's schedule comes by every quarter of an hour.
+const PATIENCE: time::Duration = time::Duration::minutes(20);
+/// Later than any certificate ends.
+const FAR: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 
 impl App {
     /// A job that had ended runs again, if nothing has come in between.
@@ -51,41 +65,123 @@ impl App {
         Ok(StepResult::Continue)
     }
 
-    /// Switches back to the old root, and ends the job.
-    pub(crate) async fn roll_back(
-        &self,
-        held: &Conducting,
-        mut job: Job,
-        why: String,
-        now: OffsetDateTime,
-    ) -> Result<StepResult, ConductError> {
-        job.reason = why;
-        match self.authority.roll_back(&mut job, held, &Actor::function("conduct"), now).await {
-            Err(AuthorityError::KeyUnusable { signer, source }) if signer.is_root() => {
-                let error = &source as &dyn std::error::Error;
-                warn!(job.id = job.id.0, %signer, error, "the old root's key cannot sign; its job is paused");
-                let why = format!(
-                    "Paused: root generation {} cannot sign again: its KMS key is disabled, pending deletion or gone. Enable the key, or cancel its deletion, then resume the job.",
-                    signer.generation()
-                );
-                self.pause(job, &why, now).await
-            }
-            Err(error @ AuthorityError::RootEnds(_)) => self.pause(job, &format!("Paused: {error}."), now).await,
-            done => done.map(|()| StepResult::Rest).map_err(Into::into),
-        }
-    }
-
-    /// Publishes a bundle without the old roots.
+    /// Publishes a bundle without the old roots, unless something below them is still valid. What a renewal replaced is
+    /// revoked within minutes after its proof, so the job waits before it pauses.
     pub(crate) async fn distrust(
         &self,
         held: &Conducting,
         mut job: Job,
         why: String,
-        now: OffsetDateTime,
+        deadline: Instant,
     ) -> Result<StepResult, ConductError> {
-        job.reason = why;
-        self.authority.distrust_roots(&mut job, held, &Actor::function("conduct"), now).await?;
-        Ok(StepResult::Continue)
+        let looked = self.look_for_use(&job, deadline).await?;
+        let now = (self.clock)();
+        if looked.place.is_some() {
+            job.in_use = Some(looked);
+            self.save(job, now).await?;
+            return Ok(StepResult::HandOn);
+        }
+        if looked.found == 0 {
+            job.reason = why;
+            self.authority.distrust_roots(&mut job, held, &Actor::function("conduct"), now).await?;
+            return Ok(StepResult::Continue);
+        }
+        let since = *job.in_use.get_or_insert_default().since.get_or_insert(now);
+        let (found, names) = (looked.found, looked.names.join(", "));
+        job.in_use = Some(InUse { since: Some(since), found: 0, names: Vec::new(), place: None });
+        if now < since + PATIENCE {
+            job.reason = format!("{found} certificates below older roots are valid and not revoked yet: {names}.");
+            self.save(job, now).await?;
+            return Ok(StepResult::Rest);
+        }
+        let why = format!(
+            "Paused: {found} certificates below older roots are valid and not revoked: {names}. Renew, revoke or delete them, or waive their devices, then resume; or let the older roots stay."
+        );
+        self.pause(job, &why, now).await
+    }
+
+    /// Goes on with the look that an earlier invocation began, until the time is nearly over.
+    async fn look_for_use(&self, job: &Job, deadline: Instant) -> Result<InUse, ConductError> {
+        let mut looked = job.in_use.clone().unwrap_or_default();
+        let Some(mut place) = looked.place.take().and_then(|place| serde_json::from_str(&place).ok()).or_else(|| {
+            (looked.found, looked.names) = (0, Vec::new());
+            job.generation.checked_sub(1).and_then(SignedPlace::newest)
+        }) else {
+            return Ok(looked);
+        };
+        loop {
+            let page = self.ledger.signed(place, PAGE).await?;
+            for (serial, signed) in self.valid(job, page.rows).await? {
+                looked.add(format!("{} ({serial})", signed.device));
+            }
+            match page.next {
+                Some(next) if Instant::now() < deadline => place = next,
+                Some(next) => {
+                    looked.place = serde_json::to_string(&next).ok();
+                    return Ok(looked);
+                }
+                None => break,
+            }
+        }
+        for name in self.imported(job).await? {
+            looked.add(name);
+        }
+        Ok(looked)
+    }
+
+    /// Those that say something to somebody, and whose device was not waived.
+    async fn valid(
+        &self,
+        job: &Job,
+        mut rows: Vec<(Serial, SerialRecord)>,
+    ) -> Result<Vec<(Serial, SerialRecord)>, ConductError> {
+        let now = (self.clock)();
+        rows.retain(|(_, signed)| signed.leaf.is_some() && signed.not_after > now);
+        let keys = rows.iter().map(|(serial, signed)| (CrlId::of(signed.signer, serial), *serial));
+        let revoked = self.ledger.revoked_among(keys).await?;
+        let revoked: HashSet<Serial> = revoked.into_iter().map(|revoked| revoked.serial).collect();
+        rows.retain(|(serial, _)| !revoked.contains(serial));
+        let key = |signed: &SerialRecord| TaskKey { job: job.id, pass: Pass::Install, device: signed.device.clone() };
+        let keys: Vec<TaskKey> = rows.iter().map(|(_, signed)| key(signed)).collect();
+        let (_, tasks) = self.ledger.jobs_and_tasks([], &keys).await?;
+        rows.retain(|(_, signed)| tasks.get(&key(signed)).is_none_or(|task| task.state != TaskState::Waived));
+        Ok(rows)
+    }
+
+    /// Names of imported certificates that an older root leads to, and no newer one signed.
+    async fn imported(&self, job: &Job) -> Result<Vec<String>, ConductError> {
+        let mut roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        roots.retain(|root| root.generation < job.generation && root.state.is_live());
+        let issuing = self.ledger.issuings(&roots).await?;
+        let old = roots.into_iter().filter_map(|root| root.certificate);
+        let old: Vec<Certificate> = old.chain(issuing.into_iter().filter_map(|issuing| issuing.certificate)).collect();
+        let signs = |issued: &Certificate| {
+            let signs = |signer: &Certificate| {
+                signer.subject_dn() == issued.issuer_dn() && issued.verify_signed_by(signer).is_ok()
+            };
+            old.iter().any(signs)
+        };
+        let mut names = Vec::new();
+        for shard in 0..SHARDS {
+            let mut after = None;
+            loop {
+                let (page, next) = self.ledger.expiring(shard, (self.clock)(), FAR, after).await?;
+                let ids = page.iter().filter(|found| !is_of_devices(&found.folder)).map(|found| found.id);
+                for held in self.ledger.certificates_or_pending(ids).await? {
+                    if let CertificateOrPending::Certificate(held) = held
+                        && held.revoked.is_none()
+                        && std::iter::once(&held.leaf).chain(&held.chain).any(signs)
+                    {
+                        names.push(policy_dn(&held.folder, &held.name));
+                    }
+                }
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// Puts the old roots' keys out of use.
@@ -100,23 +196,5 @@ impl App {
         self.authority.retire_roots(&mut job, held, now).await?;
         self.queue.wake_for_issuing(&self.control_queue, "old roots are retired").await;
         Ok(StepResult::Continue)
-    }
-
-    /// Goes on with the keys of roots that left the devices. Whether there is a rollover makes no difference to them.
-    pub(crate) async fn retire_keys(
-        &self,
-        authority: &Authority,
-        woken: bool,
-        deadline: Instant,
-    ) -> Result<(), ConductError> {
-        let (by, now) = (Actor::function("conduct"), (self.clock)());
-        match self.authority.retire_keys(authority, woken, deadline, &by, now).await {
-            Ok(Some(pending)) => self.gauge(Metric::RootKeysPendingDeletion, pending),
-            // Another one has changed a record, or KMS does not know yet that a key is awake: repeated in a minute.
-            Ok(None) | Err(AuthorityError::Ledger(LedgerError::Conflict)) => {}
-            Err(error) if error.is_passing() => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::visit::TaskAttempt;
 use rootcast_core::job::{Cursor, Job, JobId, Pass};
+use rootcast_core::rollover::reissue;
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
@@ -62,15 +63,8 @@ impl App {
             }
             let (rows, to) = self.rows(&job, &sweep.at).await?;
             read += rows.len();
-            let demand = job.demand_of_sweep((self.clock)());
-            let rows: Vec<(Row, Finding)> = rows
-                .into_iter()
-                .filter(|row| row.task.is_some() || job.concerns(&row.device, row.during))
-                .map(|row| {
-                    let finding = find(row.version, row.task.as_ref(), demand);
-                    (row, finding)
-                })
-                .collect();
+            let rows = rows.into_iter().filter(|row| row.task.is_some() || job.concerns(&row.device, row.during));
+            let rows = self.judged(&job, rows.collect()).await?;
             let acted = self.carry_out(held, &job, sweep.purpose, &rows).await?;
             let shard = job.note_page(to, rows.iter().map(|(_, finding)| *finding)).filter(is_new);
             counted.extend(shard.map(|(shard, devices)| Dispatched::Exactly { shard, devices }));
@@ -80,6 +74,26 @@ impl App {
             }
         }
         Ok(StepResult::Continue)
+    }
+
+    /// In the pass over devices' own certificates, only devices with a task, or without one that they need, take part.
+    async fn judged(&self, job: &Job, rows: Vec<Row>) -> Result<Vec<(Row, Finding)>, ConductError> {
+        let now = (self.clock)();
+        if job.pass() != Pass::Install {
+            let demand = job.demand_of_sweep(now);
+            let judged = rows.into_iter().map(|row| {
+                let finding = find(row.version, row.task.as_ref(), demand);
+                (row, finding)
+            });
+            return Ok(judged.collect());
+        }
+        let owned = self.owned(job, &rows.iter().map(|row| &row.device).collect::<Vec<_>>()).await?;
+        let judged = rows.into_iter().map(|row| {
+            let own = owned.get(&row.device).map(|owned| &owned.own);
+            let finding = reissue::find(row.version, row.task.as_ref(), own, now);
+            (row, finding)
+        });
+        Ok(judged.filter(|(row, finding)| row.task.is_some() || !matches!(finding, Finding::Proven { .. })).collect())
     }
 
     /// The next rows of the shard at `at`, ordered by device id, and the position after them.
@@ -144,13 +158,16 @@ impl App {
                 (Deed::Reopen, None) => {}
             }
         }
+        let acted = !(given_up.is_empty() && sent.is_empty());
+        if job.pass() == Pass::Install {
+            given_up = self.lose_reissues(job, given_up).await?;
+        }
         for some in given_up.chunks(SETTLED_AT_ONCE) {
             self.ledger.settle_as_conductor(held, some.to_vec()).await?;
         }
         for some in reopened.chunks(SETTLED_AT_ONCE) {
             self.ledger.reopen(held, job.pass(), some, (self.clock)()).await?;
         }
-        let acted = !(given_up.is_empty() && sent.is_empty());
         if !sent.is_empty() {
             self.send(job, sent).await?;
         }

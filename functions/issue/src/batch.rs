@@ -1,7 +1,7 @@
 //! Reads the queue's messages and decides which still need work. Pure.
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use rootcast_core::deployment::lifecycle::{Stage, Work};
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::{Publish, Renewed, Task};
@@ -53,12 +53,7 @@ pub(crate) fn judge(
     job: Option<&JobRecord>,
     record: Option<&TaskRecord>,
 ) -> Result<CertificateId, &'static str> {
-    let job = match job {
-        Some(JobRecord::Deployment(job)) if job.work == Work::Issue => job,
-        Some(_) => return Err("its job issues nothing"),
-        None => return Err("its job does not exist"),
-    };
-    task.check(job.takes(task), record).map(|()| job.certificate)
+    task.issues(job, record)
 }
 
 /// The state of a task's device.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rootcast_core::deployment::lifecycle::Lifecycle;
+use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{JobId, Pass};

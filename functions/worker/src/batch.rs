@@ -31,6 +31,10 @@ pub(crate) fn judge(
     }
     let (work, takes_work) = match job {
         None => return Err("its job does not exist"),
+        Some(JobRecord::Rollover(_)) if task.pass == Pass::Install => {
+            let certificate = task.issues(job, record)?;
+            return Ok(TaskWork::Install { certificate, own: true });
+        }
         Some(JobRecord::Rollover(job)) => {
             (TaskWork::Trust { bundle: job.bundle_version }, job.takes_device_work(task.pass))
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use rootcast_core::deployment::lifecycle::{Stage, Work};
 use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::Identity;
 use rootcast_ledger::{LedgerError, UseRecord};
@@ -77,11 +78,13 @@ pub(crate) struct Goals {
 
 impl Goals {
     /// `None` if it could not be read now.
-    pub(crate) fn of(&self, work: TaskWork, device: &DeviceId) -> Option<Goal> {
+    pub(crate) fn of(&self, work: TaskWork, task: &Task) -> Option<Goal> {
         match work {
             TaskWork::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
             TaskWork::Install { certificate, own } => {
-                let binding = self.binding(certificate, device).cloned().map(Box::new);
+                // Another job may have taken the device over.
+                let binding = self.binding(certificate, &task.device).filter(|binding| binding.job == Some(task.job));
+                let binding = binding.cloned().map(Box::new);
                 match binding {
                     Some(binding) if own && stage(&binding) == Stage::CreateCsr => Some(Goal::Request { binding }),
                     Some(binding) if own && stage(&binding) < Stage::InstallCertificate => Some(Goal::PassOn),

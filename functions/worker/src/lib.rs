@@ -128,7 +128,7 @@ impl App {
         });
         let mut attempts = Vec::new();
         for OpenTask { message, work, history } in open {
-            match goals.of(work, &message.body.device) {
+            match goals.of(work, &message.body) {
                 Some(goal) => attempts.push(Attempt::new(message, goal, history, owner)),
                 None => done.push((message, AfterVisit::Soon)),
             }

@@ -51,7 +51,10 @@ impl App {
         let given_back = attempts.iter().map(|attempt| self.give_back(attempt, &recorded, now));
         let given_back = futures::future::join_all(given_back).await;
         let fresh: Vec<TaskKey> = recorded.0.iter().filter(|(_, new)| **new).map(|(key, _)| key.clone()).collect();
-        self.wake_conductor(&fresh, failed).await;
+        let of_rollover =
+            attempts.iter().map(|attempt| &attempt.delivery.body).filter(|task| task.certificate.is_some());
+        let in_rollover = of_rollover.map(|task| task.job).collect();
+        self.wake_conductor(&fresh, failed, &in_rollover).await;
         let events: Vec<Event> = attempts.iter().filter(|attempt| recorded.is_new(attempt)).filter_map(event).collect();
         if !events.is_empty() {
             self.events.publish(&events).await;
@@ -157,7 +160,7 @@ impl App {
 
     /// Wakes the conductor if all devices of a shard are settled or one failed: it may have to open a wave, or to
     /// pause. A deployment is small enough to be checked each time.
-    async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool) {
+    async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool, in_rollover: &BTreeSet<JobId>) {
         let mut shards: BTreeMap<(JobId, Pass), BTreeSet<u8>> = BTreeMap::new();
         for key in recorded {
             shards.entry((key.job, key.pass)).or_default().insert(key.device.shard());
@@ -169,7 +172,7 @@ impl App {
                     shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled())),
                 )
             };
-            let why = if pass == Pass::Install {
+            let why = if pass == Pass::Install && !in_rollover.contains(&job) {
                 "devices of a deployment are settled"
             } else if failed {
                 "a device failed"

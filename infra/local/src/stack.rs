@@ -174,7 +174,12 @@ impl LocalStack {
 /// Parameters for a local stack, overridden by the caller's.
 pub(crate) fn parameters(wanted: &BTreeMap<String, String>, endpoint: &str) -> BTreeMap<String, String> {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-    let local = [("EndpointUrl", endpoint), ("Architecture", architecture), ("DeviceCidrs", "127.0.0.0/8")];
+    let local = [
+        ("EndpointUrl", endpoint),
+        ("Architecture", architecture),
+        ("DeviceCidrs", "127.0.0.0/8"),
+        ("HoldDownHours", "0"),
+    ];
     let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
     local.into_iter().chain(wanted.clone()).collect()
 }

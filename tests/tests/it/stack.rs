@@ -43,7 +43,7 @@ pub const LIMIT: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(50);
 
 /// template.yaml's parameters, short enough that a test can wait for their limits.
-const QUICK: [(&str, &str); 7] = [
+const QUICK: [(&str, &str); 8] = [
     ("DeviceTimeoutSeconds", "6"),
     ("WorkerTimeoutSeconds", "12"),
     ("TaskVisibilitySeconds", "13"),
@@ -52,6 +52,8 @@ const QUICK: [(&str, &str); 7] = [
     // Longer than any wave here, so that tasks are only resent in tests that shorten it.
     ("StallSeconds", "120"),
     ("MaximumConcurrency", "4"),
+    // Most tests are about the first half of a rollover.
+    ("RolloverUntil", "activate"),
 ];
 
 pub struct Stack {

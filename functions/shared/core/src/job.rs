@@ -188,6 +188,33 @@ pub enum JobOutcome {
     Aborted,
 }
 
+/// What the last look found below the older roots that is valid and not revoked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InUse {
+    /// The first look that found something.
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<OffsetDateTime>,
+    /// Where the present look goes on, in the words of who looks; `None`: at the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    pub found: u64,
+    /// Some of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+}
+
+impl InUse {
+    const MOST_NAMES: usize = 10;
+
+    pub fn add(&mut self, name: String) {
+        self.found += 1;
+        if self.names.len() < Self::MOST_NAMES {
+            self.names.push(name);
+        }
+    }
+}
+
 /// A job that had ended, and runs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -280,6 +307,8 @@ pub struct Job {
     /// The last phase of a job that has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reached: Option<Phase>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<InUse>,
     /// Set when a job that had ended runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Continued>,
@@ -369,6 +398,7 @@ impl Job {
             until: new.until,
             hold: None,
             reached: None,
+            in_use: None,
             continued: None,
             abort_requested: false,
             rollback_requested: false,

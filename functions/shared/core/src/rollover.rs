@@ -2,6 +2,7 @@
 
 pub mod generation;
 pub mod plan;
+pub mod reissue;
 pub mod renewal;
 pub mod restore;
 pub mod retirement;

@@ -3,6 +3,8 @@
 mod remove;
 mod store;
 
+use std::collections::HashMap;
+
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
@@ -201,6 +203,27 @@ impl Ledger {
         let keys = ids.into_iter().map(id_key).collect();
         let found = self.batch_get_of(self.certificates()?, keys, "BatchGetItem certificates").await?;
         found.into_iter().map(CertificateOrPending::from_item).collect()
+    }
+
+    /// The certificates of ours that these devices have, or had last. Two calls a hundred devices.
+    pub async fn own_certificates(
+        &self,
+        devices: impl IntoIterator<Item = &DeviceId>,
+    ) -> Result<HashMap<DeviceId, CertificateRecord>, LedgerError> {
+        let name = |device: &DeviceId| {
+            let dn = CertificateDn::of_device(device);
+            name_key(&dn.folder.to_string(), &dn.name.to_string())
+        };
+        let names = devices.into_iter().map(name).collect();
+        let names = self.batch_get_of(self.certificates()?, names, "BatchGetItem names").await?;
+        let holder = |item| from_item("name", item).map(|holder: Holder| holder.certificate);
+        let ids = names.into_iter().map(holder).collect::<Result<Vec<_>, _>>()?;
+        let held = self.certificates_or_pending(ids).await?.into_iter();
+        let own = held.filter_map(|held| match held {
+            CertificateOrPending::Certificate(held) => Some((held.device.clone()?, *held)),
+            CertificateOrPending::Pending(_) => None,
+        });
+        Ok(own.collect())
     }
 
     /// What has this [thumbprint](Certificate::thumbprint). The index is eventually consistent.

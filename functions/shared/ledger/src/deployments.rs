@@ -243,7 +243,7 @@ fn acts(deployment: &Deployment, uses: &[NewUse], is_new: bool, by: &Actor) -> (
     (all(job), all(act))
 }
 
-const fn begins(work: Work) -> &'static str {
+pub(crate) const fn begins(work: Work) -> &'static str {
     match work {
         Work::Issue => "The device is to make a key, and a request for a certificate.",
         Work::Install | Work::Trust | Work::Root => "The device is to be given the certificate.",

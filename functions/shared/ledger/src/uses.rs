@@ -7,7 +7,7 @@
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::deployment::Deployment;
-use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder};
+use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder, Work};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, put};
+use crate::deployments::begins;
 use crate::item::{Item, from_item, id_key, job_key, number, text};
 use crate::{DeviceRecord, Ledger, LedgerError, Settlement, TaskKey};
 
@@ -91,6 +92,22 @@ impl UseRecord {
     pub fn begin(&self, job: &Deployment, of: DeviceVersion, status: &str) -> Self {
         let lifecycle = self.lifecycle.begin(job.work, status, job.created);
         Self { of: Some(of), job: Some(job.id), lifecycle, issuance: None, at: job.created, ..self.clone() }
+    }
+
+    /// The use when this attempt of a rollover's task begins. A device that another job works on is left alone: `None`.
+    pub fn reissue(&self, job: JobId, attempt: u32, of: DeviceVersion, at: OffsetDateTime) -> Option<Self> {
+        let is_own = self.job == Some(job);
+        if self.is_under_way() {
+            return (is_own && self.lifecycle.attempt == attempt).then(|| self.clone());
+        }
+        if is_own
+            && self.lifecycle.attempt + 1 == attempt
+            && let Ok(next) = self.lifecycle.retry(at)
+        {
+            return Some(Self { of: Some(of), ..self.with(next, at) });
+        }
+        let lifecycle = Lifecycle { attempt, ..self.lifecycle.begin(Work::Issue, begins(Work::Issue), at) };
+        Some(Self { of: Some(of), job: Some(job), lifecycle, issuance: None, at, ..self.clone() })
     }
 
     /// The use with its next lifecycle.

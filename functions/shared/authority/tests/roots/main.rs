@@ -376,6 +376,8 @@ async fn a_tag_that_claims_too_much_stops_no_root() {
     let aws = signing_root().await;
     let (pair, tag) = (Key::generate(KeyAlgorithm::EcdsaP256), |name: &str, value: &str| (name.into(), value.into()));
     let tags = [tag("rootcast:stack", "fleet"), tag("rootcast:generation", "4294967295")].into();
-    aws.state().keys.insert("a key of others".to_owned(), KmsKey { pair, disabled: false, pending: false, denied: false, tags });
+    aws.state()
+        .keys
+        .insert("a key of others".to_owned(), KmsKey { pair, disabled: false, pending: false, denied: false, tags });
     assert_eq!(aws.make_root().await.unwrap().generation, 2);
 }

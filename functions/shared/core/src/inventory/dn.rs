@@ -38,6 +38,11 @@ impl CertificateDn {
     }
 }
 
+/// Whether the folder is of a device's own certificates. `folder`: as it is on record.
+pub fn is_of_devices(folder: &str) -> bool {
+    folder.split('\\').next().is_some_and(|first| first.eq_ignore_ascii_case(DEVICES))
+}
+
 impl fmt::Display for CertificateDn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&policy_dn(&self.folder.to_string(), &self.name.to_string()))

@@ -173,6 +173,7 @@ impl Job {
         self.go_on(now);
         self.reopen = Reopen::everything(now);
         self.tolerated = 0;
+        self.in_use = None;
         self.reason = "Resumed by the operator: failed devices are retried.".to_owned();
     }
 

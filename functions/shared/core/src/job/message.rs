@@ -3,10 +3,11 @@
 use rootcast_pki::crl::CrlId;
 use serde::{Deserialize, Serialize};
 
+use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
 use crate::job::task::{Failure, TaskRecord, TaskState};
-use crate::job::{JobId, Pass};
+use crate::job::{JobId, JobRecord, Pass};
 
 /// To the conductor: look at this job again. Carries no state, so a lost or doubled message only changes the timing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,9 @@ pub struct Task {
     pub pass: Pass,
     pub device: DeviceId,
     pub attempt: u32,
+    /// In a rollover: the device's own certificate, which is to be replaced. A deployment names its certificate itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateId>,
     /// The result of a visit, if neither the task's record nor the device's could be written. The next worker records
     /// it without another visit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +65,24 @@ pub struct Task {
 
 impl Task {
     pub const fn new(job: JobId, pass: Pass, device: DeviceId, attempt: u32) -> Self {
-        Self { job, pass, device, attempt, unrecorded: None }
+        Self { job, pass, device, attempt, certificate: None, unrecorded: None }
+    }
+
+    /// The certificate that the task issues and installs.
+    ///
+    /// # Errors
+    /// Why the message is dropped: see [`Self::check`].
+    pub fn issues(&self, job: Option<&JobRecord>, record: Option<&TaskRecord>) -> Result<CertificateId, &'static str> {
+        let (certificate, takes_work) = match job {
+            None => return Err("its job does not exist"),
+            Some(JobRecord::Deployment(job)) if job.work == Work::Issue => (Some(job.certificate), job.takes(self)),
+            Some(JobRecord::Rollover(job)) if self.pass == Pass::Install => {
+                (self.certificate, job.takes_device_work(self.pass))
+            }
+            Some(_) => return Err("its job issues nothing"),
+        };
+        let certificate = certificate.ok_or("it names no certificate")?;
+        self.check(takes_work, record).map(|()| certificate)
     }
 
     /// Whether the message still needs work. `takes_work`: whether its job accepts work now.

@@ -95,6 +95,7 @@ impl Job {
         self.tolerated = 0;
         self.resends = 0;
         self.seen_settled = 0;
+        self.in_use = None;
         self.progress_at = now;
     }
 

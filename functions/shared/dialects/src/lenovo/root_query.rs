@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn each_parameter_is_read() {
-        let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&proofAge=600&returnJobInfo=true";
+        let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&proofAge=600&holdDown=90&sample=8&until=reissue&returnJobInfo=true";
         let asked = RootQuery::parse(query).unwrap();
         assert_eq!(asked.activation, Activation::Immediate);
         assert_eq!(asked.reason.as_deref(), Some("key age"));
@@ -119,8 +119,11 @@ mod tests {
             error_budget: 7,
             error_budget_minimum: 9,
             proof_age: 600,
+            hold_down: 90,
+            sample: 8,
         };
         assert_eq!(asked.rollout, expected);
+        assert_eq!((asked.hold_down, asked.until), (Some(90), Some(Phase::Reissue)));
     }
 
     #[test]
@@ -131,6 +134,9 @@ mod tests {
             ("growth=0", "growth"),
             ("errorBudget=101", "errorBudget"),
             ("proofAge=1", "proofAge"),
+            ("holdDown=2592001", "holdDown"),
+            ("sample=101", "sample"),
+            ("until=ended", "until"),
             ("errorBudget=300", "errorBudget"),
             ("largestWave=1", "largestWave"),
             ("activation=now", "activation"),

@@ -1,0 +1,56 @@
+//! What becomes of old roots besides their way off the devices: one signs again, or their keys are put out of use.
+
+use rootcast_authority::AuthorityError;
+use rootcast_core::audit::Actor;
+use rootcast_core::job::Job;
+use rootcast_core::metric::Metric;
+use rootcast_ledger::{Authority, Conducting, LedgerError};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{App, ConductError, StepResult};
+
+impl App {
+    /// Switches back to the old root, and ends the job.
+    pub(crate) async fn roll_back(
+        &self,
+        held: &Conducting,
+        mut job: Job,
+        why: String,
+        now: OffsetDateTime,
+    ) -> Result<StepResult, ConductError> {
+        job.reason = why;
+        match self.authority.roll_back(&mut job, held, &Actor::function("conduct"), now).await {
+            Err(AuthorityError::KeyUnusable { signer, source }) if signer.is_root() => {
+                let error = &source as &dyn std::error::Error;
+                warn!(job.id = job.id.0, %signer, error, "the old root's key cannot sign; its job is paused");
+                let why = format!(
+                    "Paused: root generation {} cannot sign again: its KMS key is disabled, pending deletion or gone. Enable the key, or cancel its deletion, then resume the job.",
+                    signer.generation()
+                );
+                self.pause(job, &why, now).await
+            }
+            Err(error @ AuthorityError::RootEnds(_)) => self.pause(job, &format!("Paused: {error}."), now).await,
+            done => done.map(|()| StepResult::Rest).map_err(Into::into),
+        }
+    }
+
+    /// Goes on with the keys of roots that left the devices. Whether there is a rollover makes no difference to them.
+    pub(crate) async fn retire_keys(
+        &self,
+        authority: &Authority,
+        woken: bool,
+        deadline: Instant,
+    ) -> Result<(), ConductError> {
+        let (by, now) = (Actor::function("conduct"), (self.clock)());
+        match self.authority.retire_keys(authority, woken, deadline, &by, now).await {
+            Ok(Some(pending)) => self.gauge(Metric::RootKeysPendingDeletion, pending),
+            // Another one has changed a record, or KMS does not know yet that a key is awake: repeated in a minute.
+            Ok(None) | Err(AuthorityError::Ledger(LedgerError::Conflict)) => {}
+            Err(error) if error.is_passing() => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! A rollover's pass over devices' own certificates: what an older root signed is replaced, by the stages of every renewal.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures::stream::{self, StreamExt};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::message::Task;
+use rootcast_core::job::{Job, Pass};
+use rootcast_core::rollover::reissue::Own;
+use rootcast_ledger::{CertificateRecord, IssuingRecord, LedgerError, Settlement, UseRecord};
+use rootcast_pki::certificate::Certificate;
+use tracing::info;
+
+use crate::{App, ConductError};
+
+/// Uses that are written at the same time.
+const AT_ONCE: usize = 8;
+
+/// The device's own certificate, and its use by that device.
+pub(crate) struct Owned {
+    pub(crate) own: Own,
+    pub(crate) binding: UseRecord,
+}
+
+impl App {
+    /// Of those of these devices that have a certificate of their own.
+    pub(crate) async fn owned(
+        &self,
+        job: &Job,
+        devices: &[&DeviceId],
+    ) -> Result<HashMap<DeviceId, Owned>, ConductError> {
+        let records = self.ledger.own_certificates(devices.iter().copied()).await?;
+        if records.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let bindings: Vec<_> = records.iter().map(|(device, record)| (record.id, device)).collect();
+        let uses = self.ledger.uses(&bindings).await?;
+        let signers = self.new_signers(job).await?;
+        let owned = uses.into_iter().filter_map(|binding| {
+            let record = records.get(&binding.device)?;
+            Some((binding.device.clone(), Owned { own: own(record, &binding, &signers), binding }))
+        });
+        Ok(owned.collect())
+    }
+
+    /// The job's root and later ones, and the issuing authorities below them.
+    async fn new_signers(&self, job: &Job) -> Result<Vec<Certificate>, LedgerError> {
+        let mut roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        roots.retain(|root| root.generation >= job.generation && root.state.is_live());
+        let issuing = self.ledger.issuings(&roots).await?;
+        let roots = roots.into_iter().filter_map(|root| root.certificate);
+        Ok(roots.chain(issuing.iter().filter_map(IssuingRecord::in_use).cloned()).collect())
+    }
+
+    /// Devices of the page whose certificate is to be replaced.
+    pub(crate) async fn to_be_replaced(
+        &self,
+        job: &Job,
+        devices: Vec<DeviceId>,
+    ) -> Result<Vec<DeviceId>, ConductError> {
+        if job.pass() != Pass::Install {
+            return Ok(devices);
+        }
+        let (owned, now) = (self.owned(job, &devices.iter().collect::<Vec<_>>()).await?, (self.clock)());
+        let needs = |device: &DeviceId| owned.get(device).is_some_and(|owned| owned.own.is_to_be_replaced(now));
+        Ok(devices.into_iter().filter(needs).collect())
+    }
+
+    /// Records the attempts that begin, and sends their messages. A device that another job works on, or that somebody
+    /// changes meanwhile, is passed over: a resend comes back to it.
+    pub(crate) async fn send_reissues(&self, job: &Job, devices: Vec<(DeviceId, u32)>) -> Result<(), ConductError> {
+        let named: Vec<&DeviceId> = devices.iter().map(|(device, _)| device).collect();
+        let owned = self.owned(job, &named).await?;
+        let records = self.ledger.devices_by_id(named).await?;
+        let uses = self.ledger.uses_of_devices(records.values()).await?;
+        let busy: BTreeSet<&DeviceId> = uses
+            .iter()
+            .filter(|each| each.is_under_way() && each.job != Some(job.id))
+            .map(|each| &each.device)
+            .collect();
+        let now = (self.clock)();
+        let begin = devices.into_iter().filter_map(|(device, attempt)| {
+            let Owned { binding, .. } = owned.get(&device)?;
+            let record = records.get(&device).filter(|record| record.profile.has_web_server())?;
+            let of = record.approved_version().filter(|_| !busy.contains(&device))?;
+            Some((binding, binding.reissue(job.id, attempt, of, now)?, device, attempt))
+        });
+        let written = begin.map(async |(before, begun, device, attempt)| {
+            if begun != *before {
+                match self.ledger.save_use(&begun).await {
+                    Ok(()) => {}
+                    Err(LedgerError::Conflict) => {
+                        info!(job.id = job.id.0, device.id = %device, "the device's certificate was changed meanwhile");
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            let certificate = Some(begun.certificate);
+            Ok(Some(Task { certificate, ..Task::new(job.id, Pass::Install, device, attempt) }))
+        });
+        let written: Vec<Result<Option<Task>, LedgerError>> =
+            stream::iter(written.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;
+        let tasks = written.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
+    }
+
+    /// Records tasks as lost together with the uses that they work on. Returns those without such a use.
+    pub(crate) async fn lose_reissues(
+        &self,
+        job: &Job,
+        lost: Vec<Settlement>,
+    ) -> Result<Vec<Settlement>, ConductError> {
+        let owned = self.owned(job, &lost.iter().map(|lost| &lost.key.device).collect::<Vec<_>>()).await?;
+        let mut rest = Vec::new();
+        for settlement in lost {
+            let binding = owned.get(&settlement.key.device).map(|owned| &owned.binding);
+            let works = |binding: &&UseRecord| {
+                let same = binding.lifecycle.attempt == settlement.attempt;
+                binding.job == Some(job.id) && same && binding.is_under_way()
+            };
+            match binding.filter(works) {
+                Some(binding) => _ = self.ledger.settle_use(&settlement, binding, None).await?,
+                None => rest.push(settlement),
+            }
+        }
+        Ok(rest)
+    }
+}
+
+fn own(record: &CertificateRecord, binding: &UseRecord, signers: &[Certificate]) -> Own {
+    let signs = |signer: &Certificate| {
+        signer.subject_dn() == record.leaf.issuer_dn() && record.leaf.verify_signed_by(signer).is_ok()
+    };
+    let valid_until = record.revoked.as_ref().map_or(record.not_after, |revoked| revoked.at.min(record.not_after));
+    Own { leaf: record.leaf.fingerprint(), is_new: signers.iter().any(signs), valid_until, shown: binding.shown }
+}
