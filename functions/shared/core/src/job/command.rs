@@ -184,3 +184,7 @@ impl Job {
         self.progress_at = now;
     }
 }
+
+#[cfg(test)]
+#[path = "rollback_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Cursor, JobState};
+use rootcast_core::job::{Activation, Cursor, JobOutcome, JobState};
 use rootcast_core::rollover::plan::{Action, plan};
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use time::OffsetDateTime;
@@ -60,6 +60,7 @@ impl World {
                 self.unproven = Some(self.without_proof());
                 self.job.note_withdrawn(now);
             }
+            Action::RollBack => self.job.end(JobOutcome::RolledBack, &step.why),
             Action::End(outcome) => self.job.end(outcome, &step.why),
         }
         self.job.state == JobState::Running

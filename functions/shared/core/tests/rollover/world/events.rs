@@ -40,6 +40,7 @@ pub(crate) enum Event {
     Retry(Choice),
     WaiveAll,
     Abort,
+    RollBack,
     Continue(u8),
     Minutes(u8),
 }
@@ -143,6 +144,7 @@ impl World {
             Event::Resume => self.command(Command::Resume),
             Event::Retry(choice) => _ = self.retry(choice),
             Event::Abort => self.command(Command::Abort),
+            Event::RollBack => self.command(Command::RollBack),
             Event::Continue(until) => {
                 self.command(Command::Continue { until: Phase::STOPS[usize::from(*until) % Phase::STOPS.len()] });
             }
@@ -232,6 +234,7 @@ pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => choice().prop_map(Event::Retry),
         1 => Just(Event::WaiveAll),
         1 => Just(Event::Abort),
+        1 => Just(Event::RollBack),
         1 => any::<u8>().prop_map(Event::Continue),
         2 => (0u8..40).prop_map(Event::Minutes),
         1 => (200u8..).prop_map(Event::Minutes),
