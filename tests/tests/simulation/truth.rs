@@ -156,7 +156,9 @@ impl Truth {
         }
         *self.gate.lock().unwrap() = Some(job.clone());
         let root = root(cloud, generation).fingerprint();
-        let oldest = job["rollout"]["proofAge"].as_u64().map_or(Duration::MAX, Duration::from_secs);
+        let seconds = |name: &str| job["rollout"][name].as_u64().map(Duration::from_secs);
+        // The hold-down does not age proofs.
+        let oldest = seconds("proofAge").map_or(Duration::MAX, |age| age + seconds("holdDown").unwrap_or_default());
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
             let proof = self.read.lock().unwrap().get(&(known.address, root)).copied();
             let fresh = proof.filter(|at| *at >= known.since);
@@ -207,6 +209,9 @@ impl Truth {
 
     /// After an aborted rollover no device has its root.
     fn ended(&self, cloud: &Cloud, job: &Value) {
+        if job["outcome"] == "completed" {
+            self.completed(cloud, job);
+        }
         if job["outcome"] != "aborted" {
             return;
         }
@@ -218,6 +223,18 @@ impl Truth {
             let by_another = self.left.lock().unwrap().get(&known.address).is_some_and(|left| known.since < *left);
             if holds && !waived() && !by_another {
                 self.accuse(cloud, format!("I5 job {} is aborted, and {id} holds its root", job["id"]));
+            }
+        }
+    }
+
+    /// After a rollover that went all the way, no device has an older root, unless it was waived by name.
+    fn completed(&self, cloud: &Cloud, job: &Value) {
+        let old = (1..job["generation"].as_u64().unwrap_or(0)).filter_map(|generation| find_root(cloud, generation));
+        let old: Vec<Fingerprint> = old.map(|root| root.fingerprint()).collect();
+        for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
+            let holds = cloud.fleet.at(known.address, |bmc| old.iter().any(|root| bmc.holds(root))).unwrap_or(false);
+            if holds && !is_waived(cloud, job, "distrust", id) {
+                self.accuse(cloud, format!("I6 job {} is completed, and {id} holds an older root", job["id"]));
             }
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 
 impl Scene {
     /// The device's own certificate, once it has another one than `before`.
-    async fn own(&self, number: u8, before: Option<&Certificate>) -> Certificate {
+    pub(super) async fn own(&self, number: u8, before: Option<&Certificate>) -> Certificate {
         let end = clock::age() + 3 * HOUR;
         loop {
             let path = format!("/devices/{}/certificate", id(number));
@@ -25,7 +25,7 @@ impl Scene {
     }
 
     /// Waits until an issuing authority with this id signs.
-    async fn signs(&self, id: &str) {
+    pub(super) async fn signs(&self, id: &str) {
         let end = clock::age() + HOUR;
         while !self.issuing().await.iter().any(|each| each["id"] == id && each["state"] == "signing") {
             assert!(clock::age() < end, "{id} does not sign\n{}", self.world.cloud.trace());

@@ -1,0 +1,124 @@
+//! From the last proof to the end of the old root.
+
+use super::*;
+use crate::openbmc::Bmc;
+
+impl Scene {
+    /// Waits until the job has this state.
+    async fn job_is(&self, job: u64, state: &str) -> Value {
+        let end = clock::age() + 12 * HOUR;
+        loop {
+            let known = truth::job(&self.world.cloud, job).unwrap();
+            if known["state"] == state {
+                return known;
+            }
+            assert!(clock::age() < end, "job {job} is not {state}: {known}\n{}", self.world.cloud.trace());
+            sleep(Duration::from_secs(20)).await;
+        }
+    }
+
+    async fn own_certificates(&self, numbers: &[u8]) -> Vec<Certificate> {
+        let mut own = Vec::new();
+        for number in numbers {
+            self.world.must("POST", &format!("/devices/{}/certificate", id(*number)), Value::Null).await;
+            own.push(self.own(*number, None).await);
+            self.shows(*number, own.last().unwrap()).await;
+        }
+        own
+    }
+}
+
+/// With processes that die between any two calls, and answers that are lost, too.
+#[test]
+fn an_old_root_is_gone_when_its_rollover_is_complete() {
+    let bad = Faults { kill: 0.05, lost_answer: 0.02, conflict: 0.05, throttled: 0.02, ..Faults::default() };
+    for faults in [Faults::default(), bad] {
+        scene(3, async |scene| {
+            scene.signs("1.1").await;
+            let before = scene.own_certificates(&[1, 2]).await;
+            scene.world.faults(faults);
+            let job = scene.world.regenerate("?canary=20&errorBudget=100&until=retire").await.unwrap();
+            sleep(6 * HOUR).await;
+            scene.world.faults(Faults::default());
+            let ended = scene.job_is(job, "ended").await;
+            assert_eq!(ended["outcome"], "completed", "{ended}\n{}", scene.world.cloud.trace());
+            for (number, before) in [1, 2].into_iter().zip(&before) {
+                let after = scene.own(number, Some(before)).await;
+                assert!(after.issuer_dn().contains("Issuing G2.1"), "{}", after.issuer_dn());
+                scene.shows(number, &after).await;
+            }
+            assert!((1..=3).all(|number| scene.holds(number, 2) && !scene.holds(number, 1)));
+            end::rest(&scene.world).await;
+        });
+    }
+}
+
+#[test]
+fn a_device_that_forgets_the_root_stops_the_hold_down() {
+    scene(3, async |scene| {
+        let job = scene.world.regenerate("?canary=20&holdDown=7200&sample=100&until=activate").await.unwrap();
+        scene.task_is(job, "distribute", 3, "acked").await;
+        sleep(HOUR / 2).await;
+        let waits = truth::job(&scene.world.cloud, job).unwrap();
+        assert_eq!((&waits["phase"], scene.signing()), (&json!("holdDown"), 1), "{waits}");
+        scene.place(3, Bmc::forget);
+        let paused = scene.job_is(job, "paused").await;
+        assert!(paused["reason"].as_str().unwrap().contains("1 devices had lost the new root"), "{paused}");
+        scene.post(job, "resume", Value::Null).await;
+        sleep(HOUR).await;
+        assert_eq!(scene.signing(), 1, "the hold-down begins anew");
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!((&ended["outcome"], scene.signing()), (&json!("activated"), 2), "{ended}");
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn a_job_stops_where_it_was_told_and_continues() {
+    scene(2, async |scene| {
+        scene.signs("1.1").await;
+        scene.own_certificates(&[1]).await;
+        let job = scene.world.regenerate("?until=publish").await.unwrap();
+        let paused = scene.job_is(job, "paused").await;
+        assert_eq!((&paused["phase"], scene.holds(1, 2)), (&json!("publish"), false), "{paused}");
+        scene.post(job, "continue?until=distribute", Value::Null).await;
+        scene.task_is(job, "distribute", 1, "acked").await;
+        let paused = scene.job_is(job, "paused").await;
+        assert_eq!((&paused["phase"], scene.signing()), (&json!("distribute"), 1), "{paused}");
+        scene.post(job, "continue?until=activate", Value::Null).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!((&ended["outcome"], scene.signing()), (&json!("activated"), 2), "{ended}");
+        scene.post(job, "continue", Value::Null).await;
+        sleep(HOUR).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!(ended["outcome"], "completed", "{ended}\n{}", scene.world.cloud.trace());
+        assert!((1..=2).all(|number| scene.holds(number, 2) && !scene.holds(number, 1)));
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn what_is_valid_below_an_old_root_keeps_it() {
+    scene(2, async |scene| {
+        scene.signs("1.1").await;
+        let before = scene.own_certificates(&[1]).await;
+        scene.world.credential(&id(1), "wrong");
+        let job = scene.begin().await;
+        let paused = scene.job_is(job, "paused").await;
+        scene.world.credential(&id(1), "correct horse");
+        assert_eq!(paused["phase"], "distribute", "{paused}");
+        scene.post(job, "resume", Value::Null).await;
+        scene.job_is(job, "ended").await;
+        scene.world.credential(&id(1), "wrong");
+        scene.post(job, "continue", Value::Null).await;
+        let paused = scene.job_is(job, "paused").await;
+        assert_eq!(paused["phase"], "reissue", "{paused}");
+        scene.post(job, "waive", json!({ "devices": [id(1)], "reason": "it is scrapped" })).await;
+        scene.world.credential(&id(1), "correct horse");
+        scene.post(job, "resume", Value::Null).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!(ended["outcome"], "completed", "a waived device does not keep the root: {ended}");
+        assert_eq!(scene.own(1, None).await, before[0]);
+        end::rest(&scene.world).await;
+    });
+}
