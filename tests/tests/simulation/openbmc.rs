@@ -60,6 +60,8 @@ pub struct Bmc {
     /// PKCS #8.
     leaf_key: Vec<u8>,
     anchors: Vec<(u32, Certificate)>,
+    /// For anchors.
+    pub places: usize,
     sessions: Vec<(u32, String)>,
     /// Certificates in asynchronous tasks, and when they are stored.
     tasks: Vec<(u32, Duration, Certificate)>,
@@ -97,6 +99,7 @@ impl Bmc {
             leaf,
             leaf_key,
             anchors: Vec::new(),
+            places: PLACES,
             sessions: Vec::new(),
             tasks: Vec::new(),
             requested: None,
@@ -146,7 +149,7 @@ impl Bmc {
             std::mem::take(&mut self.tasks).into_iter().partition(|task| task.1 <= now);
         self.tasks = open;
         for (_, _, anchor) in done {
-            if self.anchors.len() < PLACES && !self.anchors.iter().any(|(_, held)| *held == anchor) {
+            if self.anchors.len() < self.places && !self.anchors.iter().any(|(_, held)| *held == anchor) {
                 self.add(anchor);
             }
         }
@@ -234,7 +237,7 @@ impl Bmc {
         match self.mood {
             Mood::Lies => Reply::of(204, Value::Null),
             Mood::Full => error(507, "No space left."),
-            _ if known || self.anchors.len() >= PLACES => error(500, "Internal error."),
+            _ if known || self.anchors.len() >= self.places => error(500, "Internal error."),
             Mood::Slow(seconds) => {
                 self.next += 1;
                 self.tasks.push((self.next, clock::age() + Duration::from_secs(seconds), anchor));

@@ -4,6 +4,7 @@ mod compromise;
 mod fences;
 mod ids;
 mod keys;
+mod old_roots;
 mod proofs;
 mod second_half;
 

@@ -34,6 +34,9 @@ const AGAIN: Duration = Duration::days(7);
 /// Between two looks of a process at retired keys.
 const PAUSE: Duration = Duration::minutes(10);
 
+/// Until KMS knows a key's new name.
+const NAMED: Duration = Duration::minutes(5);
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// There is more to do now.
@@ -87,9 +90,7 @@ impl CertificateAuthority {
             authority.retiring.retain(|generation| !over.contains(generation));
             self.ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await?;
         }
-        if !is_denied {
-            self.retire_put_off.set(now + PAUSE);
-        }
+        self.retire_put_off.set(now + if is_denied { NAMED } else { PAUSE });
         Ok(Some(pending))
     }
 
@@ -261,10 +262,15 @@ impl CertificateAuthority {
     }
 
     async fn cancel(&self, root: &RootRecord, below: &[IssuingRecord]) -> Result<(), VaultError> {
+        let mut outcome = Ok(());
         for key in root.key.iter().chain(below.iter().filter_map(|each| each.key.as_ref())) {
-            self.vault.cancel_deletion(key).await?;
+            match self.vault.cancel_deletion(key).await {
+                Err(error) if error.is_denied() => outcome = Err(error),
+                cancelled => cancelled?,
+            }
         }
-        self.disable_root(root).await
+        self.disable_root(root).await?;
+        outcome
     }
 
     async fn disable_root(&self, root: &RootRecord) -> Result<(), VaultError> {

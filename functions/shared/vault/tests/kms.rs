@@ -6,6 +6,7 @@ mod keys;
 
 use std::time::Duration;
 
+use aws_sdk_kms::operation::cancel_key_deletion::CancelKeyDeletionOutput;
 use aws_sdk_kms::operation::create_alias::{CreateAliasError, CreateAliasOutput};
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::describe_key::DescribeKeyOutput;
@@ -431,6 +432,45 @@ async fn deleting_a_key_twice_succeeds() {
         vault.schedule_deletion(ARN, 7).await.unwrap();
     }
     assert!(vault.schedule_deletion(ARN, 7).await.is_err());
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_not_pending_is_cancelled_too() {
+    let cancel = mock!(aws_sdk_kms::Client::cancel_key_deletion)
+        .match_requests(|request| request.key_id() == Some(ARN))
+        .sequence()
+        .output(|| CancelKeyDeletionOutput::builder().build())
+        .http_status(400, error("KMSInvalidStateException"))
+        .http_status(400, error("NotFoundException"))
+        .http_status(400, error("AccessDeniedException"))
+        .build();
+    let vault = vault(&[&cancel], &[]);
+    for _ in 0..3 {
+        vault.cancel_deletion(ARN).await.unwrap();
+    }
+    assert!(vault.cancel_deletion(ARN).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_is_marked_as_retired_beside_its_other_name() {
+    let name = mock!(aws_sdk_kms::Client::create_alias)
+        .match_requests(|request| {
+            let alias = request.alias_name().unwrap_or_default();
+            alias.starts_with("alias/rootcast/") && alias.contains("/retired/") && request.target_key_id() == Some(ARN)
+        })
+        .sequence()
+        .output(|| CreateAliasOutput::builder().build())
+        .http_status(400, error("AlreadyExistsException"))
+        .http_status(400, error("KMSInvalidStateException"))
+        .http_status(400, error("AccessDeniedException"))
+        .build();
+    let vault = vault(&[&name], &[]);
+    let serial = Serial::from_random([7; 16]);
+    for _ in 0..3 {
+        vault.mark_as_retired(ARN, serial).await.unwrap();
+    }
+    assert!(vault.mark_as_retired(ARN, serial).await.is_err());
+    assert_ne!(vault.alias(serial), vault.retired_alias(serial));
 }
 
 #[tokio::test]

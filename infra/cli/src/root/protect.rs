@@ -59,7 +59,9 @@ pub(super) async fn run(ProtectKeys { stack: name }: ProtectKeys, format: Format
     for root in &roots {
         let Some(key) = &root.key else { continue };
         let has_signed = protector.has_signed(root, key).await;
-        if root.state == GenerationState::Retired
+        // Of a retired one, only a key that is to be kept and does not let the conductor do so.
+        let is_settled = root.retirement.as_ref().is_none_or(|retirement| retirement.done);
+        if (root.state == GenerationState::Retired && is_settled)
             || (root.state == GenerationState::Abandoned && !has_signed.as_ref().is_ok_and(|signed| *signed))
         {
             continue;
@@ -126,7 +128,7 @@ impl Protector {
         }
         match (shown.key_state(), &root.certificate) {
             // KMS shows no public key of it.
-            (Some(KeyState::Disabled), _) | (_, None) => Ok(()),
+            (Some(KeyState::Disabled | KeyState::PendingDeletion), _) | (_, None) => Ok(()),
             (_, Some(certificate)) => Ok(self.vault.confirm(key, certificate).await?),
         }
     }

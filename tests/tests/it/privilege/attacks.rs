@@ -40,8 +40,9 @@ const ROOTS: [&str; 3] = ["live", "next", "signs leaves"];
 const OURS: [&str; 4] = ["issuing", "live", "next", "signs leaves"];
 
 /// Role, action and key of everything that succeeds.
-const MEANT: [(&str, &str, &[&str]); 25] = [
+const MEANT: [(&str, &str, &[&str]); 26] = [
     ("Catalog", "Decrypt", &["access"]),
+    ("Conduct", "CancelKeyDeletion", &OURS),
     ("Conduct", "CreateAlias", &OURS),
     ("Conduct", "DisableKey", &ROOTS),
     ("Conduct", "EnableKey", &ROOTS),

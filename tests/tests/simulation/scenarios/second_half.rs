@@ -5,7 +5,7 @@ use crate::openbmc::Bmc;
 
 impl Scene {
     /// Waits until the job has this state.
-    async fn job_is(&self, job: u64, state: &str) -> Value {
+    pub(super) async fn job_is(&self, job: u64, state: &str) -> Value {
         let end = clock::age() + 12 * HOUR;
         loop {
             let known = truth::job(&self.world.cloud, job).unwrap();
