@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::audit::Actor;
-use rootcast_core::job::{Command, JobId, JobRecord};
+use rootcast_core::job::{Command, JobId, JobPurpose, JobRecord};
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_dialects::native;
 use rootcast_gate::{Principal, RequestId};
@@ -50,6 +50,9 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
         (Command::Pause, _) => ("is paused", "No new device work starts; what is under way ends."),
         (Command::Resume, JobRecord::Rollover(_)) => ("is resumed", "What failed is tried again, and the job goes on."),
         (Command::Resume, JobRecord::Deployment(_)) => ("is resumed", "Failed devices are retried."),
+        (Command::Abort, JobRecord::Rollover(job)) if job.purpose == JobPurpose::Anchors => {
+            ("is being aborted", "The devices get the trusted certificates of before.")
+        }
         (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
     let shown = view(&parts.ledger, &job).await?;

@@ -32,7 +32,7 @@ pub(crate) enum JobCommand {
     Pause(Which),
     /// Resume a paused rollover or an ended deployment, and retry what failed
     Resume(Steered),
-    /// Remove the new root from the devices; not possible after activation
+    /// Remove what the job brought from the devices; not possible after a root is active
     Abort(Steered),
     /// Waive devices: the rollover does not wait for them
     Waive(Waive),

@@ -25,6 +25,13 @@ pub(crate) struct Rotate {
     /// Why the root is replaced; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    #[command(flatten)]
+    rollout: RolloutArguments,
+}
+
+/// How devices are visited; the API has its own defaults.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RolloutArguments {
     /// Devices in the first wave
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     canary: Option<u64>,
@@ -95,6 +102,15 @@ impl Rotate {
 
     /// Only the given options: the API has its own defaults.
     fn query(&self) -> Vec<(&'static str, String)> {
+        let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
+        let reason = self.reason.clone().map(|reason| ("reason", reason));
+        immediate.into_iter().chain(reason).chain(self.rollout.query()).collect()
+    }
+}
+
+impl RolloutArguments {
+    /// Only the given options.
+    pub(crate) fn query(&self) -> impl Iterator<Item = (&'static str, String)> {
         let numbers = [
             ("canary", self.canary),
             ("growth", self.growth),
@@ -104,10 +120,7 @@ impl Rotate {
             ("errorBudgetMinimum", self.error_budget_minimum),
             ("proofAge", self.proof_age),
         ];
-        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
-        let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
-        let reason = self.reason.clone().map(|reason| ("reason", reason));
-        immediate.into_iter().chain(reason).chain(numbers).collect()
+        numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())))
     }
 }
 

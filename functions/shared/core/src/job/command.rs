@@ -52,7 +52,7 @@ impl Job {
             Command::Abort => {
                 self.abort_requested = true;
                 self.state = JobState::Running;
-                self.reason = "Aborted by the operator: the new root is being removed from the devices.".to_owned();
+                self.reason = format!("Aborted by the operator: {}", self.purpose.turns_back());
             }
         }
         self.updated = now;

@@ -6,7 +6,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::job::{Activation, Job, JobOutcome, JobState, Phase, Tally, Wave};
+use crate::job::{Activation, Job, JobOutcome, JobPurpose, JobState, Phase, Tally, Wave};
 use crate::rollover::rollout::Rollout;
 use crate::rollover::survey::{Findings, Purpose};
 
@@ -49,6 +49,8 @@ pub enum Action {
     Activate,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
+    /// Record that every device holds the trust anchors of others that it is to hold, and end the job.
+    Settle(JobOutcome),
     End(JobOutcome),
 }
 
@@ -70,7 +72,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         JobState::Running => {}
     }
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
-        return step(Action::Withdraw, "Aborted: the new root is being removed from the devices.");
+        return step(Action::Withdraw, format!("Aborted: {}", job.purpose.turns_back()));
     }
     match job.phase {
         Phase::Create => step(Action::Wait { until: None }, "The new root is being created."),
@@ -193,6 +195,7 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     }
     if job.survey.opens(job.demand(now).since) {
         return match (job.phase, job.activated) {
+            (phase, _) if job.purpose == JobPurpose::Anchors => settle(phase, found),
             (Phase::Withdraw, _) => {
                 step(Action::NoteWithdrawn, "Every device that was read no longer holds the new root.")
             }
@@ -226,6 +229,27 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         Action::Begin(Purpose::Survey),
         "All waves completed: each device's proof is compared with the device as it is now.",
     )
+}
+
+/// The end of a job that brings the trust anchors of others to the devices, or takes them away.
+fn settle(phase: Phase, found: Findings) -> Step {
+    let unread = match found.waived {
+        0 => String::new(),
+        waived => format!(" {waived} waived devices were not read."),
+    };
+    let proven = found.proven;
+    match phase {
+        Phase::Withdraw => step(
+            Action::Settle(JobOutcome::Aborted),
+            format!("Aborted: {proven} devices proved that they hold the trusted certificates of before.{unread}"),
+        ),
+        _ => step(
+            Action::Settle(JobOutcome::Distributed),
+            format!(
+                "{proven} devices proved that they hold the trusted certificates, and none that was removed.{unread}"
+            ),
+        ),
+    }
 }
 
 fn aborted(found: Findings) -> String {
@@ -271,6 +295,12 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
 
 fn unproven(job: &Job, found: Findings) -> String {
     let (proof, way_out) = match job.phase {
+        Phase::Withdraw if job.purpose == JobPurpose::Anchors => {
+            ("hold the trusted certificates of before", "then resume")
+        }
+        _ if job.purpose == JobPurpose::Anchors => {
+            ("hold the trusted certificates, and none that was removed", "then resume; or abort")
+        }
         Phase::Withdraw => ("no longer hold the withdrawn root", "then resume"),
         _ => ("hold the new root", "then resume; or abort"),
     };

@@ -41,7 +41,8 @@ impl World {
             Action::Withdraw => self.job.withdraw(3, now),
             Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
             // The write is conditional on the revisions that the survey noted.
-            Action::Activate | Action::NoteWithdrawn if self.job.survey.forget_changed(&self.revisions) => {}
+            Action::Activate | Action::NoteWithdrawn | Action::Settle(_)
+                if self.job.survey.forget_changed(&self.revisions) => {}
             Action::Activate => {
                 self.unproven = Some(self.without_proof());
                 self.job.activate(now);
@@ -49,6 +50,10 @@ impl World {
             Action::NoteWithdrawn => {
                 self.unproven = Some(self.without_proof());
                 self.job.note_withdrawn(now);
+            }
+            Action::Settle(outcome) => {
+                self.unproven = Some(self.without_proof());
+                self.job.end(outcome, &step.why);
             }
             Action::End(outcome) => self.job.end(outcome, &step.why),
         }
