@@ -286,6 +286,8 @@ def routes_lead_to_their_function(template):
     wanted = {("/signingCertificate", "put"): ("Regenerate", None, None), ("/signingcertificate", "put"): ("Regenerate", None, None)}
     for path in ("/issuingAuthorities", "/issuingAuthorities/{issuing}/compromise"):
         wanted[path, "post"] = ("Regenerate", None, None)
+    for path in ("/trustedCertificates", "/trustedcertificates"):
+        wanted[path, "post"] = wanted[path + "/{id}", "delete"] = ("Regenerate", None, None)
     for path in ("/v3/scm/certificates/import", "/v3/scm/certificates/{certificate}/export"):
         wanted[path, "post"] = ("Import", None, None)
     wanted["/vedsdk/{path+}", every] = ("Retry", None, None)

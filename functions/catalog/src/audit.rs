@@ -84,7 +84,7 @@ impl Named {
         name.ok_or_else(|| {
             LenovoError::invalid(
                 "The query does not name what the audit is wanted of.",
-                "Send name: issuance or certificate for a policy; else a principal, or the ARN of an IAM identity after iam#; for requests, a request's id.",
+                "Send name: issuance, certificate or anchors for a policy; else a principal, or the ARN of an IAM identity after iam#; for requests, a request's id.",
             )
         })
     }

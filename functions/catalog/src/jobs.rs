@@ -85,6 +85,7 @@ fn rollover_summary(job: &Job) -> Summary {
         created: stamp(job.created),
         updated: stamp(job.updated),
         work: Work::Rollover(Rollover {
+            purpose: job.purpose,
             phase: job.phase,
             outcome: job.outcome,
             requested_for: job.requested_for.clone(),

@@ -37,6 +37,7 @@ mod signed;
 mod stamp;
 mod steer;
 mod tasks;
+mod trusted;
 mod waive;
 
 use axum::Router;
@@ -77,6 +78,10 @@ fn xclarity(app: App) -> Router {
         .on(routes::CHOOSE_POLICY, policy::choose)
         .on(routes::ISSUANCE_POLICY, issuance_policy::show)
         .on(routes::SET_ISSUANCE_POLICY, issuance_policy::replace)
+        .on(routes::TRUSTED_LIST, trusted::list)
+        .on(routes::TRUSTED_DETAILS, trusted::list)
+        .on(routes::TRUSTED, trusted::show)
+        .on(routes::TRUSTED_DETAIL, trusted::show)
         .on(routes::ISSUING, issuing::list)
         .on(routes::ABOUT, lxca::about)
         .on(routes::CANCEL_TASKS, lxca::cancel)

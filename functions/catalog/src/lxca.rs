@@ -163,7 +163,7 @@ pub(crate) async fn cancel(
     }
     let message = Message::done(
         format!("Aborting {}.", aborted.join(", ")),
-        "The new root is taken off the devices that hold it.",
+        "What the job brought is taken off the devices that hold it.",
     );
     let answer = Envelope { response: None, ..Envelope::success(()) }.saying(message);
     if refused.is_empty() {

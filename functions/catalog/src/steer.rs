@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::audit::Actor;
-use rootcast_core::job::{Command, JobId, JobRecord, NotAStop, Phase};
+use rootcast_core::job::{Command, JobId, JobPurpose, JobRecord, NotAStop, Phase};
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_dialects::native;
 use rootcast_gate::{Principal, RequestId};
@@ -89,6 +89,9 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
             "is being rolled back",
             "The old root signs again. The new root stays trusted, and what was issued under it stays valid.",
         ),
+        (Command::Abort, JobRecord::Rollover(job)) if job.purpose == JobPurpose::Anchors => {
+            ("is being aborted", "The devices get the trusted certificates of before.")
+        }
         (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
     let shown = view(&parts.ledger, &job).await?;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rootcast_authority::{AuthorityError, CertificateAuthority};
 use rootcast_core::audit::Actor;
 use rootcast_core::job::message::Control;
-use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobRecord, JobState, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobPurpose, JobRecord, JobState, Tally};
 use rootcast_core::metric::Metric;
 use rootcast_core::rollover::plan::{Action, Step, plan};
 use rootcast_core::rollover::survey::Purpose;
@@ -195,6 +195,11 @@ impl App {
             Action::Pause => {
                 return self.pause(job, &why, now).await;
             }
+            Action::Withdraw if job.purpose == JobPurpose::Anchors => {
+                why.clone_into(&mut job.reason);
+                self.authority.turn_back_anchors(&mut job, Some(held), &Actor::function("conduct"), now).await?;
+                return Ok(StepResult::Continue);
+            }
             Action::Withdraw => {
                 why.clone_into(&mut job.reason);
                 self.authority.withdraw_root(&mut job, Some(held), &Actor::function("conduct"), now).await?;
@@ -207,7 +212,7 @@ impl App {
             }
             // The write that passes the gate requires the fleet as the survey saw it. Otherwise, the changed shards are
             // read again.
-            Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire
+            Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire | Action::Settle(_)
                 if job.survey.forget_changed(&self.fleet_revisions().await?) =>
             {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
@@ -217,6 +222,14 @@ impl App {
             Action::Activate => {
                 why.clone_into(&mut job.reason);
                 return self.activate(held, job, now).await;
+            }
+            Action::Settle(outcome) => {
+                job.reason = why;
+                self.authority.settle_anchors(&mut job, outcome, Some(held), &Actor::function("conduct"), now).await?;
+                if outcome == JobOutcome::Aborted {
+                    self.count(Metric::JobsFailed);
+                }
+                return Ok(StepResult::Rest);
             }
             Action::NoteWithdrawn => {
                 job.note_withdrawn(now);

@@ -3,6 +3,7 @@
 mod config;
 mod issuing;
 mod keep;
+mod trusted;
 
 use std::sync::Arc;
 
@@ -42,6 +43,10 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::ROTATE_ISSUING, issuing::rotate)
         .on(routes::REVOKE_ISSUING, issuing::revoke)
         .on(routes::KEEP_ROOT, keep::keep)
+        .on(routes::TRUST, trusted::add)
+        .on(routes::TRUST_LOWER, trusted::add)
+        .on(routes::DISTRUST, trusted::remove)
+        .on(routes::DISTRUST_LOWER, trusted::remove)
         .into_router()
         .layer(from_fn_with_state(app.clone(), protect))
         .layer(from_fn(report))
@@ -82,7 +87,7 @@ async fn regenerate(
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
         Err(why @ AuthorityError::ManyRoots(_)) => Err(LenovoError::conflict(
             format!("No root can be added: {why}."),
-            "Retire roots that no certificate in use was signed by, then send the request again.",
+            "Remove trusted certificates that no device needs, or retire roots that no certificate in use was signed by, then send the request again.",
         )),
         Err(AuthorityError::Behind(why)) => Err(behind(why)),
         Err(error) => Err(refused(error)),
@@ -98,7 +103,7 @@ fn accepted(job: Option<JobId>) -> Response {
 fn busy(job: Option<JobId>) -> Response {
     let (text, recovery) = match job {
         Some(job) => (
-            format!("Job {job} is still moving the devices to another root."),
+            format!("Job {job} is still changing the devices' trust anchors."),
             format!("Wait until job {job} has ended, or resume or abort it: {}.", job.path()),
         ),
         None => (

@@ -6,10 +6,10 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::{
-    access::AccessCommand, access_key::AccessKey, audit::AuditCommand, certificate::CertificateCommand,
-    device::DeviceCommand, issuance_policy::IssuancePolicyCommand, issuing::IssuingCommand, job::JobCommand,
-    local::Local, login::Login, output::Format, request::RequestCommand, restore::Restore, retry::Retry,
-    root::RootCommand, rotate::Rotate,
+    access::AccessCommand, access_key::AccessKey, anchor::AnchorCommand, audit::AuditCommand,
+    certificate::CertificateCommand, device::DeviceCommand, issuance_policy::IssuancePolicyCommand,
+    issuing::IssuingCommand, job::JobCommand, local::Local, login::Login, output::Format, request::RequestCommand,
+    restore::Restore, retry::Retry, root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -102,6 +102,9 @@ pub(crate) enum Command {
     /// Show the root certificates and verify the bundle
     #[command(subcommand)]
     Root(RootCommand),
+    /// List, add and remove the certificates of others that the devices trust
+    #[command(subcommand)]
+    Anchor(AnchorCommand),
     /// Show, replace and revoke the authorities below the roots that sign device certificates
     #[command(subcommand)]
     Issuing(IssuingCommand),

@@ -43,7 +43,7 @@ pub(crate) enum AuditCommand {
     Device(Chain<DeviceId>),
     /// Show the audit record of a user, or of an IAM identity with tokens (iam#ARN)
     Principal(Chain<Name>),
-    /// Show the audit record of a policy: issuance or certificate
+    /// Show the audit record of a policy: issuance, certificate, or anchors (trusted certificates of others)
     Policy(Chain<Policy>),
     /// Show what a user, or an IAM identity (iam#ARN), tried without the right to
     Denials(Chain<Name>),

@@ -34,7 +34,7 @@ pub(crate) enum JobCommand {
     Resume(Steered),
     /// Let a rollover go on after the phase at which it was to stop; by default until the old roots are gone
     Continue(Continue),
-    /// Remove the new root from the devices; not possible after activation
+    /// Remove what the job brought from the devices; not possible after a root is active
     Abort(Steered),
     /// Let the old root sign again; possible until it has left the devices, also after the job has ended
     Rollback(Steered),

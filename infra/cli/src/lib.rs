@@ -3,6 +3,7 @@
 mod access;
 mod access_key;
 mod allowed;
+mod anchor;
 mod api;
 mod arguments;
 mod audit;
@@ -67,6 +68,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         }
         Command::Root(command) => root::run(&access, command, format).await,
         Command::IssuancePolicy(command) => issuance_policy::run(&api()?, command, format).await,
+        Command::Anchor(command) => anchor::run(&api()?, command, format).await,
         Command::Issuing(command) => issuing::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,
     }

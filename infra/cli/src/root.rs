@@ -130,7 +130,8 @@ async fn show(api: &Api, url: &Url, memory: Memory<Seen>, show: Show, format: Fo
         Format::Json => {
             let anchors: Vec<_> = bundle.anchors.iter().map(Certificate::fingerprint).collect();
             let bundle = json!({
-                "version": bundle.version, "sha256": bundle.sha256(), "anchors": anchors, "verified": true,
+                "version": bundle.version, "sha256": bundle.sha256(), "anchors": anchors,
+                "others": bundle.others, "verified": true,
                 "expires": bundle.exp.map(|at| at.format(&Rfc3339)).transpose()?,
             });
             output::json(&json!({"roots": details, "bundle": bundle}))?;
@@ -139,7 +140,10 @@ async fn show(api: &Api, url: &Url, memory: Memory<Seen>, show: Show, format: Fo
             for root in &roots {
                 out!("{}\n", root.describe(signing.as_ref() == Some(&root.certificate)));
             }
-            let row = |anchor: &Certificate| [anchor.subject_dn().to_owned(), anchor.fingerprint().to_string()];
+            let row = |anchor: &Certificate| {
+                let whose = if bundle.others.contains(&anchor.fingerprint()) { " (of others)" } else { "" };
+                [format!("{}{whose}", anchor.subject_dn()), anchor.fingerprint().to_string()]
+            };
             let rows: Vec<_> = bundle.anchors.iter().map(row).collect();
             out!(
                 "Bundle version {}, valid until {}; its signature by {by} verifies:\n{}",

@@ -25,6 +25,23 @@ pub(crate) struct Rotate {
     /// Why the root is replaced; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Seconds between the last device's proof and the new root's first signature (default: the installation's, a day)
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=2_592_000))]
+    hold_down: Option<u64>,
+    /// Percentage of the devices that are read anew during the hold-down, and at least 20 devices
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
+    sample: Option<u64>,
+    /// Go no further than this phase: publish, distribute, holdDown, activate, reissue, distrust or retire (default: the
+    /// installation's)
+    #[arg(long, value_name = "PHASE")]
+    until: Option<Phase>,
+    #[command(flatten)]
+    rollout: RolloutArguments,
+}
+
+/// How devices are visited; the API has its own defaults.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RolloutArguments {
     /// Devices in the first wave
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     canary: Option<u64>,
@@ -46,16 +63,6 @@ pub(crate) struct Rotate {
     /// Seconds after which a proof is old: before the new root signs, the device is read again (default: a day)
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
     proof_age: Option<u64>,
-    /// Seconds between the last device's proof and the new root's first signature (default: the installation's, a day)
-    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=2_592_000))]
-    hold_down: Option<u64>,
-    /// Percentage of the devices that are read anew during the hold-down, and at least 20 devices
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
-    sample: Option<u64>,
-    /// Go no further than this phase: publish, distribute, holdDown, activate, reissue, distrust or retire (default: the
-    /// installation's)
-    #[arg(long, value_name = "PHASE")]
-    until: Option<Phase>,
 }
 
 pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End> {
@@ -105,6 +112,18 @@ impl Rotate {
 
     /// Only the given options: the API has its own defaults.
     fn query(&self) -> Vec<(&'static str, String)> {
+        let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
+        let reason = self.reason.clone().map(|reason| ("reason", reason));
+        let hold = [("holdDown", self.hold_down), ("sample", self.sample)];
+        let hold = hold.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+        let until = self.until.map(|until| ("until", until.to_string()));
+        immediate.into_iter().chain(reason).chain(until).chain(hold).chain(self.rollout.query()).collect()
+    }
+}
+
+impl RolloutArguments {
+    /// Only the given options.
+    pub(crate) fn query(&self) -> impl Iterator<Item = (&'static str, String)> {
         let numbers = [
             ("canary", self.canary),
             ("growth", self.growth),
@@ -113,14 +132,8 @@ impl Rotate {
             ("errorBudget", self.error_budget),
             ("errorBudgetMinimum", self.error_budget_minimum),
             ("proofAge", self.proof_age),
-            ("holdDown", self.hold_down),
-            ("sample", self.sample),
         ];
-        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
-        let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
-        let reason = self.reason.clone().map(|reason| ("reason", reason));
-        let until = self.until.map(|until| ("until", until.to_string()));
-        immediate.into_iter().chain(reason).chain(until).chain(numbers).collect()
+        numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())))
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Result;
 use rootcast_core::deployment::DeploymentOutcome;
-use rootcast_core::job::{JobId, JobOutcome, JobState, Phase};
+use rootcast_core::job::{JobId, JobOutcome, JobPurpose, JobState, Phase};
 use rootcast_dialects::native::{Deployment, Job, Rollover, Work};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -139,7 +139,11 @@ fn next_commands(job: &Job) -> String {
             ));
         }
         if rollover.phase != Phase::Withdraw && rollover.outcome.is_none() {
-            next.push(("to give the new root up", format!("rootcast job abort {id} --watch")));
+            let what = match rollover.purpose {
+                JobPurpose::Rollover => "to give the new root up",
+                JobPurpose::Anchors => "to go back",
+            };
+            next.push((what, format!("rootcast job abort {id} --watch")));
         }
     }
     next.iter().map(|(when, command)| format!("{when:28}{command}")).collect::<Vec<_>>().join("\n")

@@ -12,6 +12,7 @@
 )]
 
 mod access;
+mod anchors;
 mod api;
 mod attacks;
 mod audit;

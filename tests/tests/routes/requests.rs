@@ -94,6 +94,7 @@ fn body(route: &Route) -> Option<Value> {
     let bound = json!({ "CertificateDN": DN, "ApplicationDN": [application_dn(&DEVICE.parse().unwrap())] });
     Some(match *route {
         routes::CHOOSE_POLICY => json!({ "specName": "CNSA" }),
+        routes::TRUST | routes::TRUST_LOWER => json!({ "certificate": "no PEM" }),
         routes::SET_ISSUANCE_POLICY => json!({ "revision": 0, "rules": [] }),
         routes::CANCEL_TASKS => json!({ "action": "cancel", "list": ["7"] }),
         routes::ENROL => {

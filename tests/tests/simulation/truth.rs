@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use rootcast_core::device::DeviceId;
+use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Map, Value, json};
@@ -207,8 +208,36 @@ impl Truth {
         }
     }
 
+    /// After a job without a root, every device holds what the job's bundle has of others, and nothing that it withdraws.
+    fn anchors_settled(&self, cloud: &Cloud, job: &Value) {
+        let version = job["bundleVersion"].as_u64().unwrap_or_default();
+        let published = cloud.tables.named(CERTIFICATES, &format!("bundle#{version:010}")).unwrap_or_default();
+        let bundle: Bundle = serde_json::from_value(published["bundle"].clone()).unwrap();
+        for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
+            if ["withdraw", "distribute"].iter().any(|pass| is_waived(cloud, job, pass, id)) {
+                continue;
+            }
+            let by_another = self.left.lock().unwrap().get(&known.address).is_some_and(|left| known.since < *left);
+            for anchor in &bundle.others {
+                let read = self.read.lock().unwrap().get(&(known.address, *anchor)).copied();
+                let lacks = |bmc: &mut Bmc| !bmc.holds(anchor) && read.is_none_or(|read| bmc.forgot < read);
+                if cloud.fleet.at(known.address, lacks) == Some(true) {
+                    self.accuse(cloud, format!("I8 job {} has ended, and {id} lacks {anchor}", job["id"]));
+                }
+            }
+            for anchor in &bundle.withdrawn {
+                if !by_another && cloud.fleet.at(known.address, |bmc| bmc.holds(anchor)) == Some(true) {
+                    self.accuse(cloud, format!("I8 job {} has ended, and {id} holds {anchor}", job["id"]));
+                }
+            }
+        }
+    }
+
     /// After an aborted rollover no device has its root.
     fn ended(&self, cloud: &Cloud, job: &Value) {
+        if job["purpose"] == "anchors" {
+            return self.anchors_settled(cloud, job);
+        }
         if job["outcome"] == "completed" {
             self.completed(cloud, job);
         }

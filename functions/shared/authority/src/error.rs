@@ -1,5 +1,6 @@
 //! Errors of the authority's procedures.
 
+use rootcast_core::anchors::NotChanged;
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::restore::Behind;
 use rootcast_ledger::LedgerError;
@@ -20,6 +21,12 @@ pub enum AuthorityError {
     /// A bundle with another root could not be stored, nor accepted by a device.
     #[error("there are {0} roots already, and the bundle has no room for another")]
     ManyRoots(usize),
+    /// Nothing is changed.
+    #[error(transparent)]
+    Anchors(#[from] NotChanged),
+    /// Nothing is changed: the next roots would not fit into the bundle.
+    #[error("a bundle has no room for {0} trusted certificates of others beside the next roots")]
+    ManyAnchors(usize),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]

@@ -7,6 +7,7 @@
 //! Out of scope: devices, waves, HTTP.
 
 mod activate;
+mod anchors;
 mod error;
 mod issuing;
 mod keys;
@@ -24,6 +25,7 @@ use rootcast_ledger::{Change, Ledger, RootRecord};
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
+pub use anchors::{AnchorRequest, AnchorsChanged};
 pub use error::AuthorityError;
 pub use issuing::IssuingSettings;
 pub use make::{Made, RootRequest, Settings};

@@ -1,6 +1,7 @@
 //! Bundles: signed by every live generation whose key can sign, and stored in the same write as the change they
 //! announce.
 
+use rootcast_core::anchors::Anchors;
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Job, JobId};
 use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due, percent_left};
@@ -143,10 +144,25 @@ impl CertificateAuthority {
         new: Option<u32>,
         now: OffsetDateTime,
     ) -> Result<BundleRecord, AuthorityError> {
+        let anchors = self.ledger.anchors(authority).await?;
+        self.sign_bundle_with(authority, roots, &anchors, new, now).await
+    }
+
+    /// The same, with these trust anchors of others, which sign nothing.
+    pub(crate) async fn sign_bundle_with(
+        &self,
+        authority: &Authority,
+        roots: &[RootRecord],
+        anchors: &Anchors,
+        new: Option<u32>,
+        now: OffsetDateTime,
+    ) -> Result<BundleRecord, AuthorityError> {
+        let ours = live(roots).filter_map(|root| root.certificate.clone());
         let bundle = Bundle {
             version: authority.highest_bundle() + 1,
-            anchors: live(roots).filter_map(|root| root.certificate.clone()).collect(),
-            withdrawn: withdrawn(roots, now).collect(),
+            anchors: ours.chain(anchors.live().cloned()).collect(),
+            others: anchors.live().map(Certificate::fingerprint).collect(),
+            withdrawn: withdrawn(roots, now).chain(anchors.withdrawn()).collect(),
             issued: now,
             exp: None,
         };

@@ -58,15 +58,18 @@ pub enum Policy {
     Issuance,
     /// The algorithm of the next root's key.
     Certificate,
+    /// Which trust anchors of others the devices hold.
+    Anchors,
 }
 
 impl Policy {
-    const ALL: [Self; 2] = [Self::Issuance, Self::Certificate];
+    const ALL: [Self; 3] = [Self::Issuance, Self::Certificate, Self::Anchors];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Issuance => "issuance",
             Self::Certificate => "certificate",
+            Self::Anchors => "anchors",
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod backoff;
 mod command;
 mod cursor;
 pub mod message;
+mod purpose;
 mod record;
 mod reopen;
 pub mod standing;
@@ -21,6 +22,7 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
+pub use self::purpose::JobPurpose;
 pub use self::record::{JobRecord, Refused};
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
@@ -186,6 +188,8 @@ pub enum JobOutcome {
     /// The old root signs again.
     RolledBack,
     Aborted,
+    /// The devices hold the bundle's trust anchors of others, and no withdrawn one.
+    Distributed,
 }
 
 /// What the last look found below the older roots that is valid and not revoked.
@@ -283,15 +287,18 @@ pub struct Job {
     pub id: JobId,
     /// Incremented by each write, which is conditional on the previous revision.
     pub revision: u64,
+    #[serde(default, skip_serializing_if = "JobPurpose::is_rollover")]
+    pub purpose: JobPurpose,
     pub phase: Phase,
     pub state: JobState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<JobOutcome>,
     /// Why the job is in this state, in a sentence.
     pub reason: String,
-    /// Why the operator asked for a new root.
+    /// Why the operator asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_for: Option<String>,
+    /// The new root; of a job without one, the root that signed when it began.
     pub generation: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_generation: Option<u32>,
@@ -385,6 +392,7 @@ impl Job {
         Self {
             id: new.id,
             revision: 1,
+            purpose: JobPurpose::Rollover,
             phase: Phase::Create,
             state: JobState::Running,
             outcome: None,

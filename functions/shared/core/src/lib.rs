@@ -9,12 +9,14 @@
 //! | [`inventory`] | the names of a stored certificate |
 //! | [`superseding`] | when a certificate that was renewed is revoked |
 //! | [`access`] | who may call, and do what |
+//! | [`anchors`] | which trust anchors of others the devices hold |
 //! | [`audit`] | who did what, in tamper-evident chains |
 //!
 //! Time, randomness and signatures are passed in. The form of certificates, requests and bundles is in `rootcast-pki`;
 //! storage in `rootcast-ledger`; signing in `rootcast-vault`; the device protocols in `rootcast-drivers`.
 
 pub mod access;
+pub mod anchors;
 pub mod audit;
 pub mod deployment;
 pub mod device;

@@ -4,6 +4,7 @@ mod envelope;
 mod error;
 pub mod jobs;
 mod root_query;
+mod trusted;
 
 use axum::extract::{FromRequest, Request};
 use rootcast_gate::{BODY_LIMIT, json};
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 pub use envelope::{Envelope, Message, Recovery, ResultKind};
 pub use error::{LenovoError, report};
 pub use root_query::RootQuery;
+pub use trusted::NewTrusted;
 
 /// A JSON body.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ mod task;
 
 pub use audit::{AuditChain, AuditHeads};
 pub use certificate::{
-    Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed, SignedState,
+    Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed, SignedState, Trusted,
 };
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{

@@ -117,12 +117,22 @@ table! {
     REVOKE_ISSUING: Regenerate Post "/issuingAuthorities/{issuing}/compromise" needs REGENERATE_ROOT;
 
     KEEP_ROOT: Regenerate Post "/roots/{generation}/keep" needs Needs::Operation(Operation::Activate, Roots);
+    // These need the operation `activate` as well: whoever puts an anchor into every trust store decides whom the whole fleet
+    // believes, without a survey of the devices before it counts.
+    TRUST: Regenerate Post "/trustedCertificates" needs REGENERATE_ROOT;
+    TRUST_LOWER: Regenerate Post "/trustedcertificates" needs REGENERATE_ROOT;
+    DISTRUST: Regenerate Delete "/trustedCertificates/{id}" needs REGENERATE_ROOT;
+    DISTRUST_LOWER: Regenerate Delete "/trustedcertificates/{id}" needs REGENERATE_ROOT;
 
     BUNDLE: Catalog Get "/bundle" needs Public;
     CACERTS: Catalog Get "/.well-known/est/cacerts" needs Public;
     CRL: Catalog Get "/crl/{signer}/{list}" needs Public;
     ROOT: Catalog Get "/signingcertificate" needs READ_ROOTS;
     ROOT_DETAILS: Catalog Get "/signingcertificate/details" needs READ_ROOTS;
+    TRUSTED_LIST: Catalog Get "/trustedcertificates" needs READ_ROOTS;
+    TRUSTED_DETAILS: Catalog Get "/trustedcertificates/details" needs READ_ROOTS;
+    TRUSTED: Catalog Get "/trustedcertificates/{id}" needs READ_ROOTS;
+    TRUSTED_DETAIL: Catalog Get "/trustedcertificates/details/{id}" needs READ_ROOTS;
     ISSUING: Catalog Get "/issuingauthorities" needs READ_ROOTS;
     ROOT_JOBS: Catalog Get "/signingcertificate/jobs" needs READ_JOBS;
     ROOT_JOB: Catalog Get "/signingcertificate/jobs/{job}" needs READ_JOBS;
@@ -219,6 +229,7 @@ table! {
 pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
     match *route {
         CHOOSE_POLICY => &["specName"],
+        TRUST | TRUST_LOWER => &["certificate"],
         SET_ISSUANCE_POLICY => &["revision", "rules"],
         CANCEL_TASKS => &["action", "list"],
         EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject"],
@@ -279,13 +290,14 @@ impl Route {
         let mut said = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let makes_root = matches!(*self, REGENERATE | REGENERATE_LOWER);
         let at_once = makes_root && said.any(|(name, value)| name == "activation" && value == "immediate");
-        (at_once || *self == REVOKE_ISSUING).then_some(Operation::Activate)
+        let anchors = matches!(*self, TRUST | TRUST_LOWER | DISTRUST | DISTRUST_LOWER);
+        (at_once || anchors || *self == REVOKE_ISSUING).then_some(Operation::Activate)
     }
 
     /// Whether the same call, sent again after an internal error, goes on with what it began instead of doing it twice: a
-    /// root's claim stays open until the root is complete.
+    /// root's claim stays open until the root is complete, and a trusted certificate is neither added nor removed twice.
     pub(crate) fn goes_on(&self) -> bool {
-        matches!(*self, REGENERATE | REGENERATE_LOWER)
+        matches!(*self, REGENERATE | REGENERATE_LOWER | TRUST | TRUST_LOWER | DISTRUST | DISTRUST_LOWER)
     }
 
     /// The distinguished name of what a call is about, for whoever decides on it. Where only an id is known, or the body

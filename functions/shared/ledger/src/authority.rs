@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::access::issuance::IssuancePolicy;
+use rootcast_core::anchors::Anchors;
 use rootcast_core::audit::{self, Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
@@ -24,6 +25,7 @@ use crate::item::{Item, from_item, id_key};
 use crate::{Ledger, LedgerError, Retirement};
 
 pub(crate) const AUTHORITY: &str = "authority";
+pub(crate) const ANCHORS: &str = "anchors";
 const POLICY: &str = "policy";
 const ISSUANCE_POLICY: &str = "issuance-policy";
 
@@ -57,6 +59,9 @@ pub struct Authority {
     /// Revoked issuing authorities of which not every certificate is known to be revoked and renewed yet.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub compromised: BTreeSet<IssuingId>,
+    /// There are trust anchors of others, or were: their list is read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_anchors: bool,
     /// The version of the current bundle; 0 if there is none.
     pub bundle: u64,
     /// The last version given out, if higher than `bundle`: its record was lost.
@@ -88,6 +93,11 @@ impl Authority {
     /// Whether a root is being made: whoever makes it relies on this record to stay as it is.
     pub fn is_claimed(&self, now: OffsetDateTime) -> bool {
         self.claim.as_ref().is_some_and(|claim| claim.until > now)
+    }
+
+    /// The bundle becomes the current one.
+    pub fn publish(&mut self, bundle: &BundleRecord) {
+        (self.bundle, self.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
     }
 
     /// The highest bundle version ever given out.
@@ -180,7 +190,7 @@ pub struct BundleRecord {
 impl BundleRecord {
     /// Whether the bundle has roots, but no signature.
     pub fn is_unsigned(&self) -> bool {
-        !self.unsigned_by.is_empty() && self.unsigned_by.len() == self.bundle.anchors.len()
+        !self.unsigned_by.is_empty() && self.unsigned_by.len() == self.bundle.signers().count()
     }
 }
 
@@ -218,6 +228,14 @@ impl Authority {
 impl Ledger {
     pub async fn authority(&self) -> Result<Authority, LedgerError> {
         Ok(self.certificate_record("authority", AUTHORITY).await?.unwrap_or_default())
+    }
+
+    /// The trust anchors of others. No call if there never were any.
+    pub async fn anchors(&self, authority: &Authority) -> Result<Anchors, LedgerError> {
+        if !authority.has_anchors {
+            return Ok(Anchors::default());
+        }
+        Ok(self.certificate_record("anchors", ANCHORS).await?.unwrap_or_default())
     }
 
     pub async fn policy(&self) -> Result<Policy, LedgerError> {

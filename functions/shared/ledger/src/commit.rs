@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use rootcast_core::audit::{Act, Subject};
+use rootcast_core::anchors::Anchors;
+use rootcast_core::audit::{Act, Head, Subject};
 use rootcast_core::job::{Job, JobId};
 use rootcast_core::rollover::transition::WaveRecord;
 use serde::Serialize;
 
 use crate::audit::Links;
-use crate::authority::{AUTHORITY, bundle_id, root_id};
+use crate::authority::{ANCHORS, AUTHORITY, bundle_id, root_id};
 use crate::issuing_authorities::{SLEEP, issuing_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
 use crate::jobs::{ROLLOVER, list_key, meta_key};
@@ -29,6 +30,8 @@ pub struct Change<'a> {
     pub roots: Vec<&'a RootRecord>,
     pub issuing: Vec<&'a IssuingRecord>,
     pub sleep: Option<&'a SleepRecord>,
+    /// Needs `authority`, whose `has_anchors` says that there is a list.
+    pub anchors: Option<&'a Anchors>,
     /// Published only once: its version must not exist.
     pub bundle: Option<&'a BundleRecord>,
     /// The current bundle, signed again. Needs `authority`, whose condition holds for both.
@@ -42,7 +45,7 @@ pub struct Change<'a> {
     pub wave: Option<(JobId, &'a WaveRecord)>,
     /// Changes to the shards' counts of dispatched devices.
     pub dispatched: Vec<Dispatched>,
-    /// Entries for the audit chains of the job and the roots, at most one per chain.
+    /// Entries for the audit chains of the job, the roots and the policies; those of one chain stand together.
     pub acts: Vec<Act>,
     /// Revisions by shard: requires that the fleet is unchanged since the survey.
     pub fleet: Vec<(u8, u64)>,
@@ -98,6 +101,10 @@ impl Ledger {
             let record = SleepRecord { revision: sleep.revision + 1, ..sleep.clone() };
             writes.push(versioned(self.certificates()?, "sleep", &record, id_key(SLEEP), sleep.revision)?);
         }
+        if let Some(anchors) = change.anchors {
+            let record = anchors.next_revision();
+            writes.push(versioned(self.certificates()?, "anchors", &record, id_key(ANCHORS), anchors.revision)?);
+        }
         if let Some(bundle) = change.bundle {
             writes.push(versioned(
                 self.certificates()?,
@@ -138,14 +145,13 @@ impl Ledger {
             writes.push(self.demand_conducting(conducting)?);
         }
         let mut links = Links::default();
-        for act in &change.acts {
-            let is_new = match &act.subject {
-                Subject::Job(_) => change.new_job,
-                Subject::Root(generation) => new_roots.contains(generation),
+        for acts in change.acts.chunk_by(|act, next| act.subject == next.subject) {
+            let is_new = match acts {
+                [Act { subject: Subject::Job(_), .. }, ..] => change.new_job,
+                [Act { subject: Subject::Root(generation), .. }, ..] => new_roots.contains(generation),
                 _ => false,
             };
-            links =
-                links.and(if is_new { self.first_link(act)? } else { self.link(std::slice::from_ref(act)).await? });
+            links = links.and(if is_new { self.link_to(acts, Head::NONE)? } else { self.link(acts).await? });
         }
         writes.extend(links.writes());
         self.transact(writes).await?;

@@ -21,6 +21,8 @@ pub struct Bundle {
     /// From 1. Only grows: a device that has seen 3 refuses 2 (RFC 7030's `/cacerts` has no such protection).
     pub version: u64,
     pub anchors: Vec<Certificate>,
+    /// Those of the anchors that are not ours. No bundle is accepted by them: see [`Bundle::signers`].
+    pub others: Vec<Fingerprint>,
     /// Former anchors that must be removed.
     pub withdrawn: Vec<Fingerprint>,
     /// When it was signed, in whole seconds. A bundle is signed again with the same version and content before it expires.
@@ -88,6 +90,12 @@ impl Bundle {
         }
     }
 
+    /// The anchors by which the next bundle may be verified: our own. Whoever trusted the others for that too would let
+    /// them choose his trust anchors.
+    pub fn signers(&self) -> impl Iterator<Item = &Certificate> {
+        self.anchors.iter().filter(|anchor| !self.others.contains(&anchor.fingerprint()))
+    }
+
     /// [`content_hash`] of the anchors.
     pub fn sha256(&self) -> Fingerprint {
         content_hash(self.anchors.iter().map(Certificate::fingerprint))
@@ -105,6 +113,9 @@ impl Bundle {
         });
         if let Some(exp) = document.exp {
             payload["exp"] = exp.into();
+        }
+        if !document.others.is_empty() {
+            payload["others"] = json!(document.others);
         }
         payload.to_string().into_bytes()
     }
@@ -153,6 +164,8 @@ struct Document {
     version: u64,
     sha256: Fingerprint,
     anchors: Vec<Certificate>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Fingerprint>,
     withdrawn: Vec<Fingerprint>,
     issued: String,
     /// NumericDate (RFC 7519 §2)
@@ -175,10 +188,10 @@ impl TryFrom<Document> for Bundle {
     type Error = InvalidBundle;
 
     fn try_from(document: Document) -> Result<Self, InvalidBundle> {
-        let Document { version, sha256, anchors, withdrawn, issued, exp } = document;
+        let Document { version, sha256, anchors, others, withdrawn, issued, exp } = document;
         let issued = OffsetDateTime::parse(&issued, &Rfc3339).map_err(|_| InvalidBundle::Issued)?;
         let exp = exp.map(OffsetDateTime::from_unix_timestamp).transpose().map_err(|_| InvalidBundle::Exp)?;
-        let bundle = Self { version, anchors, withdrawn, issued, exp };
+        let bundle = Self { version, anchors, others, withdrawn, issued, exp };
         if bundle.sha256() != sha256 {
             return Err(InvalidBundle::Hash);
         }
@@ -189,11 +202,11 @@ impl TryFrom<Document> for Bundle {
 impl From<Bundle> for Document {
     fn from(bundle: Bundle) -> Self {
         let sha256 = bundle.sha256();
-        let Bundle { version, anchors, withdrawn, issued, exp } = bundle;
+        let Bundle { version, anchors, others, withdrawn, issued, exp } = bundle;
         let at = issued.to_utc();
         let (year, month, day) = at.to_calendar_date();
         let (hour, minute, second) = at.as_hms();
         let issued = format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month));
-        Self { version, sha256, anchors, withdrawn, issued, exp: exp.map(OffsetDateTime::unix_timestamp) }
+        Self { version, sha256, anchors, others, withdrawn, issued, exp: exp.map(OffsetDateTime::unix_timestamp) }
     }
 }

@@ -49,6 +49,8 @@ pub use path::{DEPTH, SIGNATURES, STEPS};
 pub use pkcs12::ITERATIONS;
 pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems};
 pub use public_key::LeafKey;
+pub(crate) use public_key::PublicKey;
+pub(crate) use signature::{Scheme, SignatureCheck};
 
 /// Largest size of certificate and chain text together, in bytes.
 pub const LIMIT: usize = 64 * 1024;

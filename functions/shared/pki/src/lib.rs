@@ -10,6 +10,7 @@
 mod text;
 
 pub mod algorithm;
+pub mod anchor;
 pub mod bundle;
 pub mod certificate;
 pub mod crl;

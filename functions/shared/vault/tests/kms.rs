@@ -350,6 +350,7 @@ async fn a_signature_by_another_key_is_refused() {
     let mut signed = SignedBundle::new(&Bundle {
         version: 1,
         anchors: vec![root.clone()],
+        others: vec![],
         withdrawn: vec![],
         issued: TODAY,
         exp: None,
@@ -364,7 +365,8 @@ async fn a_signature_by_another_key_is_refused() {
 async fn a_bundle_is_signed_by_every_root() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let root = key.root(6);
-    let bundle = Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY, exp: None };
+    let bundle =
+        Bundle { version: 1, anchors: vec![root.clone()], others: vec![], withdrawn: vec![], issued: TODAY, exp: None };
     let mut signed = SignedBundle::new(&bundle);
     let sign = signing(key);
     let signature = vault(&[&sign], &[]).signature_of(ARN, &root, &signed).await.unwrap();

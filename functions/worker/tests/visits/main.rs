@@ -140,7 +140,14 @@ impl World {
         self.job.publish(3);
         self.job.distribute(now());
         let anchors = vec![Certificate::from_der(self.root.clone()).unwrap()];
-        self.publishes(Bundle { version: 3, anchors, withdrawn: Vec::new(), issued: now(), exp: None });
+        self.publishes(Bundle {
+            version: 3,
+            anchors,
+            others: Vec::new(),
+            withdrawn: Vec::new(),
+            issued: now(),
+            exp: None,
+        });
         self
     }
 
@@ -150,7 +157,7 @@ impl World {
         let withdrawn = vec![Certificate::from_der(self.root.clone()).unwrap().fingerprint()];
         let anchors = vec![Certificate::from_der(fake::root("Root G1")).unwrap()];
         self.fake.hold(anchors[0].der());
-        self.publishes(Bundle { version: 4, anchors, withdrawn, issued: now(), exp: None });
+        self.publishes(Bundle { version: 4, anchors, others: Vec::new(), withdrawn, issued: now(), exp: None });
     }
 
     fn publishes(&self, bundle: Bundle) {

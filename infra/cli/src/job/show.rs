@@ -4,7 +4,7 @@ use anyhow::Result;
 use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, JobId, JobOutcome, JobState};
+use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState};
 use rootcast_dialects::native::{Deployment, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
 use rootcast_ledger::Leave;
 use serde_json::Value;
@@ -105,6 +105,7 @@ fn state(job: &Summary) -> &'static str {
             }
             Some(JobOutcome::Completed) => "completed: the old roots are gone",
             Some(JobOutcome::RolledBack) => "ended: rolled back, the old root signs again",
+            Some(JobOutcome::Distributed) => "completed: the devices hold the trusted certificates",
             Some(JobOutcome::Aborted) => "ended: aborted",
             None => "ended",
         },
@@ -123,8 +124,12 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
         Activation::Immediate => "activated at once, before the devices hold it",
     };
     let rollout = rollover.rollout;
+    let brings = match rollover.purpose {
+        JobPurpose::Rollover => ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
+        JobPurpose::Anchors => ("Brings", "the trusted certificates of others: rootcast anchor list".to_owned()),
+    };
     let mut lines = vec![
-        ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
+        brings,
         ("Bundle", format!("version {}", rollover.bundle_version)),
         (
             "Rollout",

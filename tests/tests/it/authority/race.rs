@@ -291,7 +291,7 @@ fn assert_busy(reply: &Reply, job: JobId) {
     assert_eq!(reply.body["result"], "failed");
     assert_eq!(reply.body["messages"][0]["id"], "FQXHMSE1009J");
     let [text, explanation, recovery] = reply.message();
-    assert_eq!(text, format!("Job {job} is still moving the devices to another root."));
+    assert_eq!(text, format!("Job {job} is still changing the devices' trust anchors."));
     assert_eq!(explanation, "The request conflicts with the current state of the resource.");
     assert_eq!(recovery, format!("Wait until job {job} has ended, or resume or abort it: {}.", job.path()));
 }

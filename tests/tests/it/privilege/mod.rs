@@ -30,6 +30,7 @@ use self::policy::{Statement, allowed, is_like};
 use self::unused::{BY_LAMBDA, UNUSED};
 use crate::access::identities::{Provider, SIGNED};
 use crate::access::sessions::basic;
+use crate::anchors;
 use crate::attacks::persons::together;
 use crate::clients;
 use crate::fake::{Model, PASSWORD, USER};
@@ -158,6 +159,7 @@ async fn roll_over(stack: &Stack) {
     api.get("/devices/a/fingerprint").await.response();
     let id = stack.put_root("").await;
     assert_eq!(stack.ended(id).await.outcome, Some(JobOutcome::Activated));
+    trust_others(stack).await;
     api.delete("/devices/going").await;
     for path in ["", "/tasks", "/audit"] {
         api.get(&format!("/jobs/{id}{path}")).await.response();
@@ -273,6 +275,28 @@ async fn issue(stack: &Stack) {
     }
     stack.api.get(&format!("/certificates/{}/audit", first.certificate)).await.response();
     drop(fake);
+}
+
+/// A root of others comes to the devices and leaves them.
+async fn trust_others(stack: &Stack) {
+    let added =
+        stack.api.post("/trustedCertificates", json!({ "certificate": anchors::of_others("Other").pem() })).await;
+    let added = added.json()["response"].clone();
+    let ended = async |changed: &Value| {
+        let job = changed["jobPath"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
+        stack.ended(job).await
+    };
+    assert_eq!(ended(&added).await.outcome, Some(JobOutcome::Distributed));
+    let one = format!("/trustedCertificates/{}", added["id"].as_str().unwrap());
+    for path in ["/trustedCertificates", &one] {
+        stack.api.get(path).await.response();
+    }
+    let removed = stack.api.delete(&one).await.response();
+    stack
+        .api
+        .post(&format!("/jobs/{}/abort", removed["jobPath"].as_str().unwrap().rsplit('/').next().unwrap()), json!({}))
+        .await;
+    ended(&removed).await;
 }
 
 /// The next issuing authority signs, and the one before is compromised: what it signed is revoked and renewed.

@@ -1,6 +1,9 @@
 //! The calls, generated from the table of routes: each route on each object that there is, with each body that matters
 //! for an attack. The list has the same calls in the same order in every state; what they say depends on the state.
 
+use std::sync::LazyLock;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rootcast_core::access::permission::Operation;
 use rootcast_core::inventory::guid::CertificateGuid;
 use rootcast_gate::Principal;
@@ -19,6 +22,16 @@ use crate::imported;
 
 /// A name that no certificate of this fleet may have.
 pub const FOREIGN: &str = "login.example.com";
+
+/// A root of the attacker's own, the same one in every state.
+fn of_the_attacker() -> &'static str {
+    static ROOT: LazyLock<String> = LazyLock::new(|| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+    });
+    &ROOT
+}
 
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -65,6 +78,9 @@ impl Scene {
         let guid = |id: &str| CertificateGuid(id.parse().unwrap()).to_string().replace('{', "%7B").replace('}', "%7D");
         let objects: Vec<(&'static str, String)> = match name {
             "device" => ALL.map(|device| (device, device.to_owned())).into(),
+            "id" if route.path.to_lowercase().starts_with("/trustedcertificates") => {
+                vec![("the first", "1".to_owned())]
+            }
             "id" | "certificate" => vec![("imported", self.web.clone()), ("the victim's", self.own.clone())],
             "guid" => vec![("imported", guid(&self.web)), ("the victim's", guid(&self.own))],
             "request" => vec![("", self.request().unwrap_or_else(|| "0".repeat(32)))],
@@ -109,6 +125,7 @@ impl Scene {
                     json!({ "prefix": r"\VED\Policy", "dnsSuffixes": [FOREIGN], "usages": ["server", "client"] });
                 [0, 1].map(|revision| ("any", json!({ "revision": revision, "rules": [rule] }))).into()
             }
+            routes::TRUST | routes::TRUST_LOWER => vec![("", json!({ "certificate": of_the_attacker() }))],
             routes::CANCEL_TASKS => vec![("", json!({ "action": "cancel", "list": [self.job.to_string()] }))],
             routes::ENROL => vec![
                 ("own", device(FREE, FREE)),

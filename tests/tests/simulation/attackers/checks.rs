@@ -329,9 +329,15 @@ fn a_world_gone_bad_is_seen() {
 }
 
 /// Routes without a call that succeeds at once, and why.
-const NOT_AT_ONCE: [(Route, &str); 19] = [
+const NOT_AT_ONCE: [(Route, &str); 25] = [
     (routes::REGENERATE, "another job is running: it succeeds after an abort"),
     (routes::REGENERATE_LOWER, "in the same way"),
+    (routes::TRUST, "in the same way"),
+    (routes::TRUST_LOWER, "in the same way"),
+    (routes::DISTRUST, "there is none"),
+    (routes::DISTRUST_LOWER, "there is none"),
+    (routes::TRUSTED, "there is none"),
+    (routes::TRUSTED_DETAIL, "there is none"),
     (routes::PAUSE, "the job is paused"),
     (routes::SCM_DELETE, "the certificates are in use"),
     (routes::DOWNLOAD, "asks for a private key"),

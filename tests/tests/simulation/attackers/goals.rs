@@ -45,6 +45,8 @@ pub enum Goal {
     /// An issuing authority is revoked, and what it signed.
     Compromise,
     Abort,
+    /// The devices are to trust a root of the attacker's.
+    Anchor,
     /// The victim's own certificate is revoked.
     Revocation,
     /// A credential that lives longer, or is good for more, than the one that it came from.
@@ -79,7 +81,7 @@ impl Goal {
             Self::ExportedKey => may(Operation::ExportKey),
             Self::DeployedKey | Self::Approval => may(Operation::ApproveDevice),
             Self::Root => may(Operation::Regenerate),
-            Self::Compromise => may(Operation::Regenerate) && may(Operation::Activate),
+            Self::Compromise | Self::Anchor => may(Operation::Regenerate) && may(Operation::Activate),
             Self::Abort => may(Operation::Abort),
             // One permits the name, the other gives it to a device.
             Self::Name => may(Operation::Regenerate) && may(Operation::ApproveDevice),
@@ -241,6 +243,9 @@ fn gate(scene: &Scene, reach: &mut impl FnMut(Goal, String)) {
     let authority = scene.authority();
     if authority["lastGeneration"] != scene.authority["lastGeneration"] {
         reach(Goal::Root, format!("root {} is made", authority["lastGeneration"]));
+    }
+    if authority["hasAnchors"] == true {
+        reach(Goal::Anchor, "the list of trusted certificates is changed".to_owned());
     }
     if authority["compromised"].is_array() {
         reach(Goal::Compromise, format!("{} is revoked", authority["compromised"]));

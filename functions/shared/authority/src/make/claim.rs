@@ -8,14 +8,14 @@ use rootcast_core::job::{Activation, Job};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::restore::{Counters, Evidence, admitted, is_plausible};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
-use rootcast_pki::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
+use rootcast_pki::bundle::ROOTS_THAT_FIT;
 use rootcast_pki::crl::CrlId;
 use rootcast_pki::root::{ROOT_CRL, RootSpec};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
 use super::{Claimed, RootRequest, Settings, random_serial};
-use crate::publish::withdrawn;
+use crate::anchors::has_room;
 use crate::{AuthorityError, CertificateAuthority};
 
 /// Longer than any function that makes a root may run (29 s): the holder of an older claim is dead.
@@ -93,7 +93,7 @@ impl CertificateAuthority {
         let has_devices = shards.iter().any(|shard| shard.approved > 0);
         let before = &self.admitted(before, has_devices).await?;
         let generation = before.last_generation + 1;
-        if generation > ROOTS_THAT_FIT {
+        if generation > ROOTS_THAT_FIT || before.has_anchors {
             self.find_room(before, now).await?;
         }
         let (not_before, not_after) = self.validity(before, settings, now).await?;
@@ -151,13 +151,11 @@ impl CertificateAuthority {
 
     /// Checked before anything of a new root is recorded: a root that cannot be published would block every later one.
     async fn find_room(&self, before: &Authority, now: OffsetDateTime) -> Result<(), AuthorityError> {
-        let roots = self.ledger.roots(before).await?;
-        let live = || roots.iter().filter(|root| root.state.is_live());
-        let anchors = live().filter_map(|root| Some(root.certificate.as_ref()?.der().len()));
-        if fits(anchors.chain([LARGEST_ANCHOR]), withdrawn(&roots, now).count()) {
+        let (roots, anchors) = tokio::try_join!(self.ledger.roots(before), self.ledger.anchors(before))?;
+        if has_room(&roots, &anchors, 1, now) {
             return Ok(());
         }
-        Err(AuthorityError::ManyRoots(live().count()))
+        Err(AuthorityError::ManyRoots(roots.iter().filter(|root| root.state.is_live()).count()))
     }
 
     /// The counters from which the next root is numbered. An installation's first write takes into account the keys
@@ -166,7 +164,7 @@ impl CertificateAuthority {
     /// # Errors
     /// [`AuthorityError::Behind`] if a key or a device shows something that no record has: the tables were restored.
     /// `has_devices`: the fleet's lists are not empty.
-    async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
+    pub(crate) async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
         let mut keys = self.vault.keys_of_stack().await?;
         keys.retain(|key| {
             let plausible = is_plausible(key.generation, before.last_generation);

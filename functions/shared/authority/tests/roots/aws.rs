@@ -117,7 +117,7 @@ fn named(key: &str) -> Option<String> {
         Some(_) => None,
         None if key.ends_with(" meta") => Some("job".to_owned()),
         None if key.ends_with(" conductor") => Some("lease".to_owned()),
-        None => ["authority", "sleep"].contains(&key).then(|| key.to_owned()),
+        None => ["authority", "anchors", "sleep"].contains(&key).then(|| key.to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Roots are made, activated and withdrawn: the order of the steps, refusals, and resumption.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod anchors;
 mod aws;
 mod issuing;
 #[path = "../../../pki/tests/it/keys.rs"]

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
+use super::{Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Reopen, Selection};
 use crate::rollover::survey::{Purpose, Survey, Sweep};
 
 /// What an operator requests.
@@ -77,7 +77,7 @@ impl Job {
             Command::Abort => {
                 self.abort_requested = true;
                 self.state = JobState::Running;
-                self.reason = "Aborted by the operator: the new root is being removed from the devices.".to_owned();
+                self.reason = format!("Aborted by the operator: {}", self.purpose.turns_back());
             }
         }
         self.updated = now;
@@ -110,7 +110,7 @@ impl Job {
         if is_given_up || matches!(self.outcome, Some(JobOutcome::Aborted | JobOutcome::RolledBack)) {
             return Err(Refusal::GivenUp);
         }
-        if until <= self.until || self.outcome == Some(JobOutcome::Completed) {
+        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || self.purpose == JobPurpose::Anchors {
             return Err(Refusal::GoesFarEnough);
         }
         let was_stopped = self.state == JobState::Paused && self.until <= self.phase;

@@ -6,7 +6,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::job::{Activation, Continued, Job, JobOutcome, JobState, Phase, Tally, Wave};
+use crate::job::{Activation, Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Tally, Wave};
 use crate::rollover::rollout::Rollout;
 use crate::rollover::survey::{Findings, Purpose};
 
@@ -65,6 +65,8 @@ pub enum Action {
     RollBack,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
+    /// Record that every device holds the trust anchors of others that it is to hold, and end the job.
+    Settle(JobOutcome),
     End(JobOutcome),
 }
 
@@ -86,7 +88,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         JobState::Running => {}
     }
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
-        return step(Action::Withdraw, "Aborted: the new root is being removed from the devices.");
+        return step(Action::Withdraw, format!("Aborted: {}", job.purpose.turns_back()));
     }
     if job.continued == Some(Continued::Asked) {
         return step(Action::GoOnAlone, job.reason.clone());
@@ -235,7 +237,10 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         return step(Action::End(JobOutcome::Aborted), aborted(found));
     }
     if job.survey.opens(job.demand(now).since) {
-        return pass_gate(job, now);
+        return match job.purpose {
+            JobPurpose::Anchors => settle(job.phase, found),
+            JobPurpose::Rollover => pass_gate(job, now),
+        };
     }
     if found.forgot > 0 {
         return step(Action::Pause, forgot(found));
@@ -321,6 +326,27 @@ fn forgot(found: Findings) -> String {
     )
 }
 
+/// The end of a job that brings the trust anchors of others to the devices, or takes them away.
+fn settle(phase: Phase, found: Findings) -> Step {
+    let unread = match found.waived {
+        0 => String::new(),
+        waived => format!(" {waived} waived devices were not read."),
+    };
+    let proven = found.proven;
+    match phase {
+        Phase::Withdraw => step(
+            Action::Settle(JobOutcome::Aborted),
+            format!("Aborted: {proven} devices proved that they hold the trusted certificates of before.{unread}"),
+        ),
+        _ => step(
+            Action::Settle(JobOutcome::Distributed),
+            format!(
+                "{proven} devices proved that they hold the trusted certificates, and none that was removed.{unread}"
+            ),
+        ),
+    }
+}
+
 fn aborted(found: Findings) -> String {
     let unread = match found.waived {
         0 => String::new(),
@@ -364,6 +390,12 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
 
 fn unproven(job: &Job, found: Findings) -> String {
     let (proof, way_out) = match job.phase {
+        Phase::Withdraw if job.purpose == JobPurpose::Anchors => {
+            ("hold the trusted certificates of before", "then resume")
+        }
+        _ if job.purpose == JobPurpose::Anchors => {
+            ("hold the trusted certificates, and none that was removed", "then resume; or abort")
+        }
         Phase::Withdraw => ("no longer hold the withdrawn root", "then resume"),
         Phase::Reissue => ("show a certificate of the new root", "then resume"),
         Phase::Distrust => ("no longer hold the old roots", "then resume"),

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, JobOutcome, JobState, Pass, Phase, Selection};
+use rootcast_core::job::{Activation, JobOutcome, JobPurpose, JobState, Pass, Phase, Selection};
 use rootcast_core::rollover::rollout::Rollout;
 
 use world::*;
@@ -39,6 +39,26 @@ proptest! {
             }
             prop_assert!(world.job.activated.is_none());
         }
+    }
+
+    /// The trust anchors of others: the same waves and the same gate, and no root.
+    #[test]
+    fn no_job_without_a_root_ends_before_each_device_proves(mut world in worlds(), events in events()) {
+        world.job.purpose = JobPurpose::Anchors;
+        world.job.activation = Activation::Proven;
+        for event in &events {
+            world.happen(event);
+            world.check();
+        }
+        let outcome = world.settle(&[]);
+        world.check();
+        prop_assert!(world.job.activated.is_none() && world.job.withdrawn.is_none());
+        prop_assert_eq!(outcome, if world.job.abort_requested { JobOutcome::Aborted } else { JobOutcome::Distributed });
+        for device in world.holding.iter().filter(|_| outcome == JobOutcome::Aborted) {
+            let waived = world.state(Pass::Withdraw, device) == Some(TaskState::Waived);
+            prop_assert!(waived, "{} still holds what was added", device);
+        }
+        prop_assert!(!world.job.reason.contains("root"), "{}", world.job.reason);
     }
 
     #[test]

@@ -66,6 +66,26 @@ impl Message {
         }
     }
 
+    /// The vendor's message for other requests that were fulfilled, word for word.
+    pub fn completed() -> Self {
+        Self {
+            id: "FQXHMSE0001I",
+            text: "The request completed successfully.".to_owned(),
+            explanation: String::new(),
+            recovery: Recovery::none(),
+        }
+    }
+
+    /// A warning beside a fulfilled request.
+    pub fn warning(text: impl Into<String>, explanation: impl Into<String>, recovery: impl Into<String>) -> Self {
+        Self {
+            id: "FQXHMSE1021G",
+            text: text.into(),
+            explanation: explanation.into(),
+            recovery: Recovery::text(recovery),
+        }
+    }
+
     /// The message of any other fulfilled request.
     pub fn done(text: impl Into<String>, explanation: impl Into<String>) -> Self {
         Self { id: "FQXHMSE1020I", text: text.into(), explanation: explanation.into(), recovery: Recovery::none() }

@@ -8,7 +8,7 @@
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Job, JobId, JobOutcome, JobState};
+use rootcast_core::job::{Job, JobId, JobOutcome, JobPurpose, JobState};
 use serde::{Deserialize, Serialize};
 
 use super::LenovoError;
@@ -199,7 +199,10 @@ impl Task {
     pub fn of(job: &Job, percentage: f64, children: Option<Vec<Self>>) -> Self {
         Self {
             job_uid: job.id.to_string(),
-            title: format!("CA root certificate, generation {}", job.generation),
+            title: match job.purpose {
+                JobPurpose::Rollover => format!("CA root certificate, generation {}", job.generation),
+                JobPurpose::Anchors => format!("Trusted certificates, bundle {}", job.bundle_version),
+            },
             percentage,
             complete: job.state == JobState::Ended,
             status: status(job),

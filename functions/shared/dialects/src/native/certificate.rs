@@ -1,5 +1,6 @@
 //! Roots, and the devices' own certificates.
 
+use rootcast_core::anchors::{AnchorId, AnchorState};
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
@@ -53,6 +54,47 @@ pub struct Root {
     /// A sentence.
     pub status: String,
     pub history: Vec<Past>,
+}
+
+/// `GET /trustedCertificates`. Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_trustedcertificates_get>; the
+/// attributes after `subjectDn` are our own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trusted {
+    /// PEM.
+    pub certificate: String,
+    /// A decimal number.
+    #[serde(with = "as_string")]
+    pub id: AnchorId,
+    pub issuer_dn: String,
+    pub not_after: String,
+    pub not_before: String,
+    pub serial_number: String,
+    pub signature_algorithm: String,
+    pub subject_dn: String,
+    /// SHA-256 of the DER.
+    pub fingerprint: Fingerprint,
+    pub state: AnchorState,
+    /// A sentence.
+    pub status: String,
+    /// Of the job that adds or removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_path: Option<String>,
+    pub added: String,
+}
+
+/// The vendor's ids are strings.
+mod as_string {
+    use rootcast_core::anchors::AnchorId;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(id: &AnchorId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AnchorId, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 /// An issuing authority in the row of its root.

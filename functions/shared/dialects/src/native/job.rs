@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::{Activation, JobId, JobOutcome, JobState, Pass, Phase};
+use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState, Pass, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::Leave;
 use serde::{Deserialize, Serialize};
@@ -56,12 +56,15 @@ pub enum Work {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollover {
+    #[serde(default, skip_serializing_if = "JobPurpose::is_rollover")]
+    pub purpose: JobPurpose,
     pub phase: Phase,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<JobOutcome>,
-    /// Why the operator asked for a new root.
+    /// Why the operator asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_for: Option<String>,
+    /// The new root; of a job without one, the root that signed when it began.
     pub generation: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_generation: Option<u32>,

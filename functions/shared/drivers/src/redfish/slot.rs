@@ -43,10 +43,6 @@ pub(super) struct Replace {
     pub(super) sushy: bool,
 }
 
-/// Observed on a running OpenBMC: the eleventh certificate is answered with 500.
-const OPENBMC_LIMIT: usize = 10;
-/// From Lenovo's REST API guide for XClarity Controller: the fifth certificate is answered with 409.
-const XCC_LIMIT: usize = 4;
 /// The service root's `Id` that identifies sushy-tools.
 const SUSHY_ROOT: &str = "RedvirtService";
 
@@ -56,9 +52,9 @@ pub(super) async fn find(
     profile: Profile,
     named: Option<&Slot>,
 ) -> Result<TrustSlot, Failure> {
-    let fixed = |path: &str, limit| TrustSlot {
+    let fixed = |path: &str| TrustSlot {
         collection: named.map_or_else(|| Link::known(path), Link::from),
-        limit: named.is_none().then_some(limit),
+        limit: profile.places().filter(|_| named.is_none()),
         expand: false,
         shape: Shape::Members,
         replace: None,
@@ -66,11 +62,11 @@ pub(super) async fn find(
     match profile {
         Profile::Openbmc => {
             session.open_by_standard().await?;
-            Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates", OPENBMC_LIMIT))
+            Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates"))
         }
         Profile::LenovoXcc => {
             session.open_by_standard().await?;
-            Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates", XCC_LIMIT))
+            Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates"))
         }
         Profile::Dmtf => {
             let root = session.open_by_root().await?;

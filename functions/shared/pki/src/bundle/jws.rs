@@ -120,6 +120,7 @@ pub fn jws_signature(algorithm: KeyAlgorithm, kms_signature: &[u8]) -> Result<Ve
 }
 
 /// Accepts a bundle that any trusted anchor signed, that is valid now, and that is not older than the last one.
+/// `trusted`: one of our roots, or the [`Bundle::signers`] of a bundle that was accepted before.
 /// `seen`: what the caller kept of that one, wherever the bundles came from; without it, only `now` shows that a server
 /// sends an old bundle.
 ///
@@ -138,7 +139,7 @@ pub fn jws_signature(algorithm: KeyAlgorithm, kms_signature: &[u8]) -> Result<Ve
 /// let root = Certificate::from_der(CertificateParams::default().self_signed(&key)?.der().to_vec())?;
 /// let issued = datetime!(2026-06-01 12:00 UTC);
 /// let exp = Some(issued + Duration::days(30));
-/// let bundle = Bundle { version: 3, anchors: vec![root.clone()], withdrawn: vec![], issued, exp };
+/// let bundle = Bundle { version: 3, anchors: vec![root.clone()], others: vec![], withdrawn: vec![], issued, exp };
 /// let mut signed = SignedBundle::new(&bundle);
 /// let signature = sign(&signed.digest(&root)?)?; // KMS, with the root's key
 /// signed.add(&root, signature.as_ref())?;

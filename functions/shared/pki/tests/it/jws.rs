@@ -21,6 +21,7 @@ fn bundle(anchors: Vec<Certificate>) -> Bundle {
     Bundle {
         version: 3,
         anchors,
+        others: Vec::new(),
         withdrawn: vec![Fingerprint::of(b"an older root")],
         issued: TODAY,
         exp: Some(TODAY + Duration::days(30)),

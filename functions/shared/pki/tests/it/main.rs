@@ -2,6 +2,7 @@
 //! keys are local, and sign digests as KMS does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
+mod anchors;
 mod chains;
 mod constraints;
 mod crls;

@@ -45,7 +45,7 @@ impl World {
             Action::Withdraw => self.job.withdraw(3, now),
             Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
             // The write is conditional on the revisions that the survey noted.
-            Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire
+            Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire | Action::Settle(_)
                 if self.job.survey.forget_changed(&self.revisions) => {}
             Action::Distrust => self.job.distrust(4, now),
             Action::Retire => {
@@ -61,6 +61,10 @@ impl World {
                 self.job.note_withdrawn(now);
             }
             Action::RollBack => self.job.end(JobOutcome::RolledBack, &step.why),
+            Action::Settle(outcome) => {
+                self.unproven = Some(self.without_proof());
+                self.job.end(outcome, &step.why);
+            }
             Action::End(outcome) => self.job.end(outcome, &step.why),
         }
         self.job.state == JobState::Running
