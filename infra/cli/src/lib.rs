@@ -5,6 +5,7 @@ mod access_key;
 mod allowed;
 mod api;
 mod arguments;
+mod ask;
 mod audit;
 mod certificate;
 mod device;
