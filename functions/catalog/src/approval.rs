@@ -3,15 +3,17 @@
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::access::permission::Right;
+use rootcast_core::audit::Actor;
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, Pin};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError};
 use rootcast_dialects::native::Device;
 use rootcast_gate::{Principal, RequestId};
-use rootcast_ledger::{DeviceRecord, LedgerError};
+use rootcast_ledger::{CertificateRecord, DeviceRecord, LedgerError};
+use rootcast_pki::crl::Reason;
 use serde::Deserialize;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::devices::{ATTEMPTS, editor, load};
 use crate::extract::Id;
 use crate::inventory::{Rules, shown};
@@ -45,11 +47,37 @@ pub(crate) async fn approve(
             written => {
                 let device = written?;
                 info!(caller = caller.name, device.id = %id, device.endpoint_revision = device.endpoint_revision, "device approved");
+                renew_if_compromised(parts, &device, &caller.acting(&by)).await;
                 return Ok(Envelope::success(shown(device)));
             }
         }
     }
     Err(LedgerError::Conflict.into())
+}
+
+/// The authority that signed its own certificate was compromised while it was not approved: nobody could renew it. Asked for
+/// once; whoever approved the device learns of a failure from the log alone, and may ask for the renewal himself.
+pub(crate) async fn renew_if_compromised(parts: &Parts, device: &DeviceRecord, by: &Actor) {
+    let Some(certificate) = device.certificate else { return };
+    let renewed = async {
+        let held = parts.ledger.certificate(certificate).await?;
+        let is_own = |held: &CertificateRecord| held.device.as_ref() == Some(&device.id);
+        let revoked = held.filter(is_own).and_then(|held| held.revoked);
+        if revoked.is_none_or(|revoked| revoked.reason != Reason::CaCompromise) {
+            return Ok(None);
+        }
+        parts.operations().issue(&device.id, by).await.map(Some)
+    };
+    match renewed.await {
+        Ok(Some(job)) => {
+            info!(device.id = %device.id, job.id = job.id.0, "its certificate's authority was compromised: it is renewed")
+        }
+        Ok(None) => {}
+        Err(why) => {
+            let error = &why as &dyn std::error::Error;
+            warn!(device.id = %device.id, error, "its certificate's authority was compromised, and its renewal could not be begun: POST /devices/ID/certificate");
+        }
+    }
 }
 
 impl ApprovalRequest {

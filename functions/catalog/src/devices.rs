@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tracing::info;
 
 use crate::app::App;
+use crate::approval::renew_if_compromised;
 use crate::extract::{Id, Params};
 use crate::inventory::{Rules, shown};
 use crate::issuance_policy;
@@ -200,6 +201,9 @@ pub(crate) async fn edit(
             written => {
                 let device = written.map_err(|error| not_written(&caller, error))?;
                 info!(caller = caller.name, device.id = %id, device.approved = device.approved_version().is_some(), "device edited");
+                if before.approved_version().is_none() && device.approved_version().is_some() {
+                    renew_if_compromised(parts, &device, &caller.acting(&request)).await;
+                }
                 let waits = device.approved_version().is_none().then(|| {
                     Message::done(
                         format!("Device {id} is pending."),

@@ -47,11 +47,15 @@ fn row(issuing: IssuingRecord, authority: &Authority) -> Issuing {
         }
         (IssuingState::Revoked, _) => "What it signed is being revoked and renewed.".to_owned(),
     };
+    let unapproved = match pass.unapproved {
+        0 => String::new(),
+        count => format!(" {count} devices are not approved: the approval of each renews its certificate."),
+    };
     Issuing {
         id: id.to_string(),
         generation: id.generation,
         state: issuing.state,
-        status,
+        status: status + &unapproved,
         certificate: issuing.certificate.as_ref().map(Certificate::pem),
         chain: issuing.path.iter().map(Certificate::pem).collect(),
         serial_number: issuing.spec.serial,
@@ -65,6 +69,8 @@ fn row(issuing: IssuingRecord, authority: &Authority) -> Issuing {
             by: revoked.by,
             certificates_revoked: pass.revoked,
             renewals: pass.renewed,
+            devices_busy: pass.busy,
+            devices_unapproved: pass.unapproved,
             is_done: pass.is_done,
         }),
     }
@@ -114,6 +120,15 @@ mod tests {
         assert!(given_up["status"].as_str().unwrap().contains("before it signed anything"), "{given_up}");
         let busy = shown("revoked", json!({ "pass": { "revoked": 3, "renewed": 2, "busy": 4, "isDone": true } }));
         assert!(busy["status"].as_str().unwrap().contains("4 devices are busy"), "{busy}");
+        let unapproved =
+            shown("revoked", json!({ "pass": { "revoked": 3, "renewed": 2, "unapproved": 4, "isDone": true } }));
+        assert!(
+            unapproved["status"]
+                .as_str()
+                .unwrap()
+                .ends_with("4 devices are not approved: the approval of each renews its certificate."),
+            "{unapproved}"
+        );
         assert_eq!(
             (&revoked["revoked"]["certificatesRevoked"], &revoked["revoked"]["isDone"]),
             (&json!(3), &json!(false))

@@ -39,6 +39,8 @@ struct Counts {
     renewed: u64,
     /// A job works on the device.
     busy: u64,
+    /// The device is not approved.
+    unapproved: u64,
 }
 
 impl App {
@@ -112,9 +114,10 @@ impl App {
         let page = self.ledger.signed(place, PAGE).await?;
         let counts = self.revoke_rows(id, page.rows, now).await?;
         // Of this round, or of the last one.
-        let busy = counts.busy + if pass.place.is_some() { pass.busy } else { 0 };
-        let pass =
-            LeafPass { revoked: pass.revoked + counts.revoked, renewed: pass.renewed + counts.renewed, busy, ..pass };
+        let before = if pass.place.is_some() { (pass.busy, pass.unapproved) } else { (0, 0) };
+        let (busy, unapproved) = (before.0 + counts.busy, before.1 + counts.unapproved);
+        let (revoked, renewed) = (pass.revoked + counts.revoked, pass.renewed + counts.renewed);
+        let pass = LeafPass { revoked, renewed, busy, unapproved, ..pass };
         let next = page.next.filter(|next| next.generation() == id.generation);
         let pass = match next {
             Some(next) => LeafPass { began: Some(began), place: Some(next), ..pass },
@@ -128,6 +131,7 @@ impl App {
         if pass.is_done {
             info!(
                 issuing.id = %id, certificates.revoked = pass.revoked, certificates.renewed = pass.renewed, devices.busy = pass.busy,
+                devices.unapproved = pass.unapproved,
                 "everything that a revoked issuing authority signed is revoked, and its renewal asked for"
             );
         }
@@ -202,16 +206,17 @@ impl App {
         let done: Vec<Result<Counts, LedgerError>> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
         let mut counts = Counts::default();
         for each in done {
-            let Counts { revoked, renewed, busy } = each?;
+            let Counts { revoked, renewed, busy, unapproved } = each?;
             counts.revoked += revoked;
             counts.renewed += renewed;
             counts.busy += busy;
+            counts.unapproved += unapproved;
         }
         Ok(counts)
     }
 
     /// As an operator who asks for it. A device on which a job works is looked at again in the next round. One that is not
-    /// approved is not: whoever approves it has its certificate renewed.
+    /// approved is counted: its approval renews its certificate.
     async fn renew_leaf(&self, signed: &SerialRecord, by: &Actor, counts: &mut Counts) -> Result<(), LedgerError> {
         let operations = Operations {
             ledger: &self.ledger,
@@ -224,8 +229,9 @@ impl App {
             Ok(_) => counts.renewed += 1,
             Err(NotDone::Refused(why)) => {
                 let why: &NotBegun = &why;
-                info!(device.id = signed.device.as_str(), "its certificate is revoked and not renewed: {why}");
+                warn!(device.id = signed.device.as_str(), "its certificate is revoked and not renewed: {why}");
                 counts.busy += u64::from(matches!(why, NotBegun::Device(DeviceRefusal::UnderWay { .. })));
+                counts.unapproved += u64::from(matches!(why, NotBegun::Device(DeviceRefusal::NotApproved)));
             }
             Err(NotDone::Ledger(error)) => skipped(signed, error)?,
             Err(NotDone::Busy | NotDone::Late) => return Err(LedgerError::Conflict),

@@ -1,13 +1,13 @@
 //! Revocation lists. Those of issuing authorities are made here; those of roots by the conductor, which may sign with
 //! their keys. Only before a certificate of a root itself, the list that it names is made here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use rootcast_core::job::message::RootLists;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CrlRecord, IssuingRecord, IssuingState};
-use rootcast_lists::{NotMade, is_due, is_kept, is_kept_below};
+use rootcast_lists::{NotMade, is_kept, is_kept_below};
 use rootcast_pki::crl::{CrlId, prepare_crl};
 use rootcast_pki::signer::{IssuingId, SignerId};
 use time::OffsetDateTime;
@@ -54,7 +54,7 @@ impl App {
         let below = issuing.iter().filter(|each| above(each).is_some_and(|root| is_kept_below(root, each, now)));
         let kept = roots.iter().filter(|root| is_kept(root, now)).map(|root| SignerId::root(root.generation));
         let signers = kept.chain(below.map(|each| each.id().into()));
-        let Due { own, handed_over } = due(&self.ledger.crls(signers).await?, now);
+        let Due { own, handed_over } = due(self.ledger.crls(signers).await?, now);
         let (mut outcome, mut unusable) = (Ok(()), BTreeSet::new());
         for generation in handed_over {
             outcome = outcome.and(self.hand_over(generation).await);
@@ -98,14 +98,18 @@ impl App {
 }
 
 /// The conductor looks after the lists of authorities by itself.
-fn due(published: &[CrlRecord], now: OffsetDateTime) -> Due {
+fn due(published: Vec<CrlRecord>, now: OffsetDateTime) -> Due {
+    let mut by_signer: BTreeMap<SignerId, Vec<CrlRecord>> = BTreeMap::new();
+    for each in published {
+        by_signer.entry(each.list.signer()).or_default().push(each);
+    }
     let mut due = Due { own: Vec::new(), handed_over: BTreeSet::new() };
-    for each in published.iter().filter(|each| each.list.shard().is_some() && is_due(each, now)) {
-        match each.list.signer().issuing() {
-            Some(id) => due.own.push((each.list, id)),
-            None => {
-                due.handed_over.insert(each.list.signer().generation());
-            }
+    for (signer, lists) in by_signer {
+        let lists = rootcast_lists::due(&lists, now);
+        match signer.issuing() {
+            Some(id) => due.own.extend(lists.into_iter().map(|each| (each.list, id))),
+            None if lists.is_empty() => {}
+            None => drop(due.handed_over.insert(signer.generation())),
         }
     }
     due

@@ -107,8 +107,9 @@ fn busy(job: Option<JobId>) -> Response {
             format!("Wait until job {job} has ended, or resume or abort it: {}.", job.path()),
         ),
         None => (
-            "Another request is making a root right now.".to_owned(),
-            "Send the request again in a minute if the new root is not the one that you wanted.".to_owned(),
+            "Another request is making a root right now, or was interrupted less than a minute ago.".to_owned(),
+            "Send the request again in a minute: it finishes one that was interrupted, as when an issuing authority was made at the same time. If a root was made meanwhile, it makes another."
+                .to_owned(),
         ),
     };
     let response = json!({ "jobPath": job.map(JobId::path).unwrap_or_default() });

@@ -62,16 +62,14 @@ pub struct Bucket {
 
 impl Bucket {
     /// The bucket's folder for this stack.
-    pub fn of(config: &SdkConfig, bucket: &str, stack: &str) -> Result<Self, Misconfigured> {
+    /// `suffix`: the end of AWS's names in this partition, like amazonaws.com.
+    pub fn of(config: &SdkConfig, bucket: &str, suffix: &str, stack: &str) -> Result<Self, Misconfigured> {
         let region = config.region().ok_or(Misconfigured("AWS_REGION"))?.to_string();
         let credentials = config.credentials_provider().ok_or(Misconfigured("AWS_ACCESS_KEY_ID"))?;
         let endpoint = std::env::var("AWS_ENDPOINT_URL_S3").ok();
         let host = match endpoint.as_deref().or(config.endpoint_url()) {
             Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
-            None => {
-                let country = if region.starts_with("cn-") { ".cn" } else { "" };
-                format!("https://{bucket}.s3.{region}.amazonaws.com{country}")
-            }
+            None => format!("https://{bucket}.s3.{region}.{suffix}"),
         };
         let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
         Ok(Self {

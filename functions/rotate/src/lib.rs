@@ -78,11 +78,12 @@ impl App {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
         let stack: String = variable("STACK")?;
         let bucket = std::env::var("AUDIT_BUCKET").ok().filter(|bucket| !bucket.is_empty());
+        let suffix: String = variable("URL_SUFFIX")?;
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
             events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
             notary: Notary::new(&aws_sdk_kms::Client::new(&config), variable::<String>("AUDIT_KEY_ARN")?),
-            bucket: bucket.map(|bucket| Bucket::of(&config, &bucket, &stack)).transpose()?,
+            bucket: bucket.map(|bucket| Bucket::of(&config, &bucket, &suffix, &stack)).transpose()?,
             stack,
             clock: OffsetDateTime::now_utc,
         })

@@ -1,7 +1,5 @@
 //! `rootcast issuing`: the authorities below the roots, which sign devices' certificates.
 
-use std::io::{IsTerminal as _, Write as _};
-
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -11,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    exit::{End, Usage},
+    ask,
+    exit::End,
     output::{self, Format, note, out, plain, table},
 };
 
@@ -99,20 +98,9 @@ fn status(issuing: &Issuing) -> String {
 
 /// Whoever revokes the wrong one cannot undo it, so the id is typed.
 async fn confirmed(id: IssuingId) -> Result<bool> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(Usage("cannot ask for confirmation without a terminal: use --yes".to_owned()).into());
-    }
     let question = format!(
         "Revoke issuing authority {id}, and every certificate that it signed? Whoever checks revocation refuses them until \
          the devices have others; this cannot be undone. Type its id to go on: "
     );
-    let ask = move || -> std::io::Result<bool> {
-        let mut stdout = std::io::stdout();
-        stdout.write_all(question.as_bytes())?;
-        stdout.flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        Ok(answer.trim().parse() == Ok(id))
-    };
-    Ok(tokio::task::spawn_blocking(ask).await??)
+    Ok(ask::typed(question).await?.parse() == Ok(id))
 }

@@ -6,6 +6,7 @@ mod allowed;
 mod anchor;
 mod api;
 mod arguments;
+mod ask;
 mod audit;
 mod certificate;
 mod device;

@@ -1,7 +1,5 @@
 //! `rootcast request`: calls of others that wait for a second person.
 
-use std::io::IsTerminal;
-
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -11,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Api, ApiError},
-    device::approve::ask,
+    ask,
     exit::{End, Usage},
     output::{self, Format, out, plain, table},
 };
@@ -98,14 +96,14 @@ pub(crate) async fn run(api: &Api, command: RequestCommand, format: Format) -> R
         RequestCommand::Show(Which { id }) => tell(&api.get(&path(&id), &[]).await?, &id, format),
         RequestCommand::Confirm(Confirm { which: Which { id }, yes }) => {
             if !yes {
-                if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+                if !ask::is_possible() {
                     return Err(Usage(
                         "cannot ask for confirmation without a terminal: look at the request, and use --yes".to_owned(),
                     )
                     .into());
                 }
                 tell(&api.get(&path(&id), &[]).await?, &id, Format::Text)?;
-                if !ask("Do you want this to be done? [y/N] ")? {
+                if !ask::agrees("Do you want this to be done? [y/N] ")? {
                     out!("Not confirmed. `rootcast request reject {id} --reason …` tells whoever asked.");
                     return Ok(End::Failed);
                 }

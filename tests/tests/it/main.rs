@@ -17,6 +17,7 @@ mod api;
 mod attacks;
 mod audit;
 mod authority;
+mod awake;
 mod chains;
 mod clients;
 mod cost;

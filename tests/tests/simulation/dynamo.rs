@@ -159,9 +159,13 @@ impl Tables {
             self.read(&request, |database, request| database.delete_item(request));
         }
         for ((table, _), row) in rows.iter().filter(|(id, row)| now.get(*id) != Some(row)) {
-            let request = json!({ "TableName": table, "Item": row });
-            self.read(&request, |database, request| database.put_item(request));
+            self.put(table, row);
         }
+    }
+
+    /// A write by the tests: `row` with its types.
+    pub fn put(&self, table: &str, row: &Value) {
+        self.read(&json!({ "TableName": table, "Item": row }), |database, request| database.put_item(request));
     }
 
     pub fn all(&self, table: &str) -> Vec<Value> {

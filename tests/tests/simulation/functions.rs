@@ -75,6 +75,8 @@ pub struct Functions {
     running: Mutex<u64>,
     /// The parameter `TwoPersons`.
     two_persons: Mutex<TwoPersons>,
+    /// The function whose next invocation dies after so many calls and answers.
+    doomed: Mutex<Option<(Function, u64)>>,
 }
 
 impl From<rootcast_gate::routes::Function> for Function {
@@ -122,6 +124,7 @@ impl Functions {
             started: Mutex::default(),
             running: Mutex::default(),
             two_persons: Mutex::default(),
+            doomed: Mutex::default(),
         }
     }
 
@@ -180,7 +183,8 @@ impl Functions {
         let sandbox = self.sandbox(function);
         let process = &sandbox.process;
         let killed = self.cloud.random.chance(self.cloud.faults().kill);
-        process.live_for(killed.then(|| self.cloud.random.below(40)));
+        let doomed = self.doomed.lock().unwrap().take_if(|(of, _)| *of == function).map(|(_, calls)| calls);
+        process.live_for(doomed.or_else(|| killed.then(|| self.cloud.random.below(40))));
         let mut context = Context::default();
         let invocation = format!("{process}@{}", self.cloud.random.next());
         context.request_id.clone_from(&invocation);
@@ -212,6 +216,11 @@ impl Functions {
     pub fn need_two_persons(&self, operations: TwoPersons) {
         *self.two_persons.lock().unwrap() = operations;
         self.cool();
+    }
+
+    /// The function's next invocation dies after so many calls and answers.
+    pub fn doom(&self, function: Function, calls: u64) {
+        *self.doomed.lock().unwrap() = Some((function, calls));
     }
 
     pub fn is_idle(&self) -> bool {
@@ -296,7 +305,7 @@ impl Clients {
     }
 
     fn authority(&self) -> CertificateAuthority {
-        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30)).with_sleep(true)
+        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(120)).with_sleep(true)
     }
 }
 

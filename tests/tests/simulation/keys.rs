@@ -11,6 +11,7 @@ use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use rootcast_vault::ROLE_TAG;
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -36,6 +37,8 @@ struct Key {
     /// The state before the last change, which some calls meet until this age of the world.
     before: Option<(State, Duration)>,
     made: Duration,
+    /// Signatures so far.
+    signed: u64,
 }
 
 impl Key {
@@ -68,6 +71,14 @@ pub struct Keys {
 impl Keys {
     pub fn states(&self) -> Vec<(String, State)> {
         self.keys.lock().unwrap().iter().map(|(arn, key)| (arn.clone(), key.state)).collect()
+    }
+
+    /// Signatures so far, by the role of their keys: `root` or `issuing`.
+    pub fn signatures(&self, role: &str) -> u64 {
+        let keys = self.keys.lock().unwrap();
+        let tag = json!({ "TagKey": ROLE_TAG, "TagValue": role });
+        let has_role = |key: &&Key| key.tags.as_array().is_some_and(|tags| tags.contains(&tag));
+        keys.values().filter(has_role).map(|key| key.signed).sum()
     }
 
     pub fn is_named(&self, arn: &str) -> bool {
@@ -136,6 +147,7 @@ impl Keys {
                 let digest = Digest::import_less_safe(&message, of)
                     .map_err(|_| Refusal::new("ValidationException", "Digest is invalid length for algorithm."))?;
                 let signature = key.pair.sign_digest(&digest).unwrap();
+                key.signed += 1;
                 Ok(json!({
                     "KeyId": arn, "Signature": BASE64_STANDARD.encode(signature), "SigningAlgorithm": algorithm,
                 }))
@@ -193,6 +205,7 @@ impl Keys {
             state: State::Enabled,
             before: None,
             made: clock::age(),
+            signed: 0,
         };
         let arn = format!("arn:aws:kms:eu-central-1:000000000000:key/{:016x}", cloud.random.next());
         let metadata = metadata(&arn, &key);

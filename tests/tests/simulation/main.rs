@@ -44,6 +44,7 @@ mod random;
 mod runs;
 mod scenarios;
 mod services;
+mod signatures;
 mod snapshot;
 mod truth;
 mod world;

@@ -42,7 +42,7 @@ fn scene(devices: u8, life: impl AsyncFnOnce(&Scene)) {
 }
 
 /// The first root, and the issuing authority that the conductor makes below it.
-async fn found(world: &World) {
+pub async fn found(world: &World) {
     world.must("PUT", "/signingCertificate", Value::Null).await;
     let issuing = || world.cloud.tables.named(CERTIFICATES, "authority").map(|record| record["issuing"].is_object());
     while issuing() != Some(true) {

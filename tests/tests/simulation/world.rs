@@ -35,6 +35,13 @@ pub const PASSWORD: &str = "correct horse";
 #[derive(Clone)]
 pub struct World(Rc<Inner>);
 
+/// How often the schedule wakes the conductor, and the issuer for its lists.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace(pub Duration, pub Duration);
+
+/// As template.yaml has it.
+const REAL: Pace = Pace(Duration::from_secs(60), Duration::from_secs(900));
+
 pub struct Inner {
     pub cloud: Arc<Cloud>,
     pub functions: Functions,
@@ -51,6 +58,11 @@ impl Deref for World {
 impl World {
     /// Runs a world from its beginning, and leaves nothing behind.
     pub fn live<T: 'static>(seed: u64, life: impl AsyncFnOnce(World) -> T) -> T {
+        Self::live_at(REAL, seed, life)
+    }
+
+    /// As [`Self::live`], with a coarser schedule: for a world that lives for years.
+    pub fn live_at<T: 'static>(pace: Pace, seed: u64, life: impl AsyncFnOnce(World) -> T) -> T {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let random = Random::new(seed);
@@ -59,12 +71,12 @@ impl World {
             clock::begin(skew);
             let cloud = Cloud::new(random);
             let world = Self(Rc::new(Inner { functions: Functions::new(Arc::clone(&cloud)), cloud }));
-            world.begin().await;
+            world.begin(pace).await;
             life(world).await
         })
     }
 
-    async fn begin(&self) {
+    async fn begin(&self, pace: Pace) {
         let queues = &self.cloud.queues;
         queues.create("control", Duration::from_secs(360), 5);
         queues.create("task", Duration::from_secs(180), 10);
@@ -84,8 +96,8 @@ impl World {
         self.serve("control", Function::Conduct, 2);
         self.serve("task", Function::Worker, 5);
         self.serve("issue", Function::Issue, 4);
-        self.schedule(Function::Conduct, Duration::from_secs(60), json!({ "wake": "running" }));
-        self.schedule(Function::Issue, Duration::from_secs(900), json!({ "wake": "lists" }));
+        self.schedule(Function::Conduct, pace.0, json!({ "wake": "running" }));
+        self.schedule(Function::Issue, pace.1, json!({ "wake": "lists" }));
     }
 
     /// A queue's event source mapping: at most `at_once` concurrent invocations, of ten messages at most.

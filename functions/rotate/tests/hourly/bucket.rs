@@ -221,16 +221,17 @@ async fn a_run_ending_between_table_and_bucket_is_caught_up() {
 
 #[test]
 fn the_address_follows_the_region_and_the_endpoint() {
-    let of = |region: &'static str, endpoint: Option<&str>| {
+    let of = |region: &'static str, suffix: &str, endpoint: Option<&str>| {
         let config = SdkConfig::builder().region(Region::new(region));
         let mut config = config.credentials_provider(SharedCredentialsProvider::new(credentials()));
         config.set_endpoint_url(endpoint.map(str::to_owned));
-        Bucket::of(&config.build(), "audit", "stack").unwrap().address
+        Bucket::of(&config.build(), "audit", suffix, "stack").unwrap().address
     };
     let folder = |region: &str| format!("/rootcast/{region}/stack/heads/");
     let aws = |region: &str, host: &str| format!("https://audit.s3.{region}.{host}{}", folder(region));
-    assert_eq!(of("eu-central-1", None), aws("eu-central-1", "amazonaws.com"));
-    assert_eq!(of("cn-north-1", None), aws("cn-north-1", "amazonaws.com.cn"));
+    for (region, suffix) in [("eu-central-1", "amazonaws.com"), ("cn-north-1", "amazonaws.com.cn")] {
+        assert_eq!(of(region, suffix, None), aws(region, suffix));
+    }
     let local = format!("http://localhost:4566/audit{}", folder("us-east-1"));
-    assert_eq!(of("us-east-1", Some("http://localhost:4566/")), local);
+    assert_eq!(of("us-east-1", "amazonaws.com", Some("http://localhost:4566/")), local);
 }

@@ -1,12 +1,13 @@
 //! Statements of the audit chains' heads: what they name, and that a run may end between any two calls.
 
+#[path = "../../../shared/core/src/audit/test_key.rs"]
+#[allow(dead_code, reason = "KMS signs here")]
+mod test_key;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{Digest, SHA256};
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::{QueryError, QueryInput, QueryOutput};
@@ -26,6 +27,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_vault::Notary;
 use rotate::{App, RotateError, handle};
 
+use self::test_key::Key;
 use crate::bucket::{S3, bucket};
 use crate::{NOW, later, now};
 
@@ -37,7 +39,7 @@ const PAGE: usize = 1000;
 type Chain = (u8, i64, u64);
 
 pub(crate) struct World {
-    key: EcdsaKeyPair,
+    key: Key,
     chains: BTreeMap<String, Chain>,
     /// Items of the index that no function of ours writes.
     strange: Vec<HashMap<String, AttributeValue>>,
@@ -63,21 +65,16 @@ fn hash(subject: &str, sequence: u64) -> Fingerprint {
 
 impl World {
     pub(crate) fn shared() -> Shared {
-        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let key = Key::new();
         let (chains, statements) = (BTreeMap::new(), BTreeMap::new());
         let (strange, s3, copied, faster, unanswered) = (Vec::new(), None, None, None, false);
         let left = usize::MAX;
         Arc::new(Mutex::new(Self { key, chains, strange, statements, s3, copied, left, faster, unanswered }))
     }
 
-    fn spki(&self) -> Vec<u8> {
-        let der: PublicKeyX509Der<'_> = self.key.public_key().as_der().unwrap();
-        der.as_ref().to_vec()
-    }
-
     /// In the bucket, of what this key signed.
     pub(crate) fn key_folder(&self) -> String {
-        Fingerprint::of(&self.spki()).to_string()[..16].to_owned()
+        Fingerprint::of(&self.key.spki()).to_string()[..16].to_owned()
     }
 
     /// The next entry of the chain of this job.
@@ -136,7 +133,7 @@ impl World {
     /// What is stated, verified.
     fn stated(&self) -> Stated {
         let texts: Vec<&String> = self.statements.values().collect();
-        verify_statements(&texts, &[Fingerprint::of(&self.spki())], now()).unwrap()
+        verify_statements(&texts, &[Fingerprint::of(&self.key.spki())], None, now()).unwrap()
     }
 
     /// The chains of these statements, with their entries.
@@ -214,7 +211,7 @@ fn kms(world: &Shared) -> [Rule; 2] {
         if world.is_gone() {
             return MockResponse::Error(GetPublicKeyError::NotFoundException(NotFoundException::builder().build()));
         }
-        let answer = GetPublicKeyOutput::builder().public_key(Blob::new(world.spki()));
+        let answer = GetPublicKeyOutput::builder().public_key(Blob::new(world.key.spki()));
         MockResponse::Output(answer.key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify).build())
     });
     let sign = mock!(aws_sdk_kms::Client::sign).then_compute_response(move |request| {
@@ -222,9 +219,8 @@ fn kms(world: &Shared) -> [Rule; 2] {
         if world.is_gone() {
             return MockResponse::Error(SignError::NotFoundException(NotFoundException::builder().build()));
         }
-        let digest = Digest::import_less_safe(request.message().unwrap().as_ref(), &SHA256).unwrap();
-        let signature = world.key.sign_digest(&digest).unwrap();
-        MockResponse::Output(SignOutput::builder().signature(Blob::new(signature.as_ref())).build())
+        let signature = world.key.sign_digest(request.message().unwrap().as_ref());
+        MockResponse::Output(SignOutput::builder().signature(Blob::new(signature)).build())
     });
     [public, sign]
 }

@@ -7,7 +7,7 @@ use std::slice;
 use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
-use rootcast_lists::{Entry, is_due, is_kept, of_authorities, publish};
+use rootcast_lists::{Entry, due, is_kept, of_authorities, publish};
 use rootcast_pki::crl::{CrlId, CrlSpec, prepare_crl};
 use rootcast_pki::signer::SignerId;
 use time::{Duration, OffsetDateTime};
@@ -105,7 +105,7 @@ impl CertificateAuthority {
     ) -> Result<(), AuthorityError> {
         let mut outcome = self.publish_authorities(root, None, now).await;
         let lists = self.ledger.crls([SignerId::root(root.generation)]).await?;
-        for due in lists.iter().filter(|published| published.list.shard().is_some() && is_due(published, now)) {
+        for due in due(&lists, now) {
             // A list that cannot be made says nothing about the next one. A key that cannot sign does.
             if !matches!(outcome, Ok(()) | Err(AuthorityError::List(_))) {
                 break;

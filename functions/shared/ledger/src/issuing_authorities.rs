@@ -87,7 +87,10 @@ pub struct LeafPass {
     /// Devices of the last round that could not have one because a job worked on them.
     #[serde(default)]
     pub busy: u64,
-    /// When the next round for those begins.
+    /// Devices of the last round that could not have one because they are not approved: each gets one when it is.
+    #[serde(default)]
+    pub unapproved: u64,
+    /// When the next round for the busy ones begins.
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub again: Option<OffsetDateTime>,
     /// After the last round.

@@ -36,6 +36,9 @@ pub struct CrlRecord {
     /// A revocation is not in the published list yet.
     #[serde(default)]
     pub behind: bool,
+    /// And one of them says more than that another certificate took its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
 }
 
 /// The revocation in a certificate's record.
@@ -185,10 +188,14 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let key = revoked_key(list, record.serial);
         let unwritable = |what| move |source| LedgerError::Unwritable { what, source: Box::new(source) };
+        let change = match record.reason {
+            Reason::Superseded => "SET behind = :true ADD revision :one",
+            _ => "SET behind = :true, urgent = :true ADD revision :one",
+        };
         let behind = Update::builder()
             .table_name(self.jobs()?)
             .set_key(Some(list_key(list)))
-            .update_expression("SET behind = :true ADD revision :one")
+            .update_expression(change)
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":one", number(1))

@@ -10,11 +10,14 @@ use rootcast_ledger::{CrlRecord, IssuingRecord, Ledger, LedgerError, Retirement,
 use rootcast_pki::crl::{self, Crl, CrlId, CrlSpec, Revoked, names};
 use rootcast_pki::root::{IssueError, Serial};
 use thiserror::Error;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tracing::{debug, info};
 
 /// Tries to publish a list despite concurrent changes to it.
 const ATTEMPTS: u32 = 5;
+
+/// Between two wakings of a root's key for lists that lack only superseded certificates.
+const REST: Duration = Duration::DAY;
 
 /// What is recorded makes no list.
 #[derive(Debug, Error)]
@@ -64,8 +67,21 @@ pub fn is_kept_below(root: &RootRecord, issuing: &IssuingRecord, now: OffsetDate
 }
 
 /// Whether the list must be made again, as far as its record says.
-pub fn is_due(published: &CrlRecord, now: OffsetDateTime) -> bool {
+fn is_due(published: &CrlRecord, now: OffsetDateTime) -> bool {
     published.behind || crl::is_due(published.this_update, published.next_update, now)
+}
+
+/// Those of one signer's sharded lists that are to be made now. A root's key is not woken more often than once a day for
+/// certificates that others took the place of; once it is awake, all lists that are behind are made.
+pub fn due(lists: &[CrlRecord], now: OffsetDateTime) -> Vec<&CrlRecord> {
+    let newest = lists.iter().map(|each| each.this_update).max();
+    let is_rested = newest.is_none_or(|newest| now - newest >= REST);
+    let is_pressing = |each: &CrlRecord| {
+        let waits = each.list.signer().is_root() && !each.urgent && !is_rested;
+        (each.behind && !waits) || crl::is_due(each.this_update, each.next_update, now)
+    };
+    let sharded = || lists.iter().filter(|each| each.list.shard().is_some());
+    if sharded().any(is_pressing) { sharded().filter(|each| is_due(each, now)).collect() } else { Vec::new() }
 }
 
 /// Whether a list with these contents lacks any of the entries, or a reason.
@@ -104,7 +120,8 @@ where
         let crl = sign(spec.clone()).await?;
         let CrlSpec { list, number, this_update, next_update, urls, revoked } = spec;
         let revision = published.map_or(0, |published| published.revision);
-        let record = CrlRecord { list, revision, crl, number, this_update, next_update, urls, behind: false };
+        let record =
+            CrlRecord { list, revision, crl, number, this_update, next_update, urls, behind: false, urgent: false };
         match ledger.publish_crl(&record).await {
             Ok(()) => {
                 info!(crl = %list, crl.number = number, crl.revoked = revoked.len(), "a revocation list is published");

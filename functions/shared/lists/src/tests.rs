@@ -4,7 +4,7 @@ use rootcast_ledger::{IssuingRevocation, IssuingState};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::crl::{LIFETIME, Reason};
 use rootcast_pki::root::IssuingSpec;
-use rootcast_pki::signer::IssuingId;
+use rootcast_pki::signer::{IssuingId, SignerId};
 use time::Duration;
 use time::macros::datetime;
 
@@ -27,6 +27,7 @@ fn published(age: Duration) -> CrlRecord {
         next_update: NOW - age + LIFETIME,
         urls: vec![URL.to_owned()],
         behind: false,
+        urgent: false,
     }
 }
 
@@ -126,6 +127,29 @@ fn below(number: u32, revoked: Option<Reason>) -> IssuingRecord {
         pass: None,
         created: NOW,
     }
+}
+
+#[test]
+fn superseded_certificates_wake_a_roots_key_once_a_day() {
+    let of = |signer: SignerId, shard, age, behind, urgent| {
+        let list = CrlId::new(signer, shard).unwrap();
+        CrlRecord { list, behind, urgent, ..published(age) }
+    };
+    let (root, hour) = (SignerId::root(3), Duration::HOUR);
+    let made = |lists: &[CrlRecord]| due(lists, NOW).iter().map(|each| each.list.shard().unwrap()).collect::<Vec<_>>();
+    let behind = |age| of(root, 1, age, true, false);
+    assert_eq!(made(&[behind(hour * 23)]), [0; 0]);
+    assert_eq!(made(&[behind(Duration::DAY)]), [1]);
+    // Another of its lists was made meanwhile, which woke the key.
+    let other = |age, behind, urgent| of(root, 2, age, behind, urgent);
+    assert_eq!(made(&[behind(Duration::DAY * 2), other(hour, false, false)]), [0; 0]);
+    let authorities = CrlRecord { list: CrlId::authorities(3), ..published(hour) };
+    assert_eq!(made(&[behind(Duration::DAY * 2), authorities]), [0; 0]);
+    // All that is behind goes with what is urgent or old.
+    assert_eq!(made(&[behind(hour), other(hour, true, true)]), [1, 2]);
+    assert_eq!(made(&[behind(hour), other(LIFETIME / 2, false, false)]), [1, 2]);
+    // An issuing authority's key does not sleep.
+    assert_eq!(made(&[of(list().signer(), 9, hour, true, false)]), [9]);
 }
 
 #[test]

@@ -100,7 +100,7 @@ pub(super) async fn verify(source: impl FnOnce() -> Result<Source>, given: Verif
         None if given.heads.is_empty() => Ok(None),
         _ => {
             let copies = given.heads.iter().map(|path| read_statements(path)).collect::<Result<Vec<_>>>()?.concat();
-            let stated = verify_statements(&copies, &given.trust.key_sha256, OffsetDateTime::now_utc());
+            let stated = verify_statements(&copies, &given.trust.key_sha256, None, OffsetDateTime::now_utc());
             stated.map(Some).map_err(|why| why.to_string())
         }
     };
@@ -176,12 +176,13 @@ async fn of_api(source: &Source, trust: &Trust) -> Result<Result<(Vec<String>, S
     let memory = Memory::<SeenHeads>::beside(&source.profile)?;
     let seen = memory.of(&source.url).filter(|_| !trust.anew);
     let texts: Vec<String> = source.api.pages("/audit/heads", &[], "statements").await?;
-    let keys = match seen {
-        Some(seen) if trust.key_sha256.is_empty() => vec![seen.key],
-        _ => trust.key_sha256.clone(),
+    // After the key was replaced, those before the one that was seen last are of another key.
+    let (keys, anchored) = match seen {
+        Some(seen) if trust.key_sha256.is_empty() => (vec![seen.key], Some((seen.number, seen.sha256))),
+        _ => (trust.key_sha256.clone(), None),
     };
     let now = OffsetDateTime::now_utc();
-    let stated = match verify_statements(&texts, &keys, now) {
+    let stated = match verify_statements(&texts, &keys, anchored, now) {
         Ok(stated) => stated,
         Err(why @ BadStatement::OtherKey { .. }) if seen.is_some() && trust.key_sha256.is_empty() => {
             return Ok(Err(format!(

@@ -1,46 +1,32 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "../../../../functions/shared/core/src/audit/test_key.rs"]
+mod test_key;
+
 use std::sync::{Arc, Mutex};
 
-use aws_lc_rs::digest::{Digest, SHA256};
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use axum::extract::State;
 use axum::{Json, Router, routing::get};
 use rootcast_core::access::token::Token;
 use rootcast_core::audit::{Act, Action, Actor, Latest, StatedHead, Statement, export};
 use rootcast_core::job::JobId;
-use rootcast_pki::notary::NotaryKey;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use self::test_key::Key;
 use super::*;
 use crate::api::Api;
 use crate::profile::Access;
 
 const JOB: Subject = Subject::Job(JobId(7));
 
-struct Key(EcdsaKeyPair);
-
 impl Key {
-    fn new() -> Self {
-        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
-    }
-
-    fn public(&self) -> NotaryKey {
-        let spki: PublicKeyX509Der<'_> = self.0.public_key().as_der().unwrap();
-        NotaryKey::from_spki(spki.as_ref()).unwrap()
-    }
-
     /// The next statement, of this chain.
     fn state(&self, statements: &mut Vec<String>, lines: &[String], at: OffsetDateTime) {
         let last = statements.last().map_or(Latest::NONE, |last| Latest::read(last).unwrap());
         let Head { hash, sequence } = head(lines);
         let statement = Statement::after(&last, vec![StatedHead { hash, sequence, subject: JOB }], at, true);
-        let public = self.public();
-        let unsigned = public.sign(&statement.payload().unwrap());
-        let digest = Digest::import_less_safe(&unsigned.digest(), &SHA256).unwrap();
-        statements.push(unsigned.complete(self.0.sign_digest(&digest).unwrap().as_ref()).unwrap());
+        statements.push(self.sign(&statement.payload().unwrap()));
     }
 }
 
@@ -235,4 +221,26 @@ async fn copies_of_chains_and_statements_verify_offline() {
     std::fs::remove_file(bucket.join("0.jws")).unwrap();
     assert_eq!(verified(&whole, &[&bucket]).await, End::Failed, "the first is missing");
     assert_eq!(verified(&whole, &[&bucket, &copy]).await, End::Done);
+}
+
+/// Of the statements before the replacement, the last one is remembered; of the keys, the last one.
+#[tokio::test]
+async fn a_replaced_key_is_named_once() {
+    let (old, new, lines) = (Key::new(), Key::new(), chain_of(4, "ops"));
+    let mut statements = Vec::new();
+    let mut stated = |key: &Key, length: usize, ago| {
+        key.state(&mut statements, &lines[..length], hours(ago));
+        statements.clone()
+    };
+    let scene = Scene::new(&stated(&old, 1, 2), &lines).await;
+    assert_eq!(scene.verify(Verify::default()).await, End::Done);
+    scene.held.lock().unwrap().statements = stated(&new, 2, 1);
+    assert_eq!(scene.verify(Verify::default()).await, End::Failed);
+    let keys = [&old, &new].map(|key| key.public().fingerprint());
+    let both = Trust { key_sha256: keys.to_vec(), anew: false };
+    assert_eq!(scene.verify(Verify { trust: both, ..Verify::default() }).await, End::Done);
+    scene.held.lock().unwrap().statements = stated(&new, 3, 0);
+    assert_eq!(scene.verify(Verify::default()).await, End::Done);
+    scene.held.lock().unwrap().statements = stated(&old, 4, 0);
+    assert_eq!(scene.verify(Verify::default()).await, End::Failed, "the old one signs no more");
 }

@@ -1,7 +1,5 @@
 //! `rootcast certificate signed` and `revoke`.
 
-use std::io::{IsTerminal as _, Write as _};
-
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use reqwest::Method;
@@ -12,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    exit::{End, Usage},
+    ask,
+    exit::End,
     output::{self, Format, note, out, plain, table},
 };
 
@@ -104,22 +103,11 @@ pub(super) async fn revoke(api: &Api, revoke: &Revoke, format: Format) -> Result
 }
 
 async fn confirmed(field: &str, value: &str, reason: Reason) -> Result<bool> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(Usage("cannot ask for confirmation without a terminal: use --yes".to_owned()).into());
-    }
-    let question = format!(
+    ask::confirmed(format!(
         "Revoke the certificate with the {field} {value} ({})? Whoever verifies it refuses it from then on; this cannot be undone. [y/N] ",
         reason.name()
-    );
-    let ask = move || -> std::io::Result<bool> {
-        let mut stdout = std::io::stdout();
-        stdout.write_all(question.as_bytes())?;
-        stdout.flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-    };
-    Ok(tokio::task::spawn_blocking(ask).await??)
+    ))
+    .await
 }
 
 pub(super) async fn signed(api: &Api, format: Format) -> Result<End> {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     api::{Api, ApiError},
+    ask,
     exit::{End, Usage},
     output::{self, Format, out, plain, table},
 };
@@ -154,7 +154,7 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
         Judge::Person(terminal) => {
             let _one_at_a_time = terminal.lock().await;
             let question = question(&device, &shown);
-            if !tokio::task::spawn_blocking(move || ask(&question)).await?? {
+            if !tokio::task::spawn_blocking(move || ask::agrees(&question)).await?? {
                 return Ok(Approval::Declined);
             }
             pin
@@ -182,9 +182,7 @@ impl Approve {
         match (self.fingerprint, self.devices.as_slice()) {
             (Some(pin), [device]) => Ok(Judge::Known(HashMap::from([(device.clone(), pin)]))),
             (Some(_), _) => Err(Usage("--fingerprint is for one device; see --fingerprints".to_owned()).into()),
-            (None, _) if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
-                Ok(Judge::Person(Mutex::default()))
-            }
+            (None, _) if ask::is_possible() => Ok(Judge::Person(Mutex::default())),
             (None, _) => Err(Usage(
                 "cannot ask for confirmation without a terminal: use --fingerprint, --fingerprints or --yes".to_owned(),
             )
@@ -279,16 +277,6 @@ fn changes(device: &Device) -> String {
         .map(|((name, old), (_, new))| format!("  {name:<12} {}\n{:15}{}\n", plain(old), "-> ", plain(new)))
         .collect();
     format!("{} was changed by {}:\n{}", device.id, plain(&unapproved.by), rows.concat())
-}
-
-/// At the terminal.
-pub(crate) fn ask(question: &str) -> Result<bool> {
-    let mut terminal = std::io::stdout().lock();
-    terminal.write_all(question.as_bytes())?;
-    terminal.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rootcast_core::access::second::AskId;
 use rootcast_core::audit::{Action, Entry, Name, Outcome, Subject};
 use rootcast_core::job::JobId;
 use rootcast_core::job::task::TaskState;
-use rootcast_ledger::{Exchanged, PrincipalRecord, TokenRecord};
+use rootcast_ledger::{Exchanged, IssuingState, PrincipalRecord, TokenRecord};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -18,7 +18,7 @@ use time::{Duration, OffsetDateTime};
 use crate::api::{Answer, Api};
 use crate::fake::{Fake, Model, USER};
 use crate::import::pki::Bundle;
-use crate::stack::{Stack, by_tests, fake_enrolment};
+use crate::stack::{LIMIT, Stack, by_tests, fake_enrolment, until};
 
 const EVERY: &str = "regenerate,approve-device,activate,abort,export-key,administer-access";
 
@@ -88,6 +88,7 @@ async fn nobody_carries_out_alone_what_needs_two_persons() {
         let jane = stack.person("jane", None, Role::Administrator).await;
         let john = stack.person("john", None, Role::Administrator).await;
         a_new_root(stack, &jane, &john).await;
+        a_compromise(stack, &jane, &john).await;
         a_private_key(stack, &jane, &john).await;
         a_second_thought(stack, &jane, &john).await;
         a_second_principal(stack, &jane, &john).await;
@@ -163,6 +164,33 @@ async fn a_new_root(stack: &Stack, jane: &Api, john: &Api) {
     confirmed(john, &waits(&both)).await;
     assert_eq!(jane.put(at_once).await.response()["jobPath"], "");
     assert_eq!(stack.ledger.authority().await.unwrap().last_generation, 2);
+}
+
+/// It revokes every certificate that the authority signed: by two who hold both permissions.
+async fn a_compromise(stack: &Stack, jane: &Api, john: &Api) {
+    let signs = async |after| {
+        let signing = async || stack.ledger.authority().await.unwrap().issuing;
+        let next = async || signing().await.filter(|id| Some(*id) != after && id.generation == 2);
+        until("an issuing authority signs", LIMIT, next).await
+    };
+    let state = async |id| stack.ledger.issuing(id).await.unwrap().unwrap().state;
+    let first = signs(None).await;
+    let path = format!("/issuingAuthorities/{first}/compromise");
+    let asked = jane.send(Method::POST, &path, None).await;
+    let (id, told): (_, Value) = (waits(&asked), serde_json::from_str(&asked.text).unwrap());
+    assert_eq!(told["response"]["permissions"], json!(["regenerate", "activate"]));
+    unconfirmed(jane, &id, 403).await;
+    let mut half = Grants::from(Role::Operator);
+    half.permit(Operation::Regenerate);
+    unconfirmed(&stack.person("hugo", None, half).await, &id, 404).await;
+    assert_eq!(state(first).await, IssuingState::Signing);
+    confirmed(john, &id).await;
+    // The confirmation is of this one.
+    assert_ne!(waits(&jane.send(Method::POST, "/issuingAuthorities/2.9/compromise", None).await), id);
+    assert_eq!(state(first).await, IssuingState::Signing);
+    assert_eq!(jane.send(Method::POST, &path, None).await.response()["id"], first.to_string());
+    assert_eq!(state(first).await, IssuingState::Revoked);
+    signs(Some(first)).await;
 }
 
 async fn a_private_key(stack: &Stack, jane: &Api, john: &Api) {

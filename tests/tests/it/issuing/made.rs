@@ -1,11 +1,12 @@
 //! Issuance without faults.
 
 use rootcast_core::device::Pin;
+use rootcast_core::job::task::ALONE;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{asked, begin, deployed, device, dn};
+use super::{asked, begin, binding, deployed, device, dn};
 use crate::authority::openssl;
 use crate::fake::Model;
 use crate::rollover::signing;
@@ -28,6 +29,12 @@ async fn devices_show_our_certificates_for_keys_they_made() {
             let record = deployed(stack, &job).await;
             assert_eq!(asked(&fake), (1, 1), "{id}");
             assert_eq!((record.key.as_ref(), record.dn()), (None, dn(id)));
+            // Said of a device that serves only its leaf, and of no other.
+            let told = binding(stack, &job).await.lifecycle;
+            let words = &told.history.last().unwrap().words;
+            assert_eq!((told.status.ends_with(ALONE), words == ALONE), (id == "xcc", id == "xcc"), "{id}: {told:?}");
+            let shown = stack.api.get(&format!("/devices/{id}/certificate")).await.response();
+            assert_eq!(shown["status"], told.status);
             let chain: Vec<_> = record.chain.iter().collect();
             openssl::verify(&[&root], &record.leaf, &chain, OffsetDateTime::now_utc()).unwrap();
             assert_eq!(record.names, [name.as_str(), "127.0.0.1"]);

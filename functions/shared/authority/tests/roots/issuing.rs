@@ -2,7 +2,7 @@
 
 use rootcast_authority::{AuthorityError, IssuingSettings};
 use rootcast_core::audit::Actor;
-use rootcast_ledger::{Authority, IssuingRecord, IssuingState, LedgerError};
+use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingState, LedgerError};
 use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::signer::IssuingId;
 use time::{Duration, OffsetDateTime};
@@ -309,6 +309,31 @@ async fn a_worn_reservation_gets_a_new_life() {
     let made = aws.issuing(1, 2).await;
     assert_eq!(made.certificate.unwrap().not_after(), later + Duration::days(730));
     assert_eq!(aws.state().keys.len(), 3, "it keeps its key");
+}
+
+/// The parameter is for roots that may certify everything: one that is constrained constrains those below it.
+#[tokio::test]
+async fn an_issuing_authority_keeps_to_its_roots_names_or_the_parameters() {
+    for (of_root, parameter, expected) in
+        [("", "", ""), ("", "lab.example", "lab.example"), ("10.0.0.0/8", "lab.example", "10.0.0.0/8")]
+    {
+        let aws = signing_root().await;
+        let mut root = aws.ledger().root(1).await.unwrap().unwrap();
+        root.spec.permitted = of_root.parse().unwrap();
+        aws.ledger().commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
+        let conductor =
+            aws.authority().with_issuing(IssuingSettings { permitted: parameter.parse().unwrap(), ..settings() });
+        assert!(conductor.keep_issuing(&aws.record().await, &by(), TODAY).await.unwrap());
+        let made = aws.issuing(1, 1).await;
+        assert_eq!(made.spec.permitted, expected.parse().unwrap(), "{of_root:?} {parameter:?}");
+        // In the certificate, and critical.
+        let certificate = made.certificate.unwrap();
+        let constraints = [0x06, 0x03, 0x55, 0x1d, 0x1e, 0x01, 0x01, 0xff];
+        let is_constrained = certificate.der().windows(constraints.len()).any(|part| part == constraints);
+        assert_eq!(is_constrained, !expected.is_empty());
+        let names_it = certificate.der().windows(11).any(|part| part == b"lab.example");
+        assert_eq!(names_it, expected == "lab.example");
+    }
 }
 
 #[tokio::test]

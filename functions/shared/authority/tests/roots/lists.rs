@@ -24,7 +24,8 @@ impl Aws {
         let urls = vec![list.url("http://pki.example.com")];
         let spec = CrlSpec { list, number: 4, this_update, next_update, urls: urls.clone(), revoked: Vec::new() };
         let crl = self.state().keys["key 1"].pair.complete(prepare_crl(&spec, &root).unwrap());
-        let record = CrlRecord { list, revision: 0, crl, number: 4, this_update, next_update, urls, behind };
+        let record =
+            CrlRecord { list, revision: 0, crl, number: 4, this_update, next_update, urls, behind, urgent: behind };
         self.ledger().publish_crl(&record).await.unwrap();
         self.calls();
     }

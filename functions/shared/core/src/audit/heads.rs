@@ -164,6 +164,21 @@ pub enum BadStatement {
     Backwards(u64),
 }
 
+/// Why an entry that no statement names should be in one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unstated {
+    #[error("it was added afterwards")]
+    Added,
+    #[error(
+        "it was added afterwards, or the chain has had no entry since statements are made, and its next one will be stated"
+    )]
+    Never,
+    #[error("that is in the future, so its time is false")]
+    Future,
+    #[error("that is long before an earlier entry, so its time is false")]
+    Backdated,
+}
+
 /// Why a chain is not what was stated.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotAsStated {
@@ -175,22 +190,9 @@ pub enum NotAsStated {
         "entry {sequence} of {subject} is not the one that statement {statement} names: the chain was written anew"
     )]
     Rewritten { subject: Subject, sequence: u64, statement: u64 },
-    #[error(
-        "entry {sequence} of {subject} is of {at}, and no statement names it or a later one: it was added afterwards"
-    )]
-    Unstated { subject: Subject, sequence: u64, at: OffsetDateTime },
-    #[error(
-        "no statement names the chain of {subject}, whose entry {sequence} is of {at}: it was added afterwards, or has had no entry since statements are made, and its next one will be stated"
-    )]
-    NeverStated { subject: Subject, sequence: u64, at: OffsetDateTime },
-    #[error(
-        "entry {sequence} of {subject} is of {at}, which is in the future, and no statement names it or a later one: its time is false"
-    )]
-    Future { subject: Subject, sequence: u64, at: OffsetDateTime },
-    #[error(
-        "entry {sequence} of {subject} is of {at}, long before an earlier entry, and no statement names it or a later one: its time is false"
-    )]
-    Backdated { subject: Subject, sequence: u64, at: OffsetDateTime },
+    /// `why` that is no delay.
+    #[error("entry {sequence} of {subject} is of {at}, and no statement names it or a later one: {why}")]
+    Unstated { subject: Subject, sequence: u64, at: OffsetDateTime, why: Unstated },
     #[error(
         "statements {earlier} and {later} name two different entries {sequence} of {subject}: its chain was written anew"
     )]
@@ -214,13 +216,16 @@ pub struct Stated {
 }
 
 /// Verifies all statements from the first one on, in any order; the same one may be there several times. `keys`: the
-/// SHA-256 of the keys that may have signed; without any, the first statement's own key is taken.
+/// SHA-256 of the keys that may have signed; without any, the first statement's own key is taken. `anchored`: number and
+/// SHA-256 of a statement that was verified before: with which keys that one and those before it were signed does not matter
+/// any more, since each names the one before.
 ///
 /// # Errors
 /// Names the first statement that cannot be trusted.
 pub fn verify_statements<T: AsRef<str>>(
     texts: &[T],
     keys: &[Fingerprint],
+    anchored: Option<(u64, Fingerprint)>,
     now: OffsetDateTime,
 ) -> Result<Stated, BadStatement> {
     let mut statements = BTreeMap::new();
@@ -243,8 +248,15 @@ pub fn verify_statements<T: AsRef<str>>(
         contradictions: BTreeMap::new(),
         now,
     };
+    let is_there = |(number, sha256): &(u64, Fingerprint)| {
+        statements.get(number).is_some_and(|(.., digest): &(_, _, Fingerprint)| digest == sha256)
+    };
+    let known = anchored.filter(is_there).map_or(0, |(number, _)| number);
     for (number, (key, statement, digest)) in statements {
-        stated.append(number, key, statement, digest, &keys)?;
+        if number > known && !keys.contains(&key) {
+            return Err(BadStatement::OtherKey { number, found: key });
+        }
+        stated.append(number, key, statement, digest)?;
     }
     match stated.latest {
         Latest { number, at, .. } if at > now + AHEAD => Err(BadStatement::Future { number, at }),
@@ -259,11 +271,7 @@ impl Stated {
         key: Fingerprint,
         statement: Statement,
         sha256: Fingerprint,
-        keys: &[Fingerprint],
     ) -> Result<(), BadStatement> {
-        if !keys.contains(&key) {
-            return Err(BadStatement::OtherKey { number, found: key });
-        }
         let next = self.latest.number.saturating_add(1);
         if number != next {
             return Err(BadStatement::Missing { first: next, last: number.saturating_sub(1) });
@@ -333,20 +341,17 @@ impl Stated {
         let last = heads.last_key_value().map_or(0, |(last, _)| *last);
         let mut before = OffsetDateTime::UNIX_EPOCH;
         for &Entry { sequence, at, .. } in entries {
-            let subject = || subject.clone();
+            let unstated = |why| NotAsStated::Unstated { subject: subject.clone(), sequence, at, why };
             // What is stated was judged by its hash.
             if sequence > last {
                 if self.latest.until - at > OVERLAP {
-                    return Err(match last {
-                        0 => NotAsStated::NeverStated { subject: subject(), sequence, at },
-                        _ => NotAsStated::Unstated { subject: subject(), sequence, at },
-                    });
+                    return Err(unstated(if last == 0 { Unstated::Never } else { Unstated::Added }));
                 }
                 if at - self.now.max(self.latest.until) > OVERLAP {
-                    return Err(NotAsStated::Future { subject: subject(), sequence, at });
+                    return Err(unstated(Unstated::Future));
                 }
                 if before - at > OVERLAP {
-                    return Err(NotAsStated::Backdated { subject: subject(), sequence, at });
+                    return Err(unstated(Unstated::Backdated));
                 }
             }
             before = before.max(at);

@@ -1,10 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
-use aws_lc_rs::digest::{Digest, SHA256};
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use rootcast_pki::notary::NotaryKey;
+#[path = "test_key.rs"]
+mod test_key;
+
 use time::macros::datetime;
+
+use self::test_key::Key;
 
 use super::super::{Act, Action, Actor, Unverified, export, verify, verify_export, verify_stated};
 use super::*;
@@ -14,25 +15,7 @@ const NOON: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 const JOB: Subject = Subject::Job(JobId(7));
 const OTHER: Subject = Subject::Job(JobId(8));
 
-struct Key(EcdsaKeyPair);
-
 impl Key {
-    fn new() -> Self {
-        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
-    }
-
-    fn public(&self) -> NotaryKey {
-        let spki: PublicKeyX509Der<'_> = self.0.public_key().as_der().unwrap();
-        NotaryKey::from_spki(spki.as_ref()).unwrap()
-    }
-
-    fn sign(&self, payload: &[u8]) -> String {
-        let public = self.public();
-        let unsigned = public.sign(payload);
-        let digest = Digest::import_less_safe(&unsigned.digest(), &SHA256).unwrap();
-        unsigned.complete(self.0.sign_digest(&digest).unwrap().as_ref()).unwrap()
-    }
-
     /// A statement each hour from one o'clock on, each with these heads.
     fn statements(&self, hours: impl IntoIterator<Item = Vec<StatedHead>>) -> Vec<String> {
         let (mut last, mut made) = (Latest::NONE, Vec::new());
@@ -82,7 +65,7 @@ fn a_chain_written_anew_verifies_alone_and_not_with_statements() {
     let lines = chain(JOB, 5, "ops");
     let heads =
         [vec![stated(JOB, &lines[..2])], vec![stated(OTHER, &chain(OTHER, 1, "ops"))], vec![stated(JOB, &lines[..4])]];
-    let statements = verify_statements(&key.statements(heads), &[key.public().fingerprint()], later()).unwrap();
+    let statements = verify_statements(&key.statements(heads), &[key.public().fingerprint()], None, later()).unwrap();
     let (verified, until) = verify_stated(&file(JOB, &lines), None, &statements).unwrap();
     assert_eq!((verified.entries.len(), until), (5, 4));
 
@@ -106,17 +89,17 @@ fn an_entry_that_was_added_afterwards_is_named() {
     let key = Key::new();
     let lines = chain(JOB, 3, "ops"); // at 12, 13 and 14 o'clock
     let check = |hours: &[Vec<StatedHead>], lines: &[String]| {
-        let statements = verify_statements(&key.statements(hours.to_vec()), &[], later()).unwrap();
+        let statements = verify_statements(&key.statements(hours.to_vec()), &[], None, later()).unwrap();
         let (entries, head) = read(lines);
         statements.check(&JOB, &entries, head)
     };
     let first = vec![stated(JOB, &lines[..1])];
     // The last statement is of 15 o'clock: the entry of 14 may come with the next one.
     assert_eq!(check(&[first.clone(), vec![stated(JOB, &lines[..2])], Vec::new()], &lines), Ok(2));
-    let unstated = |sequence, at| Err(NotAsStated::Unstated { subject: JOB, sequence, at });
+    let unstated = |sequence, at| Err(NotAsStated::Unstated { subject: JOB, sequence, at, why: Unstated::Added });
     assert_eq!(check(&[first, Vec::new(), Vec::new()], &lines), unstated(2, NOON + Duration::HOUR));
     // A chain that is in no statement at all may also be from before there were any.
-    let never = NotAsStated::NeverStated { subject: JOB, sequence: 1, at: NOON };
+    let never = NotAsStated::Unstated { subject: JOB, sequence: 1, at: NOON, why: Unstated::Never };
     assert_eq!(check(&[Vec::new(), Vec::new()], &lines), Err(never));
 }
 
@@ -124,7 +107,7 @@ fn an_entry_that_was_added_afterwards_is_named() {
 fn a_file_without_its_last_line_verifies_with_statements() {
     let key = Key::new();
     let lines = chain(JOB, 2, "ops");
-    let statements = verify_statements(&key.statements([vec![stated(JOB, &lines)]]), &[], later()).unwrap();
+    let statements = verify_statements(&key.statements([vec![stated(JOB, &lines)]]), &[], None, later()).unwrap();
     let file = lines.join("\n");
     assert_eq!(verify_export(&file, None), Err(Unverified::NoHead));
     assert_eq!(verify_stated(&file, None, &statements).unwrap().1, 2);
@@ -139,7 +122,7 @@ fn statements_that_do_not_follow_are_refused() {
     let heads = |by: &str| (1..=4).map(|length| vec![stated(JOB, &chain(JOB, length, by))]).collect::<Vec<_>>();
     let made = key.statements(heads("ops"));
     let own = [key.public().fingerprint()];
-    let verified = |texts: &[String]| verify_statements(texts, &own, later());
+    let verified = |texts: &[String]| verify_statements(texts, &own, None, later());
     let mut shuffled = made.clone();
     shuffled.rotate_left(2);
     shuffled.push(made[0].clone());
@@ -161,7 +144,10 @@ fn statements_that_do_not_follow_are_refused() {
     assert!(matches!(verified(&mixed), Err(BadStatement::NotLinked(2))));
     let foreign = other.statements(heads("ops"));
     assert!(matches!(verified(&foreign), Err(BadStatement::OtherKey { number: 1, .. })));
-    assert!(verify_statements(&foreign, &[], later()).is_ok(), "without a key, it has to be compared by whoever asks");
+    assert!(
+        verify_statements(&foreign, &[], None, later()).is_ok(),
+        "without a key, it has to be compared by whoever asks"
+    );
     let changed = [made[0].replacen('.', ".e", 1)];
     assert!(matches!(verified(&changed), Err(BadStatement::Unreadable { position: 1, .. })));
     assert!(matches!(
@@ -169,9 +155,33 @@ fn statements_that_do_not_follow_are_refused() {
         Err(BadStatement::Unreadable { why: Unreadable::NotAStatement, .. })
     ));
 
-    let early = verify_statements(&made, &own, NOON + Duration::hours(3));
+    let early = verify_statements(&made, &own, None, NOON + Duration::hours(3));
     assert!(matches!(early, Err(BadStatement::Future { number: 4, .. })));
-    assert!(verify_statements(&made, &own, NOON + Duration::hours(4) - Duration::MINUTE).is_ok());
+    assert!(verify_statements(&made, &own, None, NOON + Duration::hours(4) - Duration::MINUTE).is_ok());
+}
+
+/// The key was replaced after the second statement, and the verifier remembers one of the new key.
+#[test]
+fn statements_before_an_anchor_may_be_of_any_key() {
+    let (old, new, foreign) = (Key::new(), Key::new(), Key::new());
+    let (mut last, mut made) = (Latest::NONE, Vec::new());
+    for (key, hour) in [(&old, 1), (&old, 2), (&new, 3), (&new, 4)] {
+        let statement = Statement::after(&last, Vec::new(), NOON + Duration::hours(hour), true);
+        made.push(key.sign(&statement.payload().unwrap()));
+        last = Latest::read(made.last().unwrap()).unwrap();
+    }
+    let at = |number: u64| (number, Fingerprint::of(made[number as usize - 1].as_bytes()));
+    let verified = |key: &Key, anchored| verify_statements(&made, &[key.public().fingerprint()], anchored, later());
+    assert!(matches!(verified(&new, None), Err(BadStatement::OtherKey { number: 1, .. })));
+    for number in 2..=4 {
+        assert_eq!(verified(&new, Some(at(number))).unwrap().latest.number, 4);
+    }
+    assert!(matches!(verified(&new, Some(at(1))), Err(BadStatement::OtherKey { number: 2, .. })));
+    assert!(matches!(verified(&foreign, Some(at(3))), Err(BadStatement::OtherKey { number: 4, .. })));
+    // It is not among them: nothing is known.
+    for unknown in [(2, at(3).1), (9, at(4).1)] {
+        assert!(matches!(verified(&new, Some(unknown)), Err(BadStatement::OtherKey { number: 1, .. })));
+    }
 }
 
 #[test]
@@ -180,7 +190,7 @@ fn a_contradiction_condemns_its_own_chain_only() {
     let other = chain(OTHER, 2, "ops");
     let [before, after] = ["ops", "mallory"].map(|by| vec![stated(JOB, &chain(JOB, 3, by))]);
     let hours = [before, after, vec![stated(OTHER, &other)]];
-    let statements = verify_statements(&key.statements(hours), &[], later()).unwrap();
+    let statements = verify_statements(&key.statements(hours), &[], None, later()).unwrap();
     let found = NotAsStated::Contradiction { subject: JOB, sequence: 3, earlier: 1, later: 2 };
     assert_eq!(statements.contradictions().collect::<Vec<_>>(), [&found]);
     for by in ["ops", "mallory"] {
@@ -196,7 +206,7 @@ fn an_unstated_entry_with_a_false_time_is_refused() {
     let good = chain(JOB, 2, "ops"); // at 12 and 13 o'clock
     let hours = [Vec::new(), vec![stated(JOB, &good)]];
     let now = NOON + Duration::hours(4);
-    let statements = verify_statements(&key.statements(hours), &[], now).unwrap(); // until 14 o'clock
+    let statements = verify_statements(&key.statements(hours), &[], None, now).unwrap(); // until 14 o'clock
     let check = |times: &[OffsetDateTime]| {
         let (mut lines, mut head) = (good.clone(), read(&good).1);
         for at in times {
@@ -211,11 +221,14 @@ fn an_unstated_entry_with_a_false_time_is_refused() {
     let (soon, second) = (now + OVERLAP, Duration::SECOND);
     assert_eq!(check(&[soon]), Ok(2));
     for at in [soon + second, datetime!(2099-01-01 0:00 UTC)] {
-        assert_eq!(check(&[at]), Err(NotAsStated::Future { subject: JOB, sequence: 3, at }));
+        assert_eq!(check(&[at]), Err(NotAsStated::Unstated { subject: JOB, sequence: 3, at, why: Unstated::Future }));
     }
     assert_eq!(check(&[now, now - OVERLAP]), Ok(2));
     let at = now - OVERLAP - second;
-    assert_eq!(check(&[now, at]), Err(NotAsStated::Backdated { subject: JOB, sequence: 4, at }));
+    assert_eq!(
+        check(&[now, at]),
+        Err(NotAsStated::Unstated { subject: JOB, sequence: 4, at, why: Unstated::Backdated })
+    );
 }
 
 #[test]
@@ -228,7 +241,10 @@ fn a_statement_of_an_earlier_time_is_refused() {
         let statement =
             Statement { at: moved(at), until: moved(until), ..Statement::after(&last, Vec::new(), NOON, true) };
         let made = [first.clone(), key.sign(&statement.payload().unwrap())];
-        assert!(matches!(verify_statements(&made, &[], later()), Err(BadStatement::Backwards(2))), "{at} {until}");
+        assert!(
+            matches!(verify_statements(&made, &[], None, later()), Err(BadStatement::Backwards(2))),
+            "{at} {until}"
+        );
     }
     // A signer whose clock went back does not make one.
     let statement = Statement::after(&last, Vec::new(), NOON - Duration::DAY, true);

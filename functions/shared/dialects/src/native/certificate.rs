@@ -149,6 +149,11 @@ pub struct RevokedIssuing {
     /// Certificates of devices that were revoked, and renewals that were asked for.
     pub certificates_revoked: u64,
     pub renewals: u64,
+    /// Devices that could not have one because a job works on them, or because they are not approved.
+    #[serde(default)]
+    pub devices_busy: u64,
+    #[serde(default)]
+    pub devices_unapproved: u64,
     pub is_done: bool,
 }
 

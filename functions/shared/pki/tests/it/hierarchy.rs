@@ -1,7 +1,7 @@
 //! Chains of three generations: what is given with a leaf of any of them verifies wherever one live root is trusted, with
 //! OpenSSL, which never goes back, and with webpki. Both demand a revocation list for every certificate.
 
-use rootcast_pki::algorithm::KeyAlgorithm::{EcdsaP256, EcdsaP384, Rsa2048};
+use rootcast_pki::algorithm::KeyAlgorithm::{EcdsaP256, EcdsaP384, Rsa2048, Rsa4096};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::hierarchy::{Generation, Hierarchy};
 use rootcast_pki::root::prepare_server_leaf;
@@ -83,6 +83,34 @@ fn a_leaf_below_a_root_that_is_gone_is_found() {
     }
     assert!(!gone(1, &[&fleet.issuing[1], &down]), "a link to a live root may come from one that is gone");
     assert!(!gone(2, &[&fleet.issuing[2], fleet.root(2)]));
+}
+
+/// A leaf of the middle generation has the longest chain.
+#[test]
+fn what_a_device_is_given_stays_small() {
+    let size = |algorithm, count: usize| {
+        let fleet = Fleet::new([algorithm; 3], algorithm);
+        let (at, hierarchy) = (count / 2, fleet.hierarchy(count));
+        let leaf = fleet.leaf(at);
+        let chain = hierarchy.complete(&leaf, &[]).unwrap().chain;
+        let given = || std::iter::once(&leaf).chain(&chain);
+        (
+            given().count(),
+            given().map(|each| each.der().len()).sum::<usize>(),
+            given().map(|each| each.pem().len()).sum(),
+        )
+    };
+    // Certificates, and at most so many octets of them in DER and in PEM.
+    for (algorithm, expected) in [
+        (EcdsaP384, [(2, 1500, 2100), (3, 2200, 3000), (5, 3600, 5000)]),
+        (Rsa4096, [(2, 3000, 4100), (3, 4500, 6200), (5, 7500, 10_300)]),
+    ] {
+        for (count, (certificates, der, pem)) in (1..).zip(expected) {
+            let given: (usize, usize, usize) = size(algorithm, count);
+            eprintln!("{algorithm:?}, {count} generations: {given:?}");
+            assert!(given.0 == certificates && given.1 <= der && given.2 <= pem, "{algorithm:?}, {count}: {given:?}");
+        }
+    }
 }
 
 #[test]
