@@ -13,6 +13,7 @@
 
 mod access;
 mod api;
+mod asked;
 mod attacks;
 mod audit;
 mod authority;
@@ -37,4 +38,5 @@ mod secrets;
 mod stack;
 mod steering;
 mod template;
+mod told;
 mod venafi;

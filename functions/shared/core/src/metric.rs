@@ -14,10 +14,14 @@ pub enum Metric {
     JobsFailed,
     /// Roots' keys that have been awake for long.
     RootKeysAwake,
+    /// Changes of signing keys by somebody outside of the stack.
+    SigningKeysChanged,
     /// A device showed another certificate than the approved one.
     PinMismatches,
     /// A gauge: what is left of the signed bundle's life, of the days that `BundleDays` gives it.
     BundleLifeLeft,
+    /// Events that EventBridge did not take.
+    EventsLost,
     /// Operations that an authenticated caller had no right to.
     OperationsDenied,
     /// Wrong passwords.
@@ -38,8 +42,10 @@ impl Metric {
             Self::JobsPaused => "JobsPaused",
             Self::JobsFailed => "JobsFailed",
             Self::RootKeysAwake => "RootKeysAwake",
+            Self::SigningKeysChanged => "SigningKeysChanged",
             Self::PinMismatches => "PinMismatches",
             Self::BundleLifeLeft => "BundleLifeLeft",
+            Self::EventsLost => "EventsLost",
             Self::OperationsDenied => "OperationsDenied",
             Self::LoginFailures => "LoginFailures",
             Self::LoginLocks => "LoginLocks",
