@@ -338,7 +338,8 @@ def alarms_cover_what_can_go_wrong(template):
     for name, _ in template.of("SQS::Queue"):
         if name.endswith("DeadLetters"):
             wanted.add(("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", name))
-    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed", "RootKeysAwake", "RootKeysPendingDeletion")}
+    metrics = ("JobsPaused", "JobsFailed", "RootKeysAwake", "RootKeysPendingDeletion", "SigningKeysChanged")
+    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in metrics}
     for missing in sorted(wanted - watched):
         yield f"no alarm on {missing}"
     # Below half, at which the bundle is signed again, and early enough to mend what keeps it from that.
@@ -363,9 +364,28 @@ def parameters_explain_and_bound_themselves(template):
 
 
 @check
+def requests_come_from_the_named_alone(template):
+    """Whoever may put an event on the bus for requests may have it carried out."""
+    policies = [p for _, p in template.of("Events::EventBusPolicy") if target(p["EventBusName"]) == "Requests"]
+    named = [p["Statement"]["Condition"].get("ArnNotLike", {}).get("aws:PrincipalArn") for p in policies if p["Statement"]["Effect"] == "Deny"]
+    if not named or any(value in (None, "*", ["*"]) for value in named):
+        yield "no policy of the bus refuses whoever is not named"
+    for name, rule in template.of("Events::Rule"):
+        is_ours = "Requests" in str(rule.get("EventBusName"))
+        is_aws = all(source.startswith("aws.") for source in rule.get("EventPattern", {}).get("source", [""]))
+        if "EventPattern" in rule and not is_ours and not is_aws:
+            yield f"{name}: its events come from a bus on which others may put events"
+    for name, role in template.of("IAM::Role"):
+        for policy in role["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                if "events:PutEvents" in listed(statement["Action"]) and "Requests" in str(statement["Resource"]):
+                    yield f"{name} may put requests"
+
+
+@check
 def outputs_name_what_a_caller_needs(template):
     names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
-    names |= {"IssueQueueUrl", "IssueDeadLettersUrl"}
+    names |= {"IssueQueueUrl", "IssueDeadLettersUrl", "EventDeadLettersUrl", "RequestsBus"}
     names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
     names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in [*SEALS, *NOTARY]} | {"KeyRoles", "LeavesFromRoot"}
     for name in sorted(names ^ set(template.source["Outputs"])):

@@ -86,7 +86,7 @@ DEFECTS = [
     ("a login that lets anybody in", lambda s: statement(s, "LoginRole", "Give").pop("Condition"), "callers_are_made_where_they_are_administered"),
     ("sessions that anybody makes", lambda s: statement(s, "CatalogRole", "Sessions")["Condition"].pop("ForAllValues:StringEquals"), "callers_are_made_where_they_are_administered"),
     ("an identity that nobody verified", lambda s: event(s, "Login", "Iam").pop("Auth"), "routes_lead_to_their_function"),
-    ("a catalog that tells", lambda s: allow(s, "CatalogRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
+    ("a login that tells", lambda s: allow(s, "LoginRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
     ("lists that nobody renews", lambda s: properties(s, "Issue")["Events"].pop("Lists"), "schedules_are_well_formed"),
     ("a certificate put aside by throttles", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),
     ("a line of the audit changed", lambda s: statement(s, "CatalogRole", "Audit")["Action"].append("dynamodb:UpdateItem"), "the_audit_is_only_appended_to"),
@@ -98,5 +98,8 @@ DEFECTS = [
     ("heads that an issuer signs", lambda s: key_statement(s, "AuditKey", "State").update(Condition=key_statement(s, "SealingKey", "Seal")["Condition"]), "key_policies_name_who_uses_a_key"),
     ("heads that nobody misses", lambda s: s["Resources"].pop("AuditHeadsAlarm"), "alarms_cover_what_can_go_wrong"),
     ("certificates signed with a key of anybody", lambda s: allow(s, "IssueRole", "kms:Sign", "*"), "keys_are_bound_to_the_stack"),
+    ("requests of anybody in the account", lambda s: s["Resources"].pop("RequestsPolicy"), "requests_come_from_the_named_alone"),
+    ("requests by the account's default bus", lambda s: event(s, "Retry", "RenewCertificates").pop("EventBusName"), "requests_come_from_the_named_alone"),
+    ("a worker that asks", lambda s: allow(s, "WorkerRole", "events:PutEvents", {"Fn::GetAtt": ["Requests", "Arn"]}), "requests_come_from_the_named_alone"),
     ("an output that is not there", lambda s: s["Outputs"].pop("JobsTable"), "outputs_name_what_a_caller_needs"),
 ]

@@ -20,6 +20,8 @@ BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "
 READ_ELSEWHERE = {"RUST_LOG": "lambda_runtime's tracing subscriber", "AWS_ENDPOINT_URL": "aws-config"}
 # Crates that come with another one: a function that does not use them gets no permission.
 OPTIONAL = {"tag", "seal"}
+# The queue to which Lambda, and not our code, sends events that were not carried out.
+UNDONE = {"EventDeadLetters"}
 TABLE_OR_QUEUE = re.compile(r"(?P<table>[A-Z]+)_TABLE|(?P<queue>[A-Z]+)_QUEUE_URL")
 
 
@@ -159,7 +161,7 @@ def variables_name_what_the_role_allows(template):
         for variable, value in properties["Environment"]["Variables"].items():
             if TABLE_OR_QUEUE.fullmatch(variable):
                 named.add(target(value))
-        for name in sorted(kinds ^ named):
+        for name in sorted((kinds - UNDONE) ^ named):
             yield f"{function}: {name} is {'allowed and not named' if name in kinds else 'named and not allowed'}"
 
 

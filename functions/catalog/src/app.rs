@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use rootcast_core::device::address::{AddressPolicy, InvalidNetwork};
+use rootcast_events::Events;
 use rootcast_gate::{Refusal, ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_operations::Operations;
@@ -80,7 +81,9 @@ impl Parts {
     async fn from_env() -> Result<Self, Misconfigured> {
         let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
         let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;
-        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env());
+        let events = Events::new(aws_sdk_eventbridge::Client::new(&aws), set("EVENT_BUS")?);
+        let changes = events.of_changes(set("STACK")?, OffsetDateTime::now_utc);
+        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env()).telling(changes);
         let access_keys = Sealer::new(&aws_sdk_kms::Client::new(&aws), set("ACCESS_KEY_ARN")?);
         Ok(Self {
             second: SecondPerson::from_env(ledger.clone(), OffsetDateTime::now_utc)?,

@@ -142,6 +142,7 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
         parts.extensions.insert(principal);
         parts.extensions.insert(app.second.clone());
         let response = next.run(Request::from_parts(parts, body)).await;
+        app.ledger.tell().await;
         return Ok(recorded(&app.ledger, response, (app.clock)()).await);
     }
     Ok(next.run(Request::from_parts(parts, body)).await)

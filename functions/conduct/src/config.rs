@@ -1,6 +1,7 @@
 //! The function's environment.
 
 use rootcast_authority::{CertificateAuthority, IssuingSettings};
+use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables, variable};
 use rootcast_queue::Queue;
 use rootcast_vault::{KeyRoles, Vault};
@@ -11,8 +12,10 @@ use crate::{App, ConductError};
 impl App {
     pub async fn from_env() -> Result<Self, ConductError> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
-        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env());
         let stack: String = variable("STACK")?;
+        let events = Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?);
+        let changes = events.of_changes(stack.clone(), OffsetDateTime::now_utc);
+        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).telling(changes);
         let vault = Vault::new(
             &aws_sdk_kms::Client::new(&config),
             &aws_sdk_resourcegroupstagging::Client::new(&config),

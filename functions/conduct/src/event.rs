@@ -59,6 +59,13 @@ enum Message {
 /// # Errors
 /// If a scheduled call failed. Messages of the queue fail individually.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
+    let done = Box::pin(work(app, event)).await;
+    // Of what is no job's: its steps told of their own.
+    app.ledger.tell().await;
+    done
+}
+
+async fn work(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
     let deadline = deadline(event.context.deadline(), (app.clock)());
     let owner = event.context.request_id;
     let mut answer = SqsBatchResponse::default();

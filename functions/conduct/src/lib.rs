@@ -139,6 +139,7 @@ impl App {
                 Some(JobRecord::Rollover(job)) => self.roll_over(held, *job, deadline).await,
                 Some(JobRecord::Deployment(job)) => self.deploy(job, deadline).await,
             };
+            self.ledger.tell().await;
             match step {
                 Ok(StepResult::Continue) => {}
                 Ok(then) => return Ok(then),

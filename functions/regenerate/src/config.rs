@@ -1,6 +1,7 @@
 //! The function's environment.
 
 use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_events::Events;
 use rootcast_gate::SecondPerson;
 use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_queue::Queue;
@@ -12,7 +13,9 @@ use crate::App;
 impl App {
     pub async fn from_env() -> Result<Self, Misconfigured> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
-        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env());
+        let events = Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?);
+        let changes = events.of_changes(variable::<String>("STACK")?, OffsetDateTime::now_utc);
+        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).telling(changes);
         let vault = Vault::new(
             &aws_sdk_kms::Client::new(&config),
             &aws_sdk_resourcegroupstagging::Client::new(&config),

@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod event;
 mod issuing;
 mod keep;
+mod key_change;
 mod trusted;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use rootcast_authority::{AuthorityError, CertificateAuthority, RootRequest, Settings};
 use rootcast_core::access::permission::Operation;
+use rootcast_core::audit::Actor;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::restore::Behind;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery, report};
@@ -23,6 +26,8 @@ use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
+
+pub use event::carry_out;
 
 /// The function's clients and configuration.
 pub struct App {
@@ -60,6 +65,7 @@ async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     parts.extensions.insert(caller);
     parts.extensions.insert(app.second.clone());
     let response = next.run(Request::from_parts(parts, body)).await;
+    app.ledger.tell().await;
     Ok(recorded(&app.ledger, response, (app.clock)()).await)
 }
 
@@ -69,21 +75,12 @@ async fn regenerate(
     Extension(id): Extension<RequestId>,
     uri: Uri,
 ) -> Result<Response, LenovoError> {
-    let now = (app.clock)();
-    let RootQuery { activation, rollout, hold_down, until, reason } =
-        RootQuery::parse(uri.query().unwrap_or_default())?;
-    if activation == Activation::Immediate {
+    let query = RootQuery::parse(uri.query().unwrap_or_default())?;
+    if query.activation == Activation::Immediate {
         caller.may(Operation::Activate)?;
     }
-    let request = RootRequest { activation, rollout, hold_down, until, requested_for: reason };
-    match app.authority.make_root(&app.settings, &request, &caller.acting(&id), now).await {
-        Ok(made) => {
-            match made.job {
-                Some(job) => app.queue.wake_conductor(&app.control_queue, job, "created").await,
-                None => app.queue.wake_for_issuing(&app.control_queue, "a root was activated").await,
-            }
-            Ok(accepted(made.job))
-        }
+    match app.requested(query, &caller.acting(&id)).await {
+        Ok(job) => Ok(accepted(job)),
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
         Err(why @ AuthorityError::ManyRoots(_)) => Err(LenovoError::conflict(
             format!("No root can be added: {why}."),
@@ -91,6 +88,20 @@ async fn regenerate(
         )),
         Err(AuthorityError::Behind(why)) => Err(behind(why)),
         Err(error) => Err(refused(error)),
+    }
+}
+
+impl App {
+    /// Makes the next root, for a call or an event. Returns its job; without devices there is none.
+    async fn requested(&self, query: RootQuery, by: &Actor) -> Result<Option<JobId>, AuthorityError> {
+        let RootQuery { activation, rollout, hold_down, until, reason } = query;
+        let request = RootRequest { activation, rollout, hold_down, until, requested_for: reason };
+        let made = self.authority.make_root(&self.settings, &request, by, (self.clock)()).await?;
+        match made.job {
+            Some(job) => self.queue.wake_conductor(&self.control_queue, job, "created").await,
+            None => self.queue.wake_for_issuing(&self.control_queue, "a root was activated").await,
+        }
+        Ok(made.job)
     }
 }
 

@@ -4,6 +4,7 @@ mod applications;
 mod associate;
 mod begin;
 mod config;
+mod event;
 mod list;
 mod named;
 mod push;
@@ -32,6 +33,8 @@ use rootcast_queue::Queue;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+
+pub use event::carry_out;
 
 /// The function's limit, which is below the 30 s after which API Gateway gives up
 /// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>).
@@ -114,7 +117,9 @@ async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let principal = authenticate_venafi(&app.ledger, request.headers(), now).await?;
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(deadline);
-    Ok(recorded(&app.ledger, next.run(request).await, (app.clock)()).await)
+    let response = next.run(request).await;
+    app.ledger.tell().await;
+    Ok(recorded(&app.ledger, response, (app.clock)()).await)
 }
 
 /// The answer of a call that has nothing else to return.

@@ -1,18 +1,27 @@
-//! Composition: one configuration and one client per service, created on the first request.
+//! Composition: one configuration and one client per service, created on the first event.
 
 use std::sync::Arc;
 
 use lambda_http::Error;
-use rootcast_dialects::serve;
+use lambda_http::lambda_runtime::Diagnostic;
+use rootcast_dialects::serve_with_events;
 use tokio::sync::OnceCell;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_http::tracing::init_default_subscriber();
-    let router = OnceCell::new();
-    serve(async || {
-        let made = router.get_or_try_init(async || retry::App::from_env().await.map(Arc::new).map(retry::router));
-        Ok(made.await?.clone())
-    })
-    .await
+    let made = OnceCell::new();
+    let made = async || {
+        let make = async || {
+            let app = Arc::new(retry::App::from_env().await?);
+            Ok::<_, Error>((app.clone(), retry::router(app)))
+        };
+        made.get_or_try_init(make).await
+    };
+    let router = async || Ok(made().await?.1.clone());
+    let events = async |event: &str| {
+        let (app, _) = made().await.map_err(Diagnostic::from)?;
+        Ok(Box::pin(retry::carry_out(app, event)).await?)
+    };
+    serve_with_events(router, events).await
 }

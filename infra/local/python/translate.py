@@ -31,6 +31,13 @@ class Policies:
         return {}
 
 
+def without_bus_policies(template):
+    """The local cloud knows none, and lets everybody do everything anyway."""
+    resources = template["Resources"]
+    for name in [name for name, resource in resources.items() if resource["Type"] == "AWS::Events::EventBusPolicy"]:
+        del resources[name]
+
+
 def code_from_bucket(template, bucket):
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::Serverless::Function":
@@ -146,6 +153,7 @@ def main(path, bucket, *parameters):
         plain = transform(template, values, Policies())
     except InvalidDocumentException as refused:
         sys.exit(f"{path} is not valid SAM: {refused.message} " + " ".join(cause.message for cause in refused.causes))
+    without_bus_policies(plain)
     routes_from_body(plain)
     concurrency_as_number(plain, values)
     json.dump(plain, sys.stdout)

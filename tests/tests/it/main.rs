@@ -14,6 +14,7 @@
 mod access;
 mod anchors;
 mod api;
+mod asked;
 mod attacks;
 mod audit;
 mod authority;
@@ -39,4 +40,5 @@ mod secrets;
 mod stack;
 mod steering;
 mod template;
+mod told;
 mod venafi;

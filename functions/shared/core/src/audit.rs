@@ -47,7 +47,7 @@ pub enum Subject {
     Policy(Policy),
     /// What a caller tried without the right to.
     Denials(Name),
-    /// An act that waits for a second person.
+    /// An act that waits for a second person, or what an event asks for (`event-` and its id).
     Request(Name),
 }
 
@@ -221,13 +221,13 @@ pub enum Action {
     /// After failed logins, the name was locked.
     Lock,
     Unlock,
-    /// The act waits for a second person.
+    /// The act waits for a second person, or an event asks for it.
     Request,
     /// A second person confirmed it.
     Confirm,
     /// A second person rejected it, or the requester withdrew it.
     Reject,
-    /// The confirmed act was carried out, by whoever had asked for it.
+    /// The confirmed act was carried out, by whoever had asked for it; or what an event asks for was.
     CarryOut,
     /// What a renewal of the certificate replaced was revoked, since the new one is proven.
     Supersede,
@@ -241,6 +241,8 @@ pub enum Action {
     Retire,
     /// The deletion of the retired root's key is cancelled.
     Keep,
+    /// Somebody outside of the stack disabled the root's key, or one of an issuing authority below it, or had it deleted.
+    Tamper,
 }
 
 /// The result of an act.
@@ -438,7 +440,11 @@ impl Entry {
         Head { hash: Fingerprint::of(line.as_bytes()), sequence: self.sequence }
     }
 
-    fn parse(line: &str) -> Result<Self, Fault> {
+    /// One line by itself; [`verify`] reads a chain.
+    ///
+    /// # Errors
+    /// If it is not as it was written.
+    pub fn parse(line: &str) -> Result<Self, Fault> {
         let entry: Self = serde_json::from_str(line).map_err(|_| Fault::NotAnEntry)?;
         if entry.line().is_ok_and(|canonical| canonical == line) { Ok(entry) } else { Err(Fault::NotCanonical) }
     }

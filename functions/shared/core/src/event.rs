@@ -1,4 +1,4 @@
-//! Events about certificates, for EventBridge.
+//! Events about certificates, jobs, authorities and devices, for EventBridge.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -6,8 +6,9 @@ use time::OffsetDateTime;
 use crate::deployment::lifecycle::Stage;
 use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
-use crate::job::JobId;
 use crate::job::task::ErrorClass;
+use crate::job::{JobId, JobState, Phase};
+use crate::rollover::generation::GenerationState;
 
 /// The `source` of every event, for EventBridge rules.
 pub const SOURCE: &str = "rootcast";
@@ -46,6 +47,81 @@ pub enum Event {
         class: ErrorClass,
         message: String,
     },
+    /// A job was created, entered a phase, was paused or resumed, or ended.
+    JobChanged {
+        job_id: JobId,
+        kind: JobKind,
+        state: JobState,
+        /// Of a rollover.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        phase: Option<Phase>,
+        /// Once it has ended.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        outcome: Option<String>,
+        /// Why it is in this state, in a sentence.
+        reason: String,
+        /// The root that a rollover brings.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        generation: Option<u32>,
+        /// The certificate that a deployment brings.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate_id: Option<CertificateId>,
+        /// Who changed it; absent: the conductor, by its plan.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    RootChanged {
+        generation: u32,
+        state: GenerationState,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    IssuingChanged {
+        id: String,
+        /// Its root's.
+        generation: u32,
+        state: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    ApprovalChanged {
+        device: DeviceId,
+        approval: Approval,
+        endpoint_revision: u64,
+        by: String,
+    },
+    /// Somebody outside of the stack disabled a signing key, or had it deleted.
+    KeyChanged {
+        /// Of the root, or of the root of the issuing authority.
+        generation: u32,
+        /// The issuing authority whose key it is; absent: the root.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        issuing: Option<String>,
+        change: &'static str,
+        /// ARN.
+        key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JobKind {
+    Rollover,
+    Deployment,
+}
+
+/// What became of a device's approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Approval {
+    /// Of its present identity.
+    Approved,
+    /// Its identity was changed: no job touches it.
+    Lost,
+    /// The device was deleted.
+    Deleted,
 }
 
 impl Event {
@@ -56,6 +132,11 @@ impl Event {
             Self::Expiring { .. } => "Certificate Expiring",
             Self::Deployed { .. } => "Certificate Deployed",
             Self::Failed { .. } => "Certificate Deployment Failed",
+            Self::JobChanged { .. } => "Job State Change",
+            Self::RootChanged { .. } => "Root State Change",
+            Self::IssuingChanged { .. } => "Issuing Authority State Change",
+            Self::ApprovalChanged { .. } => "Device Approval Change",
+            Self::KeyChanged { .. } => "Signing Key State Change",
         }
     }
 }

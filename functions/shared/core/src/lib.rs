@@ -5,11 +5,13 @@
 //! | [`rollover`] | how a fleet moves from one root to the next, and when the new root signs |
 //! | [`deployment`] | how a certificate gets to its devices, stage by stage |
 //! | [`job`] | what both kinds of jobs share: the record, its tasks, their messages and tries |
+//! | [`key_change`] | what AWS says of a signing key |
 //! | [`device`] | what a device is, and which addresses may be reached |
 //! | [`inventory`] | the names of a stored certificate |
 //! | [`superseding`] | when a certificate that was renewed is revoked |
 //! | [`access`] | who may call, and do what |
 //! | [`anchors`] | which trust anchors of others the devices hold |
+//! | [`asked`] | what an event of EventBridge asks for |
 //! | [`audit`] | who did what, in tamper-evident chains |
 //!
 //! Time, randomness and signatures are passed in. The form of certificates, requests and bundles is in `rootcast-pki`;
@@ -17,6 +19,7 @@
 
 pub mod access;
 pub mod anchors;
+pub mod asked;
 pub mod audit;
 pub mod deployment;
 pub mod device;
@@ -24,6 +27,7 @@ pub mod event;
 pub mod installation;
 pub mod inventory;
 pub mod job;
+pub mod key_change;
 pub mod metric;
 pub mod rollover;
 pub mod superseding;

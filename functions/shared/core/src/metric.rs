@@ -16,10 +16,14 @@ pub enum Metric {
     RootKeysAwake,
     /// A gauge: retired roots whose key KMS is about to delete.
     RootKeysPendingDeletion,
+    /// Changes of signing keys by somebody outside of the stack.
+    SigningKeysChanged,
     /// A device showed another certificate than the approved one.
     PinMismatches,
     /// A gauge: what is left of the signed bundle's life, of the days that `BundleDays` gives it.
     BundleLifeLeft,
+    /// Events that EventBridge did not take.
+    EventsLost,
     /// Operations that an authenticated caller had no right to.
     OperationsDenied,
     /// Wrong passwords.
@@ -41,8 +45,10 @@ impl Metric {
             Self::JobsFailed => "JobsFailed",
             Self::RootKeysAwake => "RootKeysAwake",
             Self::RootKeysPendingDeletion => "RootKeysPendingDeletion",
+            Self::SigningKeysChanged => "SigningKeysChanged",
             Self::PinMismatches => "PinMismatches",
             Self::BundleLifeLeft => "BundleLifeLeft",
+            Self::EventsLost => "EventsLost",
             Self::OperationsDenied => "OperationsDenied",
             Self::LoginFailures => "LoginFailures",
             Self::LoginLocks => "LoginLocks",

@@ -19,4 +19,4 @@ pub mod native;
 mod serve;
 pub mod venafi;
 
-pub use serve::{respond, serve};
+pub use serve::{respond, serve, serve_with_events};

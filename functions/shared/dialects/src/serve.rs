@@ -10,13 +10,15 @@ use axum::extract::Request;
 use axum::middleware::from_fn;
 use axum::response::Response;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
-use lambda_http::lambda_runtime::{self, LambdaEvent};
+use lambda_http::lambda_runtime::{self, Diagnostic, LambdaEvent};
 use lambda_http::request::LambdaRequest;
 use lambda_http::tower::{Service, ServiceExt};
 use lambda_http::{Adapter, Error, RequestExt, service_fn};
+use rootcast_core::asked::is_event;
 use rootcast_gate::{NotARequest, is_under, request};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tracing::error;
 
 use crate::huawei::{self, HuaweiError};
 use crate::lenovo::{self, LenovoError};
@@ -26,6 +28,22 @@ use crate::venafi::{self, OAuthError, VenafiError};
 /// at the first one and keeps it.
 pub async fn serve(router: impl AsyncFn() -> Result<Router, Error>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |event| respond(&router, event).await)).await
+}
+
+/// As [`serve`], of a function to which EventBridge sends events too.
+pub async fn serve_with_events(
+    router: impl AsyncFn() -> Result<Router, Error>,
+    events: impl AsyncFn(&str) -> Result<(), Diagnostic>,
+) -> Result<(), Error> {
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
+        if is_event(event.payload.get()) {
+            let done = Box::pin(events(event.payload.get())).await;
+            done.inspect_err(|why| error!(error.kind = why.error_type, "{}", why.error_message)).map(|()| None)
+        } else {
+            Box::pin(respond(&router, event)).await.map(Some).map_err(Diagnostic::from)
+        }
+    }))
+    .await
 }
 
 /// The answer to an event: `lambda_http`'s own response type, which has no public name.

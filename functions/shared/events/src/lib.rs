@@ -1,13 +1,16 @@
-//! EventBridge: events for subscribers.
-//!
-//! An event reports what is already recorded; the record is authoritative. So a failed event stops no other work: it
-//! is logged, and senders that keep track of it send it later.
+#![doc = include_str!("../README.md")]
 
 use std::error::Error;
+use std::pin::Pin;
+use std::time::Duration;
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use rootcast_core::event::{Event, SOURCE};
+use rootcast_core::metric::Metric;
+use rootcast_ledger::Outlet;
+use time::OffsetDateTime;
+use tokio::time::timeout;
 use tracing::warn;
 
 /// EventBridge's limit of events per call.
@@ -15,6 +18,9 @@ const BATCH: usize = 10;
 /// A call may accept only some of its events; the others are resent up to this number of attempts. The SDK retries
 /// calls that fail as a whole.
 const ATTEMPTS: usize = 3;
+
+/// Callers wait for the events of what they changed, and for no longer than this.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
 pub struct Events {
@@ -26,6 +32,11 @@ impl Events {
     /// `bus`: the name of an event bus.
     pub fn new(client: Client, bus: impl Into<String>) -> Self {
         Self { client, bus: bus.into() }
+    }
+
+    /// For a ledger's changes. `stack`: the dimension of the metric of what was not taken.
+    pub fn of_changes(self, stack: impl Into<String>, clock: fn() -> OffsetDateTime) -> OfChanges {
+        OfChanges { events: self, stack: stack.into(), clock }
     }
 
     /// Sends the events. Returns the indices of those that were not accepted, and logs them.
@@ -70,6 +81,29 @@ impl Events {
             .detail_type(event.detail_type())
             .detail(serde_json::to_string(event).unwrap_or_default())
             .build()
+    }
+}
+
+/// Sends what changes in a ledger.
+#[derive(Debug)]
+pub struct OfChanges {
+    events: Events,
+    stack: String,
+    clock: fn() -> OffsetDateTime,
+}
+
+impl Outlet for OfChanges {
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn put<'a>(&'a self, events: &'a [Event]) -> Pin<Box<dyn Future<Output = Vec<usize>> + Send + 'a>> {
+        Box::pin(async move {
+            let sent = timeout(PATIENCE, self.events.publish(events)).await;
+            // Those that were taken after all come twice.
+            let lost = sent.unwrap_or_else(|_| (0..events.len()).collect());
+            if !lost.is_empty() {
+                println!("{}", Metric::EventsLost.line(lost.len() as u64, &self.stack, (self.clock)()));
+            }
+            lost
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! In scope: every kind of credential, each of which yields a [`Principal`]; the table of [`routes`] with the rights
 //! and Venafi scopes that they require; the [`request`] that an event holds, and the limits on its body; the sealed
-//! [`Cursors`] of lists; the calls that need a [`SecondPerson`]; the table from errors to a [`Refusal`].
+//! [`Cursors`] of lists; the calls that need a [`SecondPerson`]; what an event asks for,
+//! done [`once`]; the table from errors to a [`Refusal`].
 //!
 //! Out of scope: what a request does, and the format of answers and refusals, which the dialects define
 //! (`rootcast-dialects`). A function of the native and XClarity-style APIs first checks the caller with
@@ -10,6 +11,7 @@
 //! [`authenticate_venafi`]. Each puts the [`Principal`] into the request's extensions, with the [`SecondPerson`], and
 //! builds its router with [`Guarded`]. A handler checks the objects that a request names against the [`Principal`].
 
+mod asked;
 mod bearer;
 mod body;
 mod caller;
@@ -29,6 +31,7 @@ mod second;
 mod session;
 mod source;
 
+pub use asked::{Unmet, once};
 pub use bearer::{Presented, authenticate_venafi, presented};
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, json, media_type, parse_json, read};
 pub use caller::authenticate;

@@ -79,6 +79,11 @@ impl SecondPerson {
         Ok(Self::new(ledger, operations, clock))
     }
 
+    /// Whether nobody may carry out the operation alone: an event has no second person, so none may either.
+    pub fn is_needed_for(&self, operation: Operation) -> bool {
+        self.0.operations.contains(operation)
+    }
+
     pub(crate) fn is_off(&self) -> bool {
         self.0.operations.is_empty()
     }

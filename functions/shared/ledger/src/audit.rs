@@ -35,8 +35,8 @@ pub struct AuditPage {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct LineItem {
-    line: String,
+pub(crate) struct LineItem {
+    pub(crate) line: String,
 }
 
 /// A head with the keys of its index.
@@ -90,7 +90,7 @@ fn head_key(subject: &Subject) -> Item {
     job_key(subject.to_string(), HEAD_SORT)
 }
 
-fn line_sort(sequence: u64) -> String {
+pub(crate) fn line_sort(sequence: u64) -> String {
     format!("audit#{sequence:012}")
 }
 

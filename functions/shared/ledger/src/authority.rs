@@ -289,7 +289,9 @@ impl Ledger {
     }
 
     pub async fn root(&self, generation: u32) -> Result<Option<RootRecord>, LedgerError> {
-        self.certificate_record("root", &root_id(generation)).await
+        let root: Option<RootRecord> = self.certificate_record("root", &root_id(generation)).await?;
+        root.iter().for_each(|root| self.read(root));
+        Ok(root)
     }
 
     pub async fn bundle(&self, version: u64) -> Result<Option<BundleRecord>, LedgerError> {
@@ -305,6 +307,7 @@ impl Ledger {
         let mut roots =
             found.into_iter().map(|item| from_item("root", item)).collect::<Result<Vec<RootRecord>, _>>()?;
         roots.sort_by_key(|root| root.generation);
+        roots.iter().for_each(|root| self.read(root));
         Ok(roots)
     }
 

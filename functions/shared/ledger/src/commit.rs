@@ -82,8 +82,8 @@ impl Ledger {
         }
         let new_roots: Vec<u32> =
             change.roots.iter().filter(|root| root.revision == 0).map(|root| root.generation).collect();
-        for root in change.roots {
-            let record = RootRecord { revision: root.revision + 1, ..root.clone() };
+        for root in &change.roots {
+            let record = RootRecord { revision: root.revision + 1, ..(*root).clone() };
             writes.push(versioned(
                 self.certificates()?,
                 "root",
@@ -92,8 +92,8 @@ impl Ledger {
                 root.revision,
             )?);
         }
-        for issuing in change.issuing {
-            let record = IssuingRecord { revision: issuing.revision + 1, ..issuing.clone() };
+        for issuing in &change.issuing {
+            let record = IssuingRecord { revision: issuing.revision + 1, ..(*issuing).clone() };
             let key = id_key(issuing_id(issuing.id()));
             writes.push(versioned(self.certificates()?, "issuing authority", &record, key, issuing.revision)?);
         }
@@ -156,6 +156,11 @@ impl Ledger {
         writes.extend(links.writes());
         self.transact(writes).await?;
         links.tell();
+        change.roots.iter().for_each(|root| self.written(*root, &change.acts));
+        change.issuing.iter().for_each(|issuing| self.written(*issuing, &change.acts));
+        if let Some(job) = change.job {
+            self.written_after(job, if change.new_job { 0 } else { job.revision }, &change.acts);
+        }
         Ok(())
     }
 

@@ -176,6 +176,7 @@ impl Ledger {
         writes.extend(links.writes());
         self.transact(writes).await?;
         links.tell();
+        self.written_after(deployment, 0, &of_job);
         Ok(())
     }
 
@@ -199,6 +200,7 @@ impl Ledger {
         };
         self.transact([saved, entry].into_iter().chain(links.writes()).collect()).await?;
         links.tell();
+        self.written(deployment, act.map(std::slice::from_ref).unwrap_or_default());
         Ok(())
     }
 

@@ -104,6 +104,7 @@ impl Ledger {
             writes.extend(links.writes());
             let Err(codes) = self.transact_by_write(writes, "TransactWriteItems devices").await? else {
                 links.tell();
+                records.iter().for_each(|device| self.device_written(None, Some(device), &by.principal));
                 open.iter().for_each(|index| enrolled[*index] = true);
                 return Ok(enrolled);
             };
@@ -223,6 +224,7 @@ impl Ledger {
             }
         }
         self.transact_audited(writes, &[act]).await?;
+        self.device_written(Some(before), Some(&edited), editor.name);
         Ok(edited)
     }
 

@@ -145,7 +145,9 @@ pub(crate) const SLEEP: &str = "sleep";
 
 impl Ledger {
     pub async fn issuing(&self, id: IssuingId) -> Result<Option<IssuingRecord>, LedgerError> {
-        self.certificate_record("issuing authority", &issuing_id(id)).await
+        let found: Option<IssuingRecord> = self.certificate_record("issuing authority", &issuing_id(id)).await?;
+        found.iter().for_each(|issuing| self.read(issuing));
+        Ok(found)
     }
 
     /// All issuing authorities below these roots, oldest first.
@@ -159,6 +161,7 @@ impl Ledger {
         let found = found.into_iter().map(|item| from_item("issuing authority", item));
         let mut found = found.collect::<Result<Vec<IssuingRecord>, _>>()?;
         found.sort_by_key(IssuingRecord::id);
+        found.iter().for_each(|issuing| self.read(issuing));
         Ok(found)
     }
 

@@ -85,7 +85,13 @@ impl Ledger {
             .send()
             .await
             .map_err(LedgerError::aws("GetItem job"))?;
-        answer.item.map(from_job_item).transpose()
+        let job = answer.item.map(from_job_item).transpose()?;
+        match &job {
+            Some(JobRecord::Rollover(job)) => self.read(&**job),
+            Some(JobRecord::Deployment(job)) => self.read(job),
+            None => {}
+        }
+        Ok(job)
     }
 
     /// Saves a changed job with its audit entry. `revision` is the one that was read; the record gets the next one.

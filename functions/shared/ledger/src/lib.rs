@@ -10,6 +10,7 @@ mod authority;
 mod batch;
 mod bindings;
 mod certificates;
+mod changes;
 mod commit;
 mod conducting;
 mod denials;
@@ -31,6 +32,7 @@ mod joining;
 mod leases;
 mod listing;
 mod open;
+mod requests;
 mod restore;
 mod retirement;
 mod retries;
@@ -50,6 +52,7 @@ pub use certificates::{
     ByThumbprint, CertificateOrPending, CertificateRecord, ClientRequest, PendingCertificate, RemoveRefused,
     StoreRefused,
 };
+pub use changes::Outlet;
 pub use commit::{Change, Dispatched};
 pub use conducting::Conducting;
 pub use departures::{Departure, Leave};
@@ -69,6 +72,7 @@ pub use joining::Joining;
 pub use leases::{Lease, LeaseRefused, Left};
 pub use listing::{CertificateRow, ListPosition, Listing, Sort};
 pub use open::{BatchRecords, OpenTask};
+pub use requests::Standing;
 pub use restore::Goals;
 pub use retirement::{Kept, Retirement, StillValid};
 pub use retries::pause;
@@ -90,12 +94,20 @@ pub struct Ledger {
     cursor_key: Arc<OnceCell<CursorKey>>,
     /// Of this process.
     denials: Arc<Mutex<denials::Windows>>,
+    /// Of this process, if it tells of them.
+    changes: Option<changes::Changes>,
 }
 
 impl Ledger {
     /// Adds retries to the client: see the module `retries`.
     pub fn new(client: Client, tables: Tables) -> Self {
-        Self { client: retries::patient(&client), tables, cursor_key: Arc::default(), denials: Arc::default() }
+        Self {
+            client: retries::patient(&client),
+            tables,
+            cursor_key: Arc::default(),
+            denials: Arc::default(),
+            changes: None,
+        }
     }
 
     fn certificates(&self) -> Result<&str, LedgerError> {

@@ -57,6 +57,16 @@ impl KeyRoles {
         self.leaves_from_root
     }
 
+    /// The stack's name, with which the path ends.
+    pub fn stack(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Whether the ARN is that of one of the roles.
+    pub fn include(&self, role: &str) -> bool {
+        role.strip_prefix(&self.path).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The policy that [`Vault::create_key`](crate::Vault::create_key) gives a key.
     pub fn policy(&self, role: KeyRole) -> String {
         let mut parts = self.path.split(':');

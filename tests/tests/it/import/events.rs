@@ -10,21 +10,26 @@ use time::Duration;
 use super::pki::Bundle;
 use crate::stack::{LIMIT, Stack, until};
 
-/// A queue that receives every Rootcast event.
-pub(super) struct Listener {
+/// A queue that receives every event about certificates.
+pub(crate) struct Listener {
     sqs: aws_sdk_sqs::Client,
     queue: String,
 }
 
 impl Listener {
-    pub(super) async fn start(stack: &Stack) -> Self {
+    pub(crate) async fn start(stack: &Stack) -> Self {
+        Self::of(stack, "Certificate ").await
+    }
+
+    /// Of detail-types that begin so.
+    pub(crate) async fn of(stack: &Stack, prefix: &str) -> Self {
         let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
         let queue = sqs.create_queue().queue_name("events").send().await.unwrap().queue_url.unwrap();
         let wanted = QueueAttributeName::QueueArn;
         let known = sqs.get_queue_attributes().queue_url(&queue).attribute_names(wanted.clone()).send().await.unwrap();
         let arn = known.attributes.unwrap().remove(&wanted).unwrap();
         let events = aws_sdk_eventbridge::Client::new(&stack.local.sdk_config);
-        let pattern = json!({ "source": ["rootcast"] }).to_string();
+        let pattern = json!({ "source": ["rootcast"], "detail-type": [{ "prefix": prefix }] }).to_string();
         events.put_rule().name("all").event_pattern(pattern).send().await.unwrap();
         let target = Target::builder().id("queue").arn(arn).build().unwrap();
         events.put_targets().rule("all").targets(target).send().await.unwrap();
@@ -32,23 +37,32 @@ impl Listener {
     }
 
     /// The events since the last call, by detail-type, once there are `count`.
-    pub(super) async fn take(&self, count: usize) -> BTreeMap<String, Vec<Value>> {
+    pub(crate) async fn take(&self, count: usize) -> BTreeMap<String, Vec<Value>> {
+        let taken =
+            self.take_until(&format!("{count} events"), |taken| taken.values().flatten().count() >= count).await;
+        assert_eq!(taken.values().flatten().count(), count, "{taken:?}");
+        taken
+    }
+
+    /// The events since the last call, by detail-type, once these are there.
+    pub(crate) async fn take_until(
+        &self,
+        what: &str,
+        are_there: impl Fn(&BTreeMap<String, Vec<Value>>) -> bool,
+    ) -> BTreeMap<String, Vec<Value>> {
         let mut taken: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        let mut number = 0;
-        until(&format!("{count} events"), LIMIT, async || {
+        until(what, LIMIT, async || {
             let asked = self.sqs.receive_message().queue_url(&self.queue).max_number_of_messages(10);
             for message in asked.send().await.unwrap().messages.unwrap_or_default() {
                 let mut event: Value = serde_json::from_str(&message.body.unwrap()).unwrap();
                 let kind = event["detail-type"].as_str().unwrap().to_owned();
                 taken.entry(kind).or_default().push(event["detail"].take());
-                number += 1;
                 let receipt = message.receipt_handle.unwrap();
                 self.sqs.delete_message().queue_url(&self.queue).receipt_handle(receipt).send().await.unwrap();
             }
-            (number >= count).then_some(())
+            are_there(&taken).then_some(())
         })
         .await;
-        assert_eq!(number, count, "{taken:?}");
         taken
     }
 }

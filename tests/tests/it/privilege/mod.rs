@@ -27,7 +27,7 @@ use time::{Duration, OffsetDateTime};
 use self::call::{Call, calls};
 use self::keys::Keys;
 use self::policy::{Statement, allowed, is_like};
-use self::unused::{BY_LAMBDA, UNUSED};
+use self::unused::{BY_LAMBDA, UNDONE, UNUSED};
 use crate::access::identities::{Provider, SIGNED};
 use crate::access::sessions::basic;
 use crate::anchors;
@@ -113,7 +113,7 @@ async fn set(stack: &Stack, function: &str, variable: &str, value: &str) {
 /// The parts of the statement that no call used.
 fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
     let Statement { function, sid, denies, actions, resources, .. } = statement;
-    if *denies || actions.iter().all(|action| BY_LAMBDA.contains(&action.as_str())) {
+    if *denies || sid == UNDONE || actions.iter().all(|action| BY_LAMBDA.contains(&action.as_str())) {
         return Vec::new();
     }
     let used: Vec<&&Call> = asked.iter().filter(|call| statement.applies(call)).collect();

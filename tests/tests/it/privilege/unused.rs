@@ -4,6 +4,9 @@
 pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
+/// The statement with which Lambda puts an event that was not carried out into the dead-letter queue.
+pub const UNDONE: &str = "Undone";
+
 /// Permission, reason.
 pub const UNUSED: [(&str, &str); 10] = [
     ("ConductFunction, by a key's policy: kms:CancelKeyDeletion is not used", RETIRED),

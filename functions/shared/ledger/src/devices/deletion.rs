@@ -51,7 +51,11 @@ impl Ledger {
             writes.extend(ended.as_ref().map(|ended| self.put_ended(ended)).transpose()?);
             match self.transact_audited(writes, &[act]).await {
                 Err(LedgerError::Conflict) => {}
-                deleted => return deleted.map(|()| ended),
+                deleted => {
+                    deleted?;
+                    self.device_written(Some(&device), None, editor.name);
+                    return Ok(ended);
+                }
             }
         }
         Err(LedgerError::Conflict)

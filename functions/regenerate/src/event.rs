@@ -1,0 +1,70 @@
+//! Events: `Rotate Root` asks for the next root; AWS says that somebody changed a signing key.
+
+use rootcast_authority::AuthorityError;
+use rootcast_core::access::permission::Operation;
+use rootcast_core::asked::{Asked, EventId, NotAsked, Wanted};
+use rootcast_core::audit::Subject;
+use rootcast_core::key_change::KeyChange;
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_dialects::lenovo::RootQuery;
+use rootcast_gate::{Unmet, once};
+use rootcast_ledger::LedgerError;
+use time::Duration;
+
+use crate::App;
+
+/// EventBridge and Lambda together deliver an event for thirty hours at most.
+const DELIVERED: Duration = Duration::days(2);
+
+/// # Errors
+/// See [`Unmet`].
+pub async fn carry_out(app: &App, event: &str) -> Result<(), Unmet> {
+    let done = if KeyChange::is_one(event) { app.key_changed(event).await } else { rotate(app, event).await };
+    app.ledger.tell().await;
+    done
+}
+
+async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
+    let asked = Asked::read(event)?;
+    let Wanted::Root { reason } = asked.wanted.clone() else { return Err(NotAsked::DetailType.into()) };
+    once(&app.ledger, &asked, app.clock, async |again| {
+        if app.second.is_needed_for(Operation::Regenerate) {
+            return Err(Unmet::Refused(
+                "a new root needs a second person here (TwoPersons), and an event has none; somebody has to ask for it \
+                 with PUT /signingCertificate."
+                    .to_owned(),
+            ));
+        }
+        if again && let Some(made) = app.made_for(&asked.id).await? {
+            return Ok(made);
+        }
+        let query = RootQuery { reason, ..RootQuery::default() };
+        match Box::pin(app.requested(query, &asked.actor())).await {
+            Ok(Some(job)) => Ok(format!("job {job} brings a new root to the devices")),
+            Ok(None) => Ok("a new root signs: there are no devices".to_owned()),
+            Err(AuthorityError::Busy(Some(job))) if !again => Err(Unmet::Refused(format!(
+                "job {job} is still moving the devices to another root; wait until it has ended, and put an event again."
+            ))),
+            Err(why @ (AuthorityError::ManyRoots(_) | AuthorityError::Behind(_))) => Err(Unmet::Refused(why.to_string())),
+            Err(why) => Err(Unmet::Passing(why.to_string())),
+        }
+    })
+    .await
+}
+
+impl App {
+    /// What an earlier delivery of the event made: the record of each root says who asked for it. A reserved one is
+    /// finished.
+    async fn made_for(&self, event: &EventId) -> Result<Option<String>, LedgerError> {
+        let since = (self.clock)() - DELIVERED;
+        let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        let is_new = |created| created >= since;
+        for root in roots.iter().filter(|root| is_new(root.created) && root.state != GenerationState::Reserved) {
+            let entry = self.ledger.audit_entry(&Subject::Root(root.generation), 1).await?;
+            if entry.and_then(|entry| entry.request_id).is_some_and(|id| id == event.to_string()) {
+                return Ok(Some(format!("an earlier delivery made root generation {}", root.generation)));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,59 @@
+//! Somebody outside of the stack disabled a signing key, or had it deleted: an alarm, an event and an entry in the audit.
+//! Nothing is done about it: that is for a person to decide, and a disabled key is evidence.
+
+use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::event::Event;
+use rootcast_core::key_change::KeyChange;
+use rootcast_core::metric::Metric;
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_gate::Unmet;
+use rootcast_ledger::{IssuingState, LedgerError};
+use rootcast_pki::signer::SignerId;
+use tracing::{error, info};
+
+use crate::App;
+
+impl App {
+    /// The stack's own roles put roots' keys to sleep, and have unused ones deleted: that is no news.
+    pub(crate) async fn key_changed(&self, event: &str) -> Result<(), Unmet> {
+        let Some(KeyChange { event, change, key, by }) = KeyChange::read(event)? else { return Ok(()) };
+        if by.as_deref().is_some_and(|by| self.settings.roles.include(by)) {
+            return Ok(());
+        }
+        let Some(signer) = self.signer_with(&key).await? else {
+            info!(key, "a key was changed that signs nothing of ours");
+            return Ok(());
+        };
+        let (now, change) = ((self.clock)(), change.as_str());
+        let generation = signer.generation();
+        let issuing = (!signer.is_root()).then(|| signer.to_string());
+        let by_whom = by.as_deref().unwrap_or("aws:kms").to_owned();
+        let actor = Actor { principal: by_whom.clone(), request_id: Some(event.to_string()) };
+        let act = Act::new(Subject::Root(generation), Action::Tamper, &actor, now).with("change", change);
+        let act = act.changing("key", None, Some(&key)).changing("issuing", None, issuing.as_deref());
+        self.ledger.audit(&act).await?;
+        error!(%signer, key, caller = by_whom, "a signing key is {change}, and not by the stack: see its root's audit");
+        self.ledger.happened(Event::KeyChanged { generation, issuing, change, key, by });
+        self.count(Metric::SigningKeysChanged);
+        Ok(())
+    }
+
+    /// Whose key it is. A root that was given up or has retired, and an issuing authority that was never finished, need
+    /// theirs no more.
+    async fn signer_with(&self, key: &str) -> Result<Option<SignerId>, LedgerError> {
+        let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        let is_over = |state| matches!(state, GenerationState::Abandoned | GenerationState::Retired);
+        let root = roots.iter().find(|root| root.key.as_deref() == Some(key) && !is_over(root.state));
+        if let Some(root) = root {
+            return Ok(Some(SignerId::root(root.generation)));
+        }
+        let issuings = self.ledger.issuings(&roots).await?;
+        let issuing = issuings.into_iter().find(|issuing| issuing.key.as_deref() == Some(key));
+        Ok(issuing.filter(|issuing| issuing.state != IssuingState::Reserved).map(|issuing| issuing.id().into()))
+    }
+
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn count(&self, metric: Metric) {
+        println!("{}", metric.line(1, self.settings.roles.stack(), (self.clock)()));
+    }
+}
