@@ -58,7 +58,7 @@ pub(crate) fn judge(
         Some(_) => return Err("its job issues nothing"),
         None => return Err("its job does not exist"),
     };
-    task.check(job.takes(task), record).map(|()| job.certificate)
+    task.check(job.takes(task), record).map(|()| job.certificate_of(&task.device))
 }
 
 /// The state of a task's device.

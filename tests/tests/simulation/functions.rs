@@ -16,13 +16,14 @@ use lambda_http::RequestExt;
 use lambda_runtime::{Context, LambdaEvent};
 use rootcast_authority::{CertificateAuthority, IssuingSettings, Settings};
 use rootcast_core::access::second::TwoPersons;
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
-use rootcast_vault::Vault;
+use rootcast_vault::{Notary, Vault};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -33,7 +34,7 @@ use crate::clock;
 use crate::cloud::{Cloud, Process, Wire};
 use crate::devices::Network;
 use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, HEADS, JOBS};
-use crate::keys::SEALING;
+use crate::keys::{NOTARY, SEALING};
 use crate::queues::{Message, url};
 use crate::random::random;
 
@@ -47,6 +48,7 @@ pub enum Function {
     Conduct,
     Worker,
     Issue,
+    Rotate,
 }
 
 /// Why there is no answer.
@@ -58,6 +60,7 @@ enum App {
     Conduct(Box<conduct::App>),
     Worker(Arc<worker::App>),
     Issue(Box<issue::App>),
+    Rotate(Box<rotate::App>),
 }
 
 struct Sandbox {
@@ -95,6 +98,7 @@ impl Function {
             Self::Regenerate | Self::Catalog | Self::Import | Self::Retry | Self::Access => Duration::from_secs(29),
             Self::Conduct => Duration::from_secs(60),
             Self::Worker | Self::Issue => Duration::from_secs(120),
+            Self::Rotate => Duration::from_secs(300),
         }
     }
 
@@ -108,7 +112,7 @@ impl Function {
             Self::Issue => clock::of::<5>,
             Self::Import => clock::of::<6>,
             // Nothing here depends on its skew.
-            Self::Access => clock::now,
+            Self::Access | Self::Rotate => clock::now,
         }
     }
 }
@@ -168,6 +172,11 @@ impl Functions {
                 done.map_err(|error| cloud.note(format_args!("Issue failed: {error}"))).ok()
             }
             App::Worker(app) => Some(worker::handle(app, LambdaEvent::new(read(event), context)).await),
+            App::Rotate(app) => {
+                let deadline = context.deadline();
+                let done = rotate::handle(app, deadline).await.map(|()| SqsBatchResponse::default());
+                done.map_err(|error| cloud.note(format_args!("Rotate failed: {error}"))).ok()
+            }
             App::Http(_) => None,
         })
         .await?
@@ -299,6 +308,10 @@ impl Clients {
     }
 }
 
+/// The parameters `RenewAtPercentLeft` and `RenewalsAnHour`.
+const RENEWAL: PercentLeft = PercentLeft(33);
+pub const RENEWALS_AN_HOUR: u32 = 20;
+
 fn issuing_settings() -> IssuingSettings {
     IssuingSettings {
         validity: time::Duration::days(730),
@@ -318,6 +331,18 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
     let (stack, clock) = ("world".to_owned(), function.clock());
     let second = SecondPerson::new(ledger.clone(), two_persons, clock);
     match function {
+        Function::Rotate => App::Rotate(Box::new(rotate::App {
+            ledger,
+            events,
+            notary: Notary::new(&kms, NOTARY),
+            queue,
+            control_queue,
+            renewal: RENEWAL,
+            renewals_an_hour: RENEWALS_AN_HOUR,
+            bucket: None,
+            stack,
+            clock,
+        })),
         Function::Regenerate => App::Http(regenerate::router(Arc::new(regenerate::App {
             second,
             ledger,
@@ -368,6 +393,8 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             control_queue,
             task_queue,
             stall: time::Duration::seconds(900),
+            renewal: RENEWAL,
+            renewals_an_hour: RENEWALS_AN_HOUR,
             stack,
             clock,
         })),
@@ -400,6 +427,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             control_queue,
             leaves_from_root: false,
             validity: time::Duration::days(365),
+            renewal: RENEWAL,
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 30,

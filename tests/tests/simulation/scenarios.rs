@@ -5,6 +5,7 @@ mod fences;
 mod ids;
 mod keys;
 mod proofs;
+mod renewals;
 
 use std::time::Duration;
 

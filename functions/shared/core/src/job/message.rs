@@ -23,6 +23,14 @@ pub struct Issuing {
     pub issuing: String,
 }
 
+/// To the conductor: renew those of these certificates that are due. Says nothing that the records do not say, so a lost or
+/// doubled message only changes the timing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// 1 to [`MOST_RENEWED`](crate::deployment::renewal::MOST_RENEWED).
+    pub renew: Vec<CertificateId>,
+}
+
 /// To the issuer: publish this revocation list again if that is due. Carries no state either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
