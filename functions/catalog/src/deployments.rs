@@ -22,6 +22,7 @@ pub(crate) fn summary(job: &Deployment) -> Summary {
         work: Work::Deployment(native::Deployment {
             outcome: job.outcome,
             certificate: job.certificate,
+            certificates: job.certificates.clone(),
             requested_by: job.requested_by.clone(),
         }),
     }

@@ -1,6 +1,7 @@
 //! The function's environment.
 
 use rootcast_authority::{CertificateAuthority, IssuingSettings};
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables, variable};
 use rootcast_queue::Queue;
@@ -38,6 +39,8 @@ impl App {
             control_queue: variable("CONTROL_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
             stall: Duration::seconds(variable("STALL_SECONDS")?),
+            renewal: PercentLeft(variable("RENEW_AT_PERCENT_LEFT")?),
+            renewals_an_hour: variable("RENEWALS_AN_HOUR")?,
             stack,
             clock: OffsetDateTime::now_utc,
         })

@@ -50,7 +50,11 @@ impl App {
                 job.end(outcome, &why);
                 self.save_deployment(&mut job, why).await?;
                 if outcome == DeploymentOutcome::DeployedWithFailures {
-                    self.count(Metric::JobsFailed);
+                    // A renewal is tried again by itself, and nobody waits for it.
+                    match job.is_by_rule() {
+                        true => self.gauge(Metric::RenewalsFailed, tally.failed),
+                        false => self.count(Metric::JobsFailed),
+                    }
                 }
                 return Ok(StepResult::Rest);
             }
@@ -108,7 +112,8 @@ impl App {
         let (spared, lost): (Vec<_>, Vec<_>) = open
             .into_iter()
             .partition(|(device, attempt, _)| self.is_under_way(job.id, Pass::Install, *attempt, records.get(device)));
-        let uses = self.ledger.uses_by(job.certificate, lost.iter().map(|(device, ..)| device)).await?;
+        let bindings: Vec<_> = lost.iter().map(|(device, ..)| (job.certificate_of(device), device)).collect();
+        let uses = self.ledger.uses(&bindings).await?;
         for (device, attempt, history) in lost {
             if Instant::now() >= deadline {
                 return Ok(StepResult::HandOn);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::job::JobId;
-use rootcast_core::job::message::{Control, Issuing, RootLists};
+use rootcast_core::job::message::{Control, Issuing, Renew, RootLists};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -54,6 +54,7 @@ enum Message {
     Job(Control),
     Issuing(Issuing),
     Lists(RootLists),
+    Renew(Renew),
 }
 
 /// # Errors
@@ -77,6 +78,7 @@ async fn work(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, C
             // Several messages about one job, or about the lists of one root, need only one look.
             let mut jobs: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
             let (mut issuing, mut roots) = (Vec::new(), BTreeMap::<u32, Vec<String>>::new());
+            let mut renewals = Vec::new();
             for record in batch.records {
                 let id = record.message_id.unwrap_or_default();
                 match serde_json::from_str::<Message>(&record.body.unwrap_or_default()) {
@@ -86,6 +88,7 @@ async fn work(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, C
                     }
                     Ok(Message::Job(control)) => jobs.entry(control.job).or_default().push(id),
                     Ok(Message::Lists(RootLists { lists_of_root })) => roots.entry(lists_of_root).or_default().push(id),
+                    Ok(Message::Renew(Renew { renew })) => renewals.push((renew, id)),
                     // An unreadable message is dropped: a retry would not help, and it carries no state that could be
                     // lost.
                     Err(error) => {
@@ -114,6 +117,12 @@ async fn work(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, C
                     for message in messages {
                         answer.add_failure(message);
                     }
+                }
+            }
+            for (certificates, message) in renewals {
+                if let Err(error) = app.renew(&certificates, deadline).await {
+                    error!(error = &error as &dyn Error, "certificates could not be renewed and are tried again");
+                    answer.add_failure(message);
                 }
             }
         }

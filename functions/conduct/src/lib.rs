@@ -8,6 +8,7 @@ mod issuing;
 mod joining;
 mod old_roots;
 mod reissue;
+mod renewing;
 mod reopen;
 mod second_half;
 mod sweep;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use rootcast_authority::{AuthorityError, CertificateAuthority};
 use rootcast_core::audit::Actor;
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_core::job::message::Control;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobPurpose, JobRecord, JobState, Tally};
 use rootcast_core::metric::Metric;
@@ -46,6 +48,10 @@ pub struct App {
     pub task_queue: String,
     /// Time that a wave may go without a settled device.
     pub stall: time::Duration,
+    /// When devices' own certificates are renewed by themselves.
+    pub renewal: PercentLeft,
+    /// Most renewals that begin in an hour.
+    pub renewals_an_hour: u32,
     /// The dimension of metrics.
     pub stack: String,
     pub clock: fn() -> OffsetDateTime,

@@ -148,6 +148,7 @@ impl App {
             enterprise_project_id: request.enterprise_project.as_ref().map(ToString::to_string),
             uses: 0,
             noticed: None,
+            renew_at: None,
             revoked: None,
             imported_by: caller.name.clone(),
             created: now,

@@ -1,5 +1,6 @@
 //! The function's environment.
 
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables, variable};
 use rootcast_queue::Queue;
@@ -26,6 +27,7 @@ impl App {
             control_queue: variable("CONTROL_QUEUE_URL")?,
             leaves_from_root: variable("LEAVES_FROM_ROOT")?,
             validity: Duration::days(variable("DEVICE_CERTIFICATE_DAYS")?),
+            renewal: PercentLeft(variable("RENEW_AT_PERCENT_LEFT")?),
             revoke_superseded: variable("REVOKE_SUPERSEDED")?,
             crl_base: variable("CRL_BASE_URL")?,
             retry_base: variable("RETRY_BASE_SECONDS")?,

@@ -133,7 +133,8 @@ impl App {
 
         let now = (self.clock)();
         let there = self.ledger.to_be_issued(binding.certificate, signer.id).await?;
-        let record = record(&there, leaf, request, spec, signer.chain.clone(), now);
+        let mut record = record(&there, leaf, request, spec, signer.chain.clone(), now);
+        record.renew_at = Some(self.renewal.due(&binding.device, record.life()));
         let status = "The certificate is signed; it will be installed on the device.";
         let advanced = binding.lifecycle.advance(binding.lifecycle.attempt, Stage::InstallCertificate, status, now);
         let next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
@@ -200,6 +201,7 @@ fn record(
         enterprise_project_id,
         uses,
         noticed: None,
+        renew_at: None,
         revoked: None,
         imported_by: imported_by.clone(),
         created,

@@ -10,6 +10,7 @@ mod signer;
 mod superseding;
 mod task;
 
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, LedgerError, Misconfigured};
 use rootcast_lists::NotMade;
@@ -34,6 +35,8 @@ pub struct App {
     pub leaves_from_root: bool,
     /// Validity of a device's certificate, limited by its signer's.
     pub validity: Duration,
+    /// When the next certificate is due.
+    pub renewal: PercentLeft,
     /// Whether a certificate that a renewal replaced is revoked once the renewal is proven.
     pub revoke_superseded: bool,
     /// Base URL of the revocation lists, as named in certificates.

@@ -1,10 +1,12 @@
-//! What has to be done every hour: notices of expiry, and signed statements of the audit chains' heads (`heads`).
+//! What has to be done every hour: notices of expiry, signed statements of the audit chains' heads (`heads`), and the
+//! renewals of devices' own certificates (`renewals`).
 //!
 //! A notice is an event for each certificate that has 30, 15, 7 or 1 days left. It is sent before that is noted on the
 //! record, so it may come twice, but is never left out. What does not fit into one run is done by the next.
 
 pub mod bucket;
 mod heads;
+mod renewals;
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -12,10 +14,12 @@ use std::time::{Duration, SystemTime};
 use futures::{StreamExt, stream};
 use lambda_runtime::Diagnostic;
 use rootcast_core::audit::Unreadable;
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_core::device::SHARDS;
 use rootcast_core::event::{Event, FIRST_NOTICE, notice_due};
 use rootcast_events::Events;
 use rootcast_ledger::{Expiring, Ledger, LedgerError, Misconfigured, Tables, variable};
+use rootcast_queue::{Queue, QueueError};
 use rootcast_vault::{Notary, VaultError};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -34,6 +38,13 @@ pub struct App {
     pub ledger: Ledger,
     pub events: Events,
     pub notary: Notary,
+    pub queue: Queue,
+    /// URL of the conductor's queue.
+    pub control_queue: String,
+    /// When devices' own certificates are renewed by themselves.
+    pub renewal: PercentLeft,
+    /// Most renewals that begin in an hour.
+    pub renewals_an_hour: u32,
     /// Where statements are copied to, if anywhere.
     pub bucket: Option<Bucket>,
     /// The stack's name.
@@ -58,6 +69,9 @@ pub enum RotateError {
     /// It is stored. The next run tries again.
     #[error("a statement of audit heads is not copied to the bucket: {0}")]
     Bucket(#[from] BucketError),
+    /// The next run asks for what is due then.
+    #[error("the conductor is not asked for renewals: {0}")]
+    Queue(#[from] QueueError),
 }
 
 impl From<RotateError> for Diagnostic {
@@ -68,6 +82,7 @@ impl From<RotateError> for Diagnostic {
             RotateError::Vault(_) => "VaultError",
             RotateError::Statement(_) | RotateError::Unwritable(_) => "StatementError",
             RotateError::Bucket(_) => "BucketError",
+            RotateError::Queue(_) => "QueueError",
         };
         Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
@@ -83,6 +98,10 @@ impl App {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
             events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
             notary: Notary::new(&aws_sdk_kms::Client::new(&config), variable::<String>("AUDIT_KEY_ARN")?),
+            queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
+            control_queue: variable("CONTROL_QUEUE_URL")?,
+            renewal: PercentLeft(variable("RENEW_AT_PERCENT_LEFT")?),
+            renewals_an_hour: variable("RENEWALS_AN_HOUR")?,
             bucket: bucket.map(|bucket| Bucket::of(&config, &bucket, &suffix, &stack)).transpose()?,
             stack,
             clock: OffsetDateTime::now_utc,
@@ -97,10 +116,11 @@ impl App {
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
-    let (stated, noticed) = futures::join!(app.state_heads(deadline), app.give_notices(deadline));
+    let (stated, noticed, asked) =
+        futures::join!(app.state_heads(deadline), app.give_notices(deadline), app.ask_for_renewals(deadline));
     // Last: after the bucket was named, all statements are copied, for hours if there are many.
     let copied = app.copy_heads(deadline).await;
-    stated.and(noticed).and(copied)
+    stated.and(noticed).and(asked).and(copied)
 }
 
 impl App {
@@ -151,7 +171,7 @@ impl App {
         stream::iter(sent)
             .for_each_concurrent(CONCURRENCY, |(_, (certificate, days))| async move {
                 info!(certificate.id = %certificate.id, certificate.days = days, "the certificate expires soon");
-                if let Err(error) = self.ledger.notice(certificate.id, days).await {
+                if let Err(error) = self.ledger.notice(&certificate, days, (self.clock)()).await {
                     warn!(certificate.id = %certificate.id, error = &error as &dyn Error, "its event will be sent again");
                 }
             })

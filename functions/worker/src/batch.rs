@@ -39,7 +39,8 @@ pub(crate) fn judge(
             (TaskWork::Trust { bundle: job.bundle_version }, job.takes_device_work(task.pass))
         }
         Some(JobRecord::Deployment(job)) => {
-            (TaskWork::Install { certificate: job.certificate, own: job.work == Work::Issue }, job.takes(task))
+            let (certificate, own) = (job.certificate_of(&task.device), job.work == Work::Issue);
+            (TaskWork::Install { certificate, own }, job.takes(task))
         }
     };
     task.check(takes_work, record).map(|()| work)

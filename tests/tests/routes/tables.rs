@@ -219,6 +219,7 @@ fn certificate() -> CertificateRecord {
         enterprise_project_id: None,
         uses: 0,
         noticed: None,
+        renew_at: None,
         revoked: None,
         imported_by: "ops".to_owned(),
         created: now,

@@ -276,6 +276,7 @@ fn tables() -> [Value; 6] {
                 number("shard"),
                 number("notAfter"),
                 number("updated"),
+                number("renewAt"),
                 text("thumbprint"),
                 number("generation"),
                 number("at"),
@@ -284,6 +285,7 @@ fn tables() -> [Value; 6] {
             vec![
                 index("by-expiry", vec![hash("shard"), range("notAfter")], some("by-expiry")),
                 index("by-update", vec![hash("shard"), range("updated")], some("by-update")),
+                index("by-renewal", vec![hash("shard"), range("renewAt")], keys_only()),
                 index("by-thumbprint", vec![hash("thumbprint")], keys_only()),
                 index("signed", vec![hash("generation"), range("at")], some("signed")),
             ],

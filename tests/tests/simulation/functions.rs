@@ -16,6 +16,7 @@ use lambda_http::RequestExt;
 use lambda_runtime::{Context, LambdaEvent};
 use rootcast_authority::{CertificateAuthority, IssuingSettings, Settings};
 use rootcast_core::access::second::TwoPersons;
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_core::job::Phase;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
@@ -23,7 +24,7 @@ use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
-use rootcast_vault::Vault;
+use rootcast_vault::{Notary, Vault};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -34,7 +35,7 @@ use crate::clock;
 use crate::cloud::{Cloud, Process, Wire};
 use crate::devices::Network;
 use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, HEADS, JOBS};
-use crate::keys::SEALING;
+use crate::keys::{NOTARY, SEALING};
 use crate::queues::{Message, url};
 use crate::random::random;
 
@@ -48,6 +49,7 @@ pub enum Function {
     Conduct,
     Worker,
     Issue,
+    Rotate,
 }
 
 /// Why there is no answer.
@@ -59,6 +61,7 @@ enum App {
     Conduct(Box<conduct::App>),
     Worker(Arc<worker::App>),
     Issue(Box<issue::App>),
+    Rotate(Box<rotate::App>),
 }
 
 struct Sandbox {
@@ -98,6 +101,7 @@ impl Function {
             Self::Regenerate | Self::Catalog | Self::Import | Self::Retry | Self::Access => Duration::from_secs(29),
             Self::Conduct => Duration::from_secs(60),
             Self::Worker | Self::Issue => Duration::from_secs(120),
+            Self::Rotate => Duration::from_secs(300),
         }
     }
 
@@ -111,7 +115,7 @@ impl Function {
             Self::Issue => clock::of::<5>,
             Self::Import => clock::of::<6>,
             // Nothing here depends on its skew.
-            Self::Access => clock::now,
+            Self::Access | Self::Rotate => clock::now,
         }
     }
 }
@@ -172,6 +176,11 @@ impl Functions {
                 done.map_err(|error| cloud.note(format_args!("Issue failed: {error}"))).ok()
             }
             App::Worker(app) => Some(worker::handle(app, LambdaEvent::new(read(event), context)).await),
+            App::Rotate(app) => {
+                let deadline = context.deadline();
+                let done = rotate::handle(app, deadline).await.map(|()| SqsBatchResponse::default());
+                done.map_err(|error| cloud.note(format_args!("Rotate failed: {error}"))).ok()
+            }
             App::Http(_) => None,
         })
         .await?
@@ -309,6 +318,10 @@ impl Clients {
     }
 }
 
+/// The parameters `RenewAtPercentLeft` and `RenewalsAnHour`.
+const RENEWAL: PercentLeft = PercentLeft(33);
+pub const RENEWALS_AN_HOUR: u32 = 20;
+
 fn issuing_settings() -> IssuingSettings {
     IssuingSettings {
         validity: time::Duration::days(730),
@@ -328,6 +341,18 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
     let (stack, clock) = ("world".to_owned(), function.clock());
     let second = SecondPerson::new(ledger.clone(), two_persons, clock);
     match function {
+        Function::Rotate => App::Rotate(Box::new(rotate::App {
+            ledger,
+            events,
+            notary: Notary::new(&kms, NOTARY),
+            queue,
+            control_queue,
+            renewal: RENEWAL,
+            renewals_an_hour: RENEWALS_AN_HOUR,
+            bucket: None,
+            stack,
+            clock,
+        })),
         Function::Regenerate => App::Http(regenerate::router(Arc::new(regenerate::App {
             second,
             ledger,
@@ -380,6 +405,8 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             control_queue,
             task_queue,
             stall: time::Duration::seconds(900),
+            renewal: RENEWAL,
+            renewals_an_hour: RENEWALS_AN_HOUR,
             stack,
             clock,
         })),
@@ -412,6 +439,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             control_queue,
             leaves_from_root: false,
             validity: time::Duration::days(365),
+            renewal: RENEWAL,
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 30,

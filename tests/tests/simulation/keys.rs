@@ -8,7 +8,9 @@ use std::time::Duration;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair,
+};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rootcast_vault::ROLE_TAG;
@@ -19,6 +21,8 @@ use crate::cloud::{Answer, Cloud, Refusal};
 
 /// The symmetric key for sealing: it exists from the beginning, and belongs to no root.
 pub const SEALING: &str = "arn:aws:kms:eu-central-1:000000000000:key/sealing";
+/// The key that signs statements of the audit's heads: a world has it from [`Keys::have_notary`] on.
+pub const NOTARY: &str = "arn:aws:kms:eu-central-1:000000000000:key/notary";
 const DAY: u64 = 24 * 3600;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,12 @@ struct Key {
 }
 
 impl Key {
+    fn new(algorithm: &'static EcdsaSigningAlgorithm, spec: &str, tags: Value) -> Self {
+        let pair = EcdsaKeyPair::generate(algorithm).unwrap();
+        let (state, before, made) = (State::Enabled, None, clock::age());
+        Self { pair, spec: spec.to_owned(), tags, state, before, made, signed: 0 }
+    }
+
     fn change(&mut self, cloud: &Cloud, state: State) {
         let is_late = self.state != state && cloud.random.chance(cloud.faults().unseen);
         self.before =
@@ -79,6 +89,13 @@ impl Keys {
         let tag = json!({ "TagKey": ROLE_TAG, "TagValue": role });
         let has_role = |key: &&Key| key.tags.as_array().is_some_and(|tags| tags.contains(&tag));
         keys.values().filter(has_role).map(|key| key.signed).sum()
+    }
+
+    /// It has a name, as the template gives it one.
+    pub fn have_notary(&self) {
+        let key = Key::new(&ECDSA_P256_SHA256_ASN1_SIGNING, "ECC_NIST_P256", json!([]));
+        self.keys.lock().unwrap().insert(NOTARY.to_owned(), key);
+        self.names.lock().unwrap().insert("alias/audit".to_owned(), NOTARY.to_owned());
     }
 
     pub fn is_named(&self, arn: &str) -> bool {
@@ -198,15 +215,7 @@ impl Keys {
             "ECC_NIST_P384" => &ECDSA_P384_SHA384_ASN1_SIGNING,
             other => return Err(Refusal::new("UnsupportedOperationException", other)),
         };
-        let key = Key {
-            pair: EcdsaKeyPair::generate(algorithm).unwrap(),
-            spec: spec.to_owned(),
-            tags: body["Tags"].clone(),
-            state: State::Enabled,
-            before: None,
-            made: clock::age(),
-            signed: 0,
-        };
+        let key = Key::new(algorithm, spec, body["Tags"].clone());
         let arn = format!("arn:aws:kms:eu-central-1:000000000000:key/{:016x}", cloud.random.next());
         let metadata = metadata(&arn, &key);
         self.keys.lock().unwrap().insert(arn, key);

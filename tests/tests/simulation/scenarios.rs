@@ -7,6 +7,7 @@ mod ids;
 mod keys;
 mod old_roots;
 mod proofs;
+mod renewals;
 mod second_half;
 
 use std::time::Duration;

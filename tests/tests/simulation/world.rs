@@ -129,7 +129,7 @@ impl World {
         });
     }
 
-    fn schedule(&self, function: Function, every: Duration, event: Value) {
+    pub fn schedule(&self, function: Function, every: Duration, event: Value) {
         let world = self.clone();
         spawn_local(async move {
             let mut ticks = interval(every);

@@ -138,6 +138,7 @@ fn record() -> CertificateRecord {
         enterprise_project_id: None,
         uses: 1,
         noticed: None,
+        renew_at: None,
         revoked: None,
         imported_by: "ops".to_owned(),
         created: NOW,

@@ -20,6 +20,7 @@ use aws_sdk_kms::types::error::NotFoundException;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
 use rootcast_core::audit::{Stated, Subject, verify_statements};
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_core::job::JobId;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables};
@@ -260,6 +261,10 @@ pub(crate) async fn attempt(world: &Shared) -> Result<(), RotateError> {
         ),
         events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus]), "bus"),
         notary: notary(world),
+        queue: crate::renewals::nobody(),
+        control_queue: "control".to_owned(),
+        renewal: PercentLeft(33),
+        renewals_an_hour: 100,
         bucket: lock(world).s3.as_ref().map(|_| bucket(world)),
         stack: "rootcast".to_owned(),
         clock: now,

@@ -4,6 +4,7 @@
 mod bucket;
 mod heads;
 mod notices;
+mod renewals;
 
 use std::cell::Cell;
 

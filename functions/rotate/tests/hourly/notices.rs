@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
 use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
 use aws_sdk_eventbridge::types::PutEventsResultEntry;
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
+use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_events::Events;
 use rootcast_ledger::Ledger;
 use rotate::{App, handle};
@@ -134,6 +135,10 @@ async fn run_within(world: &Shared, seconds: u64) -> (bool, Vec<(String, u64)>) 
         ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names()),
         events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus(world)]), "bus"),
         notary,
+        queue: crate::renewals::nobody(),
+        control_queue: "control".to_owned(),
+        renewal: PercentLeft(0),
+        renewals_an_hour: 100,
         bucket: None,
         stack: "rootcast".to_owned(),
         clock: now,

@@ -259,7 +259,7 @@ pub enum Outcome {
 /// Who acted, and in which request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// A principal's name, or a function (`function:conduct`).
+    /// A principal's name, a function (`function:conduct`), or a rule (`rule:renewal`).
     pub principal: String,
     /// Request id of the API call, as in the access log. `None` for a function's own acts.
     pub request_id: Option<String>,
@@ -268,6 +268,11 @@ pub struct Actor {
 impl Actor {
     pub fn function(name: &str) -> Self {
         Self { principal: format!("function:{name}"), request_id: None }
+    }
+
+    /// What acts by itself, as a person has set it.
+    pub fn rule(name: &str) -> Self {
+        Self { principal: format!("rule:{name}"), request_id: None }
     }
 }
 

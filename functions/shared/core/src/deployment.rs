@@ -1,4 +1,4 @@
-//! A deployment job: installs one certificate on some devices, or has a device's own certificate issued and installed.
+//! A deployment job: installs one certificate on some devices, or has devices' own certificates issued and installed.
 //! This module holds its state, and what the conductor does next and why. Pure, like [`crate::rollover::plan`] for
 //! rollovers.
 //!
@@ -6,8 +6,9 @@
 //! the job ends when the last device is settled. A failed device does not hold up the others.
 
 pub mod lifecycle;
+pub mod renewal;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -44,10 +45,13 @@ pub struct Deployment {
     pub outcome: Option<DeploymentOutcome>,
     /// Why the job is in this state, in a sentence.
     pub reason: String,
+    /// Of every device that has none in `certificates`.
     pub certificate: CertificateId,
-    /// A [`Work::Issue`] job has exactly one device.
     #[serde(default)]
     pub work: Work,
+    /// The own certificate of each device, of a [`Work::Issue`] job with several devices.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<DeviceId, CertificateId>,
     /// 1 to [`MOST_DEPLOYED`].
     pub devices: BTreeSet<DeviceId>,
     /// The principal who requested the job.
@@ -97,6 +101,7 @@ impl Deployment {
             reason: "The certificate will be brought to the devices.".to_owned(),
             certificate,
             work,
+            certificates: BTreeMap::new(),
             devices,
             requested_by,
             sent: false,
@@ -107,6 +112,34 @@ impl Deployment {
             created: now,
             updated: now,
         }
+    }
+
+    /// Has these devices' own certificates renewed: 1 to [`MOST_DEPLOYED`], `None` if there is none.
+    pub fn renewing(
+        id: JobId,
+        certificates: BTreeMap<DeviceId, CertificateId>,
+        requested_by: String,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let certificate = *certificates.values().next()?;
+        let devices = certificates.keys().cloned().collect();
+        let reason = "The devices are to get their next certificates.".to_owned();
+        Some(Self { certificates, reason, ..Self::new(id, certificate, Work::Issue, devices, requested_by, now) })
+    }
+
+    /// The certificate that this job brings to the device.
+    pub fn certificate_of(&self, device: &DeviceId) -> CertificateId {
+        self.certificates.get(device).copied().unwrap_or(self.certificate)
+    }
+
+    /// Every device with its certificate.
+    pub fn bindings(&self) -> impl Iterator<Item = (CertificateId, &DeviceId)> {
+        self.devices.iter().map(|device| (self.certificate_of(device), device))
+    }
+
+    /// Whether a rule began it, and no person.
+    pub fn is_by_rule(&self) -> bool {
+        self.requested_by == renewal::rule().principal
     }
 
     pub const fn is_running(&self) -> bool {

@@ -36,6 +36,10 @@ pub enum Metric {
     AuditHeadsSigned,
     /// Items among the heads of the audit chains that are none, and so are in no statement.
     AuditHeadsUnreadable,
+    /// Devices whose certificate could not be renewed by itself. It is tried again.
+    RenewalsFailed,
+    /// Certificates that are still to be renewed by themselves, and will end soon.
+    RenewalsLate,
 }
 
 impl Metric {
@@ -55,6 +59,8 @@ impl Metric {
             Self::LoginUnlocks => "LoginUnlocks",
             Self::AuditHeadsSigned => "AuditHeadsSigned",
             Self::AuditHeadsUnreadable => "AuditHeadsUnreadable",
+            Self::RenewalsFailed => "RenewalsFailed",
+            Self::RenewalsLate => "RenewalsLate",
         }
     }
 

@@ -5,6 +5,7 @@ mod store;
 
 use std::collections::HashMap;
 
+use rootcast_core::deployment::renewal::Life;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
@@ -67,6 +68,9 @@ pub struct CertificateRecord {
     /// The lowest number of days before expiry for which an event was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed: Option<u16>,
+    /// When a device's own certificate is renewed by itself; `None`: never. An index has only certificates with this.
+    #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub renew_at: Option<OffsetDateTime>,
     /// Set if the leaf was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
@@ -175,6 +179,10 @@ impl CertificateRecord {
     /// Stored with the record; only indexes read them.
     pub(crate) fn index_attributes(&self) -> Item {
         Item::from([("thumbprint".to_owned(), text(self.leaf.thumbprint()))])
+    }
+
+    pub const fn life(&self) -> Life {
+        Life { not_before: self.not_before, not_after: self.not_after }
     }
 
     pub fn seal_context(&self) -> SealContext {

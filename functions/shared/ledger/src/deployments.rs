@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::audit::{Act, Action, Actor, Head, Subject};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{Continued, Job, JobId, JobState};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -138,13 +139,9 @@ impl Ledger {
         place: Option<&PendingCertificate>,
         by: &Actor,
     ) -> Result<(), LedgerError> {
-        let (id, certificate) = (deployment.id, deployment.certificate);
+        let certificate = deployment.certificate;
         let fresh = uses.iter().filter(|binding| binding.earlier.is_none()).count();
-        let mut writes = vec![
-            put(self.jobs()?, "deployment", deployment, meta_key(id, DEPLOYMENT), Some(Condition::absent("pk")))?,
-            put(self.jobs()?, "deployment", &NoAttributes {}, list_key(id), None)?,
-            put(self.jobs()?, "deployment", &Entry::of(deployment), running_key(id), None)?,
-        ];
+        let mut writes = self.new_deployment(deployment)?;
         match place {
             Some(place) => {
                 let record = PendingCertificate { revision: 1, uses: fresh as u64, ..place.clone() };
@@ -154,20 +151,16 @@ impl Ledger {
             }
             None => writes.push(self.count_uses(certificate, i64::try_from(fresh).unwrap_or(i64::MAX))?),
         }
-        for NewUse { device, earlier } in uses {
-            let fresh = || {
-                UseRecord::new(certificate, device.id.clone(), Lifecycle::idle(deployment.work, ""), deployment.created)
-            };
-            let record =
-                earlier.clone().unwrap_or_else(fresh).begin(deployment, device.version(), begins(deployment.work));
-            writes.push(self.put_use(&record)?);
-            let mut bound = device.clone();
-            if earlier.is_none() {
-                bound.bindings.push(certificate);
-            }
-            writes.push(self.replace_bindings(&bound)?);
+        for new in uses {
+            writes.extend(self.begin_use(deployment, new)?);
         }
-        let (of_job, of_certificate) = acts(deployment, uses, place.is_some(), by);
+        let action = match (deployment.work, place) {
+            (Work::Issue, Some(_)) => Action::Issue,
+            (Work::Issue, None) => Action::Renew,
+            _ => Action::Deploy,
+        };
+        let of_job = of_job(deployment, uses, by);
+        let of_certificate = of_certificate(deployment, certificate, action, uses, by);
         let read = match of_certificate.first() {
             Some(act) if place.is_none() => self.audit_head(&act.subject).await?,
             _ => Head::NONE,
@@ -178,6 +171,33 @@ impl Ledger {
         links.tell();
         self.written_after(deployment, 0, &of_job);
         Ok(())
+    }
+
+    /// The job's own records.
+    pub(crate) fn new_deployment(&self, deployment: &Deployment) -> Result<Vec<TransactWriteItem>, LedgerError> {
+        let id = deployment.id;
+        Ok(vec![
+            put(self.jobs()?, "deployment", deployment, meta_key(id, DEPLOYMENT), Some(Condition::absent("pk")))?,
+            put(self.jobs()?, "deployment", &NoAttributes {}, list_key(id), None)?,
+            put(self.jobs()?, "deployment", &Entry::of(deployment), running_key(id), None)?,
+        ])
+    }
+
+    /// A device's use by the job, and the device as it was read.
+    pub(crate) fn begin_use(
+        &self,
+        deployment: &Deployment,
+        NewUse { device, earlier }: &NewUse,
+    ) -> Result<[TransactWriteItem; 2], LedgerError> {
+        let certificate = deployment.certificate_of(&device.id);
+        let fresh =
+            || UseRecord::new(certificate, device.id.clone(), Lifecycle::idle(deployment.work, ""), deployment.created);
+        let record = earlier.clone().unwrap_or_else(fresh).begin(deployment, device.version(), begins(deployment.work));
+        let mut bound = device.clone();
+        if earlier.is_none() {
+            bound.bindings.push(certificate);
+        }
+        Ok([self.put_use(&record)?, self.replace_bindings(&bound)?])
     }
 
     /// Saves the deployment and increments its revision. `act`: for the audit chain.
@@ -225,24 +245,34 @@ impl Ledger {
     }
 }
 
-/// The audit entries of a new deployment, for its job and its certificate: they name where a private key is sent.
-fn acts(deployment: &Deployment, uses: &[NewUse], is_new: bool, by: &Actor) -> (Vec<Act>, Vec<Act>) {
+/// The audit entries of a new deployment, for its job and a certificate: they name where a private key is sent.
+pub(crate) fn of_job(deployment: &Deployment, uses: &[NewUse], by: &Actor) -> Vec<Act> {
     let Deployment { id, certificate, created, .. } = deployment;
-    let devices = deployment.devices.len();
-    let action = match (deployment.work, is_new) {
-        (Work::Issue, true) => Action::Issue,
-        (Work::Issue, false) => Action::Renew,
-        _ => Action::Deploy,
+    let act = Act::new(Subject::Job(*id), Action::Create, by, *created);
+    let act = match deployment.certificates.len() {
+        0 => act.with("certificate", certificate),
+        certificates => act.with("certificates", certificates),
     };
-    let job = Act::new(Subject::Job(*id), Action::Create, by, *created).with("certificate", certificate);
-    let act = Act::new(Subject::Certificate(*certificate), action, by, *created).with("job", id);
-    let names = uses.iter().map(|NewUse { device, .. }| match deployment.work {
+    naming(act, deployment.work, uses)
+}
+
+pub(crate) fn of_certificate(
+    deployment: &Deployment,
+    certificate: CertificateId,
+    action: Action,
+    uses: &[NewUse],
+    by: &Actor,
+) -> Vec<Act> {
+    let act = Act::new(Subject::Certificate(certificate), action, by, deployment.created).with("job", deployment.id);
+    naming(act, deployment.work, uses)
+}
+
+fn naming(act: Act, work: Work, uses: &[NewUse]) -> Vec<Act> {
+    let names = uses.iter().map(|NewUse { device, .. }| match work {
         Work::Install => format!("{}={}", device.id, device.address),
         Work::Issue | Work::Trust | Work::Root => device.id.to_string(),
     });
-    let names: Vec<String> = names.collect();
-    let all = |act: Act| act.with("devices", devices).naming("names", names.clone());
-    (all(job), all(act))
+    act.with("devices", uses.len()).naming("names", names)
 }
 
 pub(crate) const fn begins(work: Work) -> &'static str {

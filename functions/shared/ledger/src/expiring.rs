@@ -1,5 +1,6 @@
 //! Certificates that expire soon.
 
+use rootcast_core::inventory::dn::{CertificateDn, device_of_application};
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -28,6 +29,13 @@ pub struct Expiring {
 impl Expiring {
     pub fn dn(&self) -> String {
         policy_dn(&self.folder, &self.name)
+    }
+
+    /// Whether it has the name of a device's own certificate.
+    fn is_named_own(&self) -> bool {
+        let dn = self.dn();
+        let device = dn.rsplit_once('\\').and_then(|(application, _)| device_of_application(application));
+        device.is_some_and(|device| CertificateDn::of_device(&device).to_string() == dn)
     }
 }
 
@@ -61,13 +69,18 @@ impl Ledger {
 
     /// Records that an event was sent this many days before expiry. Does nothing if the certificate no longer exists,
     /// or a later event was recorded.
-    pub async fn notice(&self, id: CertificateId, days: u16) -> Result<(), LedgerError> {
-        let noticed = self
-            .client
-            .update_item()
-            .table_name(self.certificates()?)
-            .set_key(Some(id_key(id.to_string())))
-            .update_expression("SET noticed = :days")
+    ///
+    /// A device's own certificate from before there were times of renewal is due with its notice.
+    pub async fn notice(&self, certificate: &Expiring, days: u16, now: OffsetDateTime) -> Result<(), LedgerError> {
+        let update = self.client.update_item().table_name(self.certificates()?);
+        let update = update.set_key(Some(id_key(certificate.id.to_string())));
+        let update = match certificate.is_named_own() {
+            true => update
+                .update_expression("SET noticed = :days, renewAt = if_not_exists(renewAt, :now)")
+                .expression_attribute_values(":now", number(now.unix_timestamp())),
+            false => update.update_expression("SET noticed = :days"),
+        };
+        let noticed = update
             .condition_expression("attribute_exists(id) AND (attribute_not_exists(noticed) OR noticed > :days)")
             .expression_attribute_values(":days", number(days))
             .send()

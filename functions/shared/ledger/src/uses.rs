@@ -345,7 +345,8 @@ impl Ledger {
         let mut opened = Vec::new();
         let mut reopened: Vec<TaskRecord> = Vec::new();
         let mut writes = Vec::new();
-        for binding in self.uses_by(deployment.certificate, &deployment.devices).await? {
+        let bindings: Vec<_> = deployment.bindings().collect();
+        for binding in self.uses(&bindings).await? {
             let task = tasks.values().find(|task| task.device == binding.device);
             let Some(task) = task.filter(|_| binding.job == Some(job)) else { continue };
             if deployment.reopen.has_opened(job, task) {

@@ -163,7 +163,8 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
 
 /// The tasks of the devices that no later job has taken over, and that were not reset.
 async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, LedgerError> {
-    let uses = ledger.uses_by(job.certificate, &job.devices).await?;
+    let bindings: Vec<_> = job.bindings().collect();
+    let uses = ledger.uses(&bindings).await?;
     let uses = uses.into_iter().filter(|binding| binding.job == Some(job.id) && binding.lifecycle.in_error);
     let key = |device| TaskKey { job: job.id, pass: Pass::Install, device };
     let keys: Vec<TaskKey> = uses.map(|binding| key(binding.device)).collect();

@@ -85,8 +85,14 @@ fn describe(job: &Job) -> String {
         vec![("Job", format!("{}: {}, {}", summary.id, phase(job), state(summary))), ("Why", plain(&summary.reason))];
     match &summary.work {
         Work::Rollover(rollover) => lines.extend(describe_rollover(job, rollover)),
-        Work::Deployment(Deployment { certificate, requested_by, .. }) => {
-            lines.push(("Brings", format!("certificate {certificate}, asked for by {}", plain(requested_by))));
+        Work::Deployment(Deployment { certificate, certificates, requested_by, .. }) => {
+            let what = match certificates.len() {
+                0 => format!("certificate {certificate}"),
+                devices => format!("the next certificates of {devices} devices"),
+            };
+            lines.push(("Brings", format!("{what}, asked for by {}", plain(requested_by))));
+            let own = certificates.iter().map(|(device, certificate)| ("", format!("{certificate} to {device}")));
+            lines.extend(own);
         }
     }
     lines.push(("Devices", devices));

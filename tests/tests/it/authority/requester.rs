@@ -57,6 +57,7 @@ pub(super) fn issuer_with(
         control_queue: regenerator.queue().to_owned(),
         leaves_from_root: false,
         validity: Duration::days(90),
+        renewal: rootcast_core::deployment::renewal::PercentLeft(33),
         revoke_superseded: true,
         crl_base: CRL_BASE.to_owned(),
         retry_base: 1,

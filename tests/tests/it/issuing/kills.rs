@@ -293,6 +293,7 @@ impl Scene {
             control_queue: regenerator.queue.clone(),
             leaves_from_root: false,
             validity: time::Duration::days(90),
+            renewal: rootcast_core::deployment::renewal::PercentLeft(33),
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 1,

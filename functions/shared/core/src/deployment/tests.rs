@@ -231,3 +231,23 @@ proptest! {
         prop_assert_eq!(world.job.outcome, Some(outcome), "{}", world.job.reason);
     }
 }
+
+#[test]
+fn each_device_of_a_renewal_has_its_own_certificate() {
+    let own: std::collections::BTreeMap<DeviceId, CertificateId> =
+        (0..20).map(|number| (named(number), format!("scs{number:013}").parse().unwrap())).collect();
+    let job = Deployment::renewing(JobId(7), own.clone(), "rule:renewal".to_owned(), START).unwrap();
+    assert!(own.iter().all(|(device, certificate)| job.certificate_of(device) == *certificate));
+    assert!(job.bindings().eq(own.iter().map(|(device, certificate)| (*certificate, device))));
+    assert!(job.is_by_rule() && !deployment(1).is_by_rule());
+    assert_eq!(serde_json::from_str::<Deployment>(&serde_json::to_string(&job).unwrap()).unwrap(), job);
+    assert_eq!(Deployment::renewing(JobId(7), Default::default(), "ops".to_owned(), START), None);
+}
+
+#[test]
+fn a_record_of_one_certificate_is_still_read() {
+    let mut written = serde_json::to_value(deployment(2)).unwrap();
+    assert!(written.as_object_mut().unwrap().remove("certificates").is_none());
+    let read: Deployment = serde_json::from_value(written).unwrap();
+    assert!(read.bindings().all(|(certificate, _)| certificate == deployment(2).certificate));
+}

@@ -24,6 +24,14 @@ pub struct Issuing {
     pub issuing: String,
 }
 
+/// To the conductor: renew those of these certificates that are due. Says nothing that the records do not say, so a lost or
+/// doubled message only changes the timing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renew {
+    /// 1 to [`MOST_RENEWED`](crate::deployment::renewal::MOST_RENEWED).
+    pub renew: Vec<CertificateId>,
+}
+
 /// To the issuer: publish this revocation list again if that is due. Carries no state either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
@@ -75,7 +83,9 @@ impl Task {
     pub fn issues(&self, job: Option<&JobRecord>, record: Option<&TaskRecord>) -> Result<CertificateId, &'static str> {
         let (certificate, takes_work) = match job {
             None => return Err("its job does not exist"),
-            Some(JobRecord::Deployment(job)) if job.work == Work::Issue => (Some(job.certificate), job.takes(self)),
+            Some(JobRecord::Deployment(job)) if job.work == Work::Issue => {
+                (Some(job.certificate_of(&self.device)), job.takes(self))
+            }
             Some(JobRecord::Rollover(job)) if self.pass == Pass::Install => {
                 (self.certificate, job.takes_device_work(self.pass))
             }

@@ -1,6 +1,6 @@
 //! Jobs: rollovers and deployments.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
@@ -81,7 +81,11 @@ pub struct Rollover {
 pub struct Deployment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<DeploymentOutcome>,
+    /// Of every device that has none in `certificates`.
     pub certificate: CertificateId,
+    /// The own certificate of each device, if several are renewed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<DeviceId, CertificateId>,
     pub requested_by: String,
 }
 

@@ -127,6 +127,7 @@ fn own() -> [Rule; 2] {
         enterprise_project_id: None,
         uses: 1,
         noticed: None,
+        renew_at: None,
         revoked: None,
         imported_by: "ops".to_owned(),
         created: NOW,

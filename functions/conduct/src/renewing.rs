@@ -1,0 +1,71 @@
+//! Devices' own certificates are renewed by themselves: `rotate` finds which are due, and this begins their jobs.
+
+use std::error::Error;
+
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::metric::Metric;
+use rootcast_ledger::LedgerError;
+use rootcast_operations::{HourIsFull, NotDone, Operations};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::{App, ConductError, MARGIN};
+
+impl App {
+    /// Begins a job that renews those of the certificates that are due. What cannot begin now is asked for again in an hour.
+    ///
+    /// # Errors
+    /// The records could not be read or written: the message comes back.
+    pub(crate) async fn renew(&self, certificates: &[CertificateId], deadline: Instant) -> Result<(), ConductError> {
+        if !self.renewal.is_on() {
+            return Ok(());
+        }
+        match self.begin_renewal(certificates, deadline).await {
+            // One that cannot be read holds up no other.
+            Err(why) if is_unreadable(&why) => {
+                for certificate in certificates {
+                    if let Err(why) = self.begin_renewal(std::slice::from_ref(certificate), deadline).await {
+                        let error = &why as &dyn Error;
+                        error!(certificate.id = %certificate, error, "it could not be renewed by itself");
+                    }
+                }
+                Ok(())
+            }
+            Err(NotDone::Ledger(error)) => Err(error.into()),
+            Err(why @ (NotDone::Refused(HourIsFull) | NotDone::Busy | NotDone::Late)) => {
+                warn!(certificates = certificates.len(), "renewals are left to the next hour: {why}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn begin_renewal(
+        &self,
+        certificates: &[CertificateId],
+        deadline: Instant,
+    ) -> Result<(), NotDone<HourIsFull>> {
+        let operations = Operations {
+            ledger: &self.ledger,
+            queue: &self.queue,
+            control_queue: &self.control_queue,
+            clock: self.clock,
+            deadline: deadline.checked_sub(MARGIN),
+        };
+        let begun = operations.renew(certificates, self.renewals_an_hour).await?;
+        if let Some(job) = begun.job {
+            info!(job.id = job.id.0, certificates = begun.certificates.len(), "certificates are renewed by themselves");
+        }
+        let now = (self.clock)();
+        let late = begun.certificates.iter().filter(|each| self.renewal.is_late(each.life(), now)).count();
+        if late > 0 {
+            warn!(certificates = late, "certificates end soon: their earlier renewals failed, or did not begin");
+            self.gauge(Metric::RenewalsLate, late as u64);
+        }
+        Ok(())
+    }
+}
+
+fn is_unreadable(why: &NotDone<HourIsFull>) -> bool {
+    matches!(why, NotDone::Ledger(LedgerError::Corrupt { .. } | LedgerError::Unwritable { .. }))
+}
