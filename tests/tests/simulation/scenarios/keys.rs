@@ -12,7 +12,7 @@ use crate::end;
 use crate::keys::State;
 
 impl Scene {
-    fn keys(&self) -> usize {
+    fn key_count(&self) -> usize {
         self.world.cloud.keys.states().len()
     }
 
@@ -45,7 +45,7 @@ fn a_lost_key_is_given_up_after_a_short_job() {
         assert_eq!(scene.world.ended(job).await["outcome"], "activated");
         end::rest(&scene.world).await;
         scene.world.assert_whole();
-        assert_eq!((scene.keys(), scene.given_up()), (5, 1));
+        assert_eq!((scene.key_count(), scene.given_up()), (5, 1));
     });
 }
 
@@ -57,6 +57,6 @@ fn an_aborted_roots_key_is_given_up_after_a_short_job() {
         assert_eq!(scene.world.ended(job).await["outcome"], "aborted");
         end::rest(&scene.world).await;
         scene.world.assert_whole();
-        assert_eq!((scene.keys(), scene.given_up()), (3, 1));
+        assert_eq!((scene.key_count(), scene.given_up()), (3, 1));
     });
 }
