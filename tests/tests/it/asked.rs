@@ -91,7 +91,7 @@ async fn an_interrupted_event_is_finished_and_not_done_twice() {
         assert_eq!(roots().await, 1);
         begin("made").await;
         let (activation, rollout) = (Activation::Proven, Rollout::default());
-        let request = RootRequest { activation, rollout, requested_for: None };
+        let request = RootRequest { activation, rollout, hold_down: None, until: None, requested_for: None };
         let by = Asked::read(&rotate("made")).unwrap().actor();
         app.authority.make_root(&settings(), &request, &by, seconds_ago::<30>()).await.unwrap();
         regenerate::carry_out(&app, &rotate("made")).await.unwrap();

@@ -18,12 +18,12 @@ impl Scene {
 
     /// The answer of the next CreateKey is lost.
     async fn lose_key(&self, generation: u32) {
-        let before = self.keys();
+        let before = self.key_count();
         while self.world.cloud.tables.named(CERTIFICATES, &format!("root#{generation:010}")).is_none() {
             sleep(Duration::from_millis(1)).await;
         }
         self.world.faults(Faults { lost_answer: 1.0, ..Faults::default() });
-        while self.keys() == before {
+        while self.key_count() == before {
             sleep(Duration::from_millis(1)).await;
         }
         self.world.faults(Faults::default());
