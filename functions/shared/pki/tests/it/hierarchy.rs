@@ -107,7 +107,6 @@ fn what_a_device_is_given_stays_small() {
     ] {
         for (count, (certificates, der, pem)) in (1..).zip(expected) {
             let given: (usize, usize, usize) = size(algorithm, count);
-            eprintln!("{algorithm:?}, {count} generations: {given:?}");
             assert!(given.0 == certificates && given.1 <= der && given.2 <= pem, "{algorithm:?}, {count}: {given:?}");
         }
     }
