@@ -116,11 +116,15 @@ fn answer(change: &AnchorChange, changed: &AnchorsChanged) -> Response {
         None => "There is no approved device: that is all.".to_owned(),
     };
     let text = format!("Trusted certificate {} is {verb}.", ids.join(", "));
-    let response = json!({ "id": ids.first(), "ids": ids, "jobPath": job.map(JobId::path).unwrap_or_default() });
+    let mut response = json!({ "id": ids.first(), "ids": ids, "jobPath": job.map(JobId::path).unwrap_or_default() });
+    let warning = crowded(*in_bundle).filter(|_| matches!(change, AnchorChange::Add(_)));
+    if let Some(warning) = &warning {
+        response["warning"] = json!(format!("{} {}", warning.text, warning.recovery.text));
+    }
     let envelope = Envelope::success(response).saying(Message::completed()).saying(Message::done(text, explanation));
-    let envelope = match (change, crowded(*in_bundle)) {
-        (AnchorChange::Add(_), Some(warning)) => envelope.judged(ResultKind::Warning).saying(warning),
-        _ => envelope,
+    let envelope = match warning {
+        Some(warning) => envelope.judged(ResultKind::Warning).saying(warning),
+        None => envelope,
     };
     with_location(envelope.into_response(), *job)
 }

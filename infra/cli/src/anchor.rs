@@ -87,6 +87,9 @@ pub(crate) async fn run(api: &Api, command: AnchorCommand, format: Format) -> Re
 struct Changed {
     ids: Vec<String>,
     job_path: String,
+    /// Some devices may have no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 async fn send(api: &Api, method: Method, path: &str, how: &How, body: Option<&Value>) -> Result<Changed> {
@@ -97,6 +100,9 @@ async fn send(api: &Api, method: Method, path: &str, how: &How, body: Option<&Va
 }
 
 async fn follow(api: &Api, changed: Changed, what: &str, watched: bool, format: Format) -> Result<End> {
+    if let Some(warning) = &changed.warning {
+        note!("{}", plain(warning));
+    }
     let ids = plain(&changed.ids.join(", "));
     let Some(job) = changed.job_path.rsplit('/').next().filter(|job| !job.is_empty()) else {
         match format {

@@ -129,7 +129,7 @@ fn judge_extensions(parsed: &X509Certificate<'_>) -> Result<(), NotAnAnchor> {
 fn judge_signature(parsed: &X509Certificate<'_>) -> Result<(), NotAnAnchor> {
     let inner = &parsed.tbs_certificate.signature;
     // RFC 5280 §4.1.1.2: the algorithm stands in two places, and only one is signed, so they must be equal.
-    if parsed.signature_algorithm != *inner {
+    if parsed.signature_algorithm != *inner || !is_canonical(parsed) {
         return Err(NotAnAnchor::Forged);
     }
     let scheme = Scheme::of(inner).map_err(|_| NotAnAnchor::Algorithm)?;
@@ -138,5 +138,30 @@ fn judge_signature(parsed: &X509Certificate<'_>) -> Result<(), NotAnAnchor> {
         SignatureCheck::Good => Ok(()),
         SignatureCheck::Unsupported => Err(NotAnAnchor::Algorithm),
         SignatureCheck::Bad | SignatureCheck::Refused => Err(NotAnAnchor::Forged),
+    }
+}
+
+/// Whether what is not signed (the outer sequence, the second algorithm, the frame of the signature) is as DER has it. Our
+/// parser overlooks some of it, and a device may not.
+fn is_canonical(parsed: &X509Certificate<'_>) -> bool {
+    let (der, tbs) = (parsed.as_raw(), parsed.tbs_certificate.as_ref());
+    let signature = [&[0], &*parsed.signature_value.data].concat();
+    let signature = [header(0x03, signature.len()), signature].concat();
+    // The algorithm lies between the two, and stands in the signed part as well.
+    let rest = der.len().checked_sub(signature.len()).and_then(|end| der.get(..end));
+    let at = rest.and_then(|rest| rest.windows(tbs.len()).position(|window| window == tbs));
+    let algorithm = rest.zip(at).and_then(|(rest, at)| rest.get(at + tbs.len()..)).unwrap_or_default();
+    let is_signed = !algorithm.is_empty() && tbs.windows(algorithm.len()).any(|window| window == algorithm);
+    let content = [tbs, algorithm, &signature].concat();
+    is_signed && [header(0x30, content.len()), content].concat() == der
+}
+
+/// Tag and length of a DER element of at most 64 KiB: larger certificates are refused before.
+fn header(tag: u8, length: usize) -> Vec<u8> {
+    let [.., high, low] = length.to_be_bytes();
+    match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
     }
 }
