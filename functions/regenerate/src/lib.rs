@@ -2,6 +2,7 @@
 
 mod config;
 mod issuing;
+mod rotation;
 
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
+
+pub use self::rotation::{Wake, look};
 
 /// The function's clients and configuration.
 pub struct App {
@@ -70,10 +73,7 @@ async fn regenerate(
     let request = RootRequest { activation, rollout, requested_for: reason };
     match app.authority.make_root(&app.settings, &request, &caller.acting(&id), now).await {
         Ok(made) => {
-            match made.job {
-                Some(job) => app.queue.wake_conductor(&app.control_queue, job, "created").await,
-                None => app.queue.wake_for_issuing(&app.control_queue, "a root was activated").await,
-            }
+            app.wake(made.job).await;
             Ok(accepted(made.job))
         }
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
@@ -83,6 +83,16 @@ async fn regenerate(
         )),
         Err(AuthorityError::Behind(why)) => Err(behind(why)),
         Err(error) => Err(refused(error)),
+    }
+}
+
+impl App {
+    /// Wakes the conductor for a root that was made.
+    async fn wake(&self, job: Option<JobId>) {
+        match job {
+            Some(job) => self.queue.wake_conductor(&self.control_queue, job, "created").await,
+            None => self.queue.wake_for_issuing(&self.control_queue, "a root was activated").await,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `rootcast root`: the root generations, and the signed bundle.
 
+mod policy;
 mod protect;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use crate::{
 pub(crate) enum RootCommand {
     /// Show every root, the one that signs first, and verify the published bundle against it
     Show(Show),
+    /// Show or set the next root's algorithm, and when a root is replaced by itself
+    Policy(policy::Policy),
     /// Give existing KMS keys the policy of this version and of LeavesFromRoot, with your AWS credentials
     ProtectKeys(protect::ProtectKeys),
 }
@@ -55,6 +58,7 @@ pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, forma
             let memory = Memory::beside(&arguments.file()?)?;
             show(&Api::connect(&access)?, &access.url, memory, given, format).await
         }
+        RootCommand::Policy(given) => policy::run(&Api::connect(&arguments.resolve()?)?, &given, format).await,
         RootCommand::ProtectKeys(given) => protect::run(given, format).await,
     }
 }

@@ -6,6 +6,7 @@ mod ids;
 mod keys;
 mod proofs;
 mod renewals;
+mod rotation;
 
 use std::time::Duration;
 

@@ -5,5 +5,6 @@ pub mod plan;
 pub mod renewal;
 pub mod restore;
 pub mod rollout;
+pub mod rotation;
 pub mod survey;
 pub mod transition;
