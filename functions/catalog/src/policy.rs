@@ -1,12 +1,13 @@
-//! The settings of the next root: `GET` and `PUT /certificatePolicy`.
+//! The settings of the next root, and when it is made by itself: `GET` and `PUT /certificatePolicy`.
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use rootcast_core::rollover::rotation::Rotation;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{LedgerError, Policy};
 use rootcast_pki::algorithm::KeyAlgorithm;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tracing::info;
 
 use crate::app::App;
@@ -15,55 +16,85 @@ use crate::app::App;
 const ATTEMPTS: u32 = 5;
 
 /// `DEFAULT` and `CNSA` are the vendor's names, the others ours.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Choice {
     spec_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotation: Option<Rotation>,
 }
 
-impl Choice {
-    fn of(algorithm: KeyAlgorithm) -> Self {
-        Self { spec_name: algorithm.spec_name().to_owned() }
-    }
+/// What is left out stays as it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Changes {
+    spec_name: Option<String>,
+    /// `null`: no root is made by itself.
+    #[serde(deserialize_with = "some")]
+    rotation: Option<Option<Rotation>>,
+}
 
-    fn algorithm(&self) -> Result<KeyAlgorithm, LenovoError> {
-        KeyAlgorithm::from_spec_name(&self.spec_name).ok_or_else(|| {
-            let known: Vec<&str> = KeyAlgorithm::ALL.into_iter().map(KeyAlgorithm::spec_name).collect();
-            LenovoError::invalid(
-                "specName names no algorithm that a root can have here.",
-                format!("Choose one of {}.", known.join(", ")),
-            )
-        })
+/// What is there, also `null`.
+fn some<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Rotation>>, D::Error> {
+    Deserialize::deserialize(from).map(Some)
+}
+
+impl From<&Policy> for Choice {
+    fn from(policy: &Policy) -> Self {
+        Self { spec_name: policy.algorithm.spec_name().to_owned(), rotation: policy.rotation }
+    }
+}
+
+impl Changes {
+    fn apply(&self, policy: Policy) -> Result<Policy, LenovoError> {
+        if self.spec_name.is_none() && self.rotation.is_none() {
+            return Err(LenovoError::invalid("Nothing is to be changed.", "Send specName, rotation, or both."));
+        }
+        let algorithm = match &self.spec_name {
+            None => policy.algorithm,
+            Some(name) => KeyAlgorithm::from_spec_name(name).ok_or_else(|| {
+                let known: Vec<&str> = KeyAlgorithm::ALL.into_iter().map(KeyAlgorithm::spec_name).collect();
+                LenovoError::invalid(
+                    "specName names no algorithm that a root can have here.",
+                    format!("Choose one of {}.", known.join(", ")),
+                )
+            })?,
+        };
+        Ok(Policy { algorithm, rotation: self.rotation.unwrap_or(policy.rotation), ..policy })
     }
 }
 
 pub(crate) async fn show(State(app): State<App>) -> Result<Envelope<Choice>, LenovoError> {
     let policy = app.parts().await?.ledger.policy().await?;
-    Ok(Envelope::success(Choice::of(policy.algorithm)))
+    Ok(Envelope::success(Choice::from(&policy)))
 }
 
 pub(crate) async fn choose(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
-    Body(choice): Body<Choice>,
+    Body(changes): Body<Changes>,
 ) -> Result<Json<Envelope<Choice>>, LenovoError> {
     let parts = app.parts().await?;
     let (ledger, by, now) = (&parts.ledger, caller.acting(&id), (parts.clock)());
-    let algorithm = choice.algorithm()?;
     let mut attempt = 1;
-    loop {
-        let read = ledger.policy().await?;
-        match ledger.set_policy(Policy { algorithm, ..read }, &by, now).await {
+    let policy = loop {
+        let policy = changes.apply(ledger.policy().await?)?;
+        match ledger.set_policy(policy, &by, now).await {
             // The conflicting write was a choice too; the last choice wins.
             Err(LedgerError::Conflict) if attempt < ATTEMPTS => attempt += 1,
-            written => break written?,
+            written => {
+                written?;
+                break policy;
+            }
         }
-    }
-    info!(caller = caller.name, policy.spec = choice.spec_name, "the next root's algorithm was chosen");
+    };
+    let choice = Choice::from(&policy);
+    info!(caller = caller.name, policy.spec = choice.spec_name, policy.rotation = ?choice.rotation, "the policy of roots was changed");
+    let rotated = policy.rotation.map_or_else(String::new, |rotation| format!(" It is made by itself {rotation}."));
     let message = Message::done(
         "The certificate policy was changed.",
-        "The next root is made with it; existing roots stay as they are.",
+        format!("The next root is made with it; existing roots stay as they are.{rotated}"),
     );
     Ok(Json(Envelope::success(choice).saying(message)))
 }
@@ -75,17 +106,39 @@ mod tests {
 
     use super::*;
 
+    fn changed(body: &str) -> Result<Policy, LenovoError> {
+        let before = Policy { algorithm: KeyAlgorithm::Rsa3072, rotation: Some(Rotation::AgeDays(700)), revision: 3 };
+        parse_json::<Changes>(body.as_bytes()).unwrap().apply(before)
+    }
+
     #[test]
     fn spec_names_map_to_algorithms() {
-        let algorithm = |body: &str| parse_json::<Choice>(body.as_bytes()).unwrap().algorithm();
-        assert_eq!(algorithm(r#"{"specName":"DEFAULT"}"#).unwrap(), KeyAlgorithm::Rsa2048);
-        assert_eq!(algorithm(r#"{"specName":"CNSA"}"#).unwrap(), KeyAlgorithm::Rsa3072);
-        assert_eq!(algorithm(r#"{"specName":"ECDSA_P384"}"#).unwrap(), KeyAlgorithm::EcdsaP384);
-        assert_eq!(algorithm(r#"{"specName":"ML_DSA_65"}"#).unwrap_err().status(), 400);
-        assert!(parse_json::<Choice>(br#"{"specname":"CNSA"}"#).unwrap_err().text().contains("`specname`"));
-        assert_eq!(
-            serde_json::to_string(&Choice::of(KeyAlgorithm::EcdsaP384)).unwrap(),
-            r#"{"specName":"ECDSA_P384"}"#
-        );
+        let algorithm = |body: &str| changed(body).unwrap().algorithm;
+        assert_eq!(algorithm(r#"{"specName":"DEFAULT"}"#), KeyAlgorithm::Rsa2048);
+        assert_eq!(algorithm(r#"{"specName":"CNSA"}"#), KeyAlgorithm::Rsa3072);
+        assert_eq!(algorithm(r#"{"specName":"ECDSA_P384"}"#), KeyAlgorithm::EcdsaP384);
+        assert_eq!(changed(r#"{"specName":"ML_DSA_65"}"#).unwrap_err().status(), 400);
+        assert!(parse_json::<Changes>(br#"{"specname":"CNSA"}"#).unwrap_err().text().contains("`specname`"));
+    }
+
+    #[test]
+    fn what_is_left_out_stays() {
+        let rotation = |body: &str| changed(body).unwrap().rotation;
+        assert_eq!(rotation(r#"{"specName":"CNSA"}"#), Some(Rotation::AgeDays(700)));
+        assert_eq!(rotation(r#"{"rotation":{"percentLeft":20}}"#), Some(Rotation::PercentLeft(20)));
+        assert_eq!(rotation(r#"{"rotation":null}"#), None);
+        assert_eq!(changed(r#"{"rotation":null}"#).unwrap().algorithm, KeyAlgorithm::Rsa3072);
+        assert_eq!(changed("{}").unwrap_err().status(), 400);
+        let refused = parse_json::<Changes>(br#"{"rotation":{"percentLeft":0}}"#).unwrap_err();
+        assert!(refused.text().contains("percentLeft is 1 to 90"), "{}", refused.text());
+    }
+
+    #[test]
+    fn a_policy_without_rotation_has_the_vendors_form() {
+        let shown = |policy: &Policy| serde_json::to_string(&Choice::from(policy)).unwrap();
+        let policy = Policy { algorithm: KeyAlgorithm::EcdsaP384, ..Policy::default() };
+        assert_eq!(shown(&policy), r#"{"specName":"ECDSA_P384"}"#);
+        let policy = Policy { rotation: Some(Rotation::PercentLeft(20)), ..policy };
+        assert_eq!(shown(&policy), r#"{"specName":"ECDSA_P384","rotation":{"percentLeft":20}}"#);
     }
 }

@@ -2,7 +2,7 @@
 
 use rootcast_authority::AuthorityError;
 use rootcast_core::access::permission::Operation;
-use rootcast_core::asked::{Asked, EventId, NotAsked, Wanted};
+use rootcast_core::asked::{self, Asked, EventId, NotAsked, Wanted};
 use rootcast_core::audit::Subject;
 use rootcast_core::key_change::KeyChange;
 use rootcast_core::rollover::generation::GenerationState;
@@ -12,14 +12,26 @@ use rootcast_ledger::LedgerError;
 use time::Duration;
 
 use crate::App;
+use crate::rotation::{Wake, look};
 
 /// EventBridge and Lambda together deliver an event for thirty hours at most.
 const DELIVERED: Duration = Duration::days(2);
 
+/// Whether Lambda's event is none of API Gateway.
+pub fn is_event(event: &str) -> bool {
+    Wake::is(event) || asked::is_event(event)
+}
+
 /// # Errors
 /// See [`Unmet`].
 pub async fn carry_out(app: &App, event: &str) -> Result<(), Unmet> {
-    let done = if KeyChange::is_one(event) { app.key_changed(event).await } else { rotate(app, event).await };
+    let done = if Wake::is(event) {
+        look(app).await.map(drop).map_err(|why| Unmet::Passing(why.to_string()))
+    } else if KeyChange::is_one(event) {
+        app.key_changed(event).await
+    } else {
+        rotate(app, event).await
+    };
     app.ledger.tell().await;
     done
 }

@@ -5,6 +5,7 @@ mod event;
 mod issuing;
 mod keep;
 mod key_change;
+mod rotation;
 mod trusted;
 
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
 
-pub use event::carry_out;
+pub use event::{carry_out, is_event};
+pub use rotation::look;
 
 /// The function's clients and configuration.
 pub struct App {
@@ -97,11 +99,16 @@ impl App {
         let RootQuery { activation, rollout, hold_down, until, reason } = query;
         let request = RootRequest { activation, rollout, hold_down, until, requested_for: reason };
         let made = self.authority.make_root(&self.settings, &request, by, (self.clock)()).await?;
-        match made.job {
+        self.wake(made.job).await;
+        Ok(made.job)
+    }
+
+    /// Wakes the conductor for a root that was made.
+    async fn wake(&self, job: Option<JobId>) {
+        match job {
             Some(job) => self.queue.wake_conductor(&self.control_queue, job, "created").await,
             None => self.queue.wake_for_issuing(&self.control_queue, "a root was activated").await,
         }
-        Ok(made.job)
     }
 }
 

@@ -23,5 +23,5 @@ async fn main() -> Result<(), Error> {
         let (app, _) = made().await.map_err(Diagnostic::from)?;
         Ok(Box::pin(retry::carry_out(app, event)).await?)
     };
-    serve_with_events(router, events).await
+    serve_with_events(router, rootcast_core::asked::is_event, events).await
 }

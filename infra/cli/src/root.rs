@@ -1,5 +1,6 @@
 //! `rootcast root`: the root generations, and the signed bundle.
 
+mod policy;
 mod protect;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(crate) enum RootCommand {
     Show(Show),
     /// Cancel the deletion of a retired root's key; it stays disabled
     Keep(Keep),
+    /// Show or set the next root's algorithm, and when a root is replaced by itself
+    Policy(policy::Policy),
     /// Give existing KMS keys the policy of this version and of LeavesFromRoot, with your AWS credentials
     ProtectKeys(protect::ProtectKeys),
 }
@@ -65,6 +68,7 @@ pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, forma
             show(&Api::connect(&access)?, &access.url, memory, given, format).await
         }
         RootCommand::Keep(Keep { generation }) => keep(&Api::connect(&arguments.resolve()?)?, generation, format).await,
+        RootCommand::Policy(given) => policy::run(&Api::connect(&arguments.resolve()?)?, &given, format).await,
         RootCommand::ProtectKeys(given) => protect::run(given, format).await,
     }
 }

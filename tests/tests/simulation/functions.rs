@@ -58,6 +58,7 @@ pub struct Died;
 
 enum App {
     Http(Router),
+    Regenerate(Arc<regenerate::App>),
     Conduct(Box<conduct::App>),
     Worker(Arc<worker::App>),
     Issue(Box<issue::App>),
@@ -139,9 +140,13 @@ impl Functions {
 
     pub async fn http(&self, function: Function, request: Request<Body>) -> Result<Response<Body>, Died> {
         self.invoke(function, async |app, context| {
-            let App::Http(router) = app else { unreachable!() };
+            let router = match app {
+                App::Http(router) => router.clone(),
+                App::Regenerate(app) => regenerate::router(Arc::clone(app)),
+                _ => unreachable!(),
+            };
             let request = request.with_lambda_context(context);
-            let response = router.clone().oneshot(request).await.unwrap();
+            let response = router.oneshot(request).await.unwrap();
             // The body is part of what a cut can interrupt.
             let (parts, body) = response.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -180,6 +185,10 @@ impl Functions {
                 let deadline = context.deadline();
                 let done = rotate::handle(app, deadline).await.map(|()| SqsBatchResponse::default());
                 done.map_err(|error| cloud.note(format_args!("Rotate failed: {error}"))).ok()
+            }
+            App::Regenerate(app) => {
+                let done = regenerate::look(app).await.map(|_| SqsBatchResponse::default());
+                done.map_err(|error| cloud.note(format_args!("Regenerate failed: {error}"))).ok()
             }
             App::Http(_) => None,
         })
@@ -353,7 +362,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             stack,
             clock,
         })),
-        Function::Regenerate => App::Http(regenerate::router(Arc::new(regenerate::App {
+        Function::Regenerate => App::Regenerate(Arc::new(regenerate::App {
             second,
             ledger,
             authority,
@@ -371,7 +380,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
                 roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/world".parse().unwrap(),
             },
             clock,
-        }))),
+        })),
         Function::Catalog => App::Http(catalog::router(catalog::App::new(catalog::Parts {
             second,
             gate: ScmGate::new(ledger.clone(), sealer),

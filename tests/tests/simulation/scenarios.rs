@@ -8,6 +8,7 @@ mod keys;
 mod old_roots;
 mod proofs;
 mod renewals;
+mod rotation;
 mod second_half;
 
 use std::time::Duration;

@@ -29,6 +29,9 @@ struct Row {
     shard: i64,
     not_after: i64,
     noticed: Option<i64>,
+    folder: &'static str,
+    /// Whether it was given a time of renewal.
+    planned: bool,
 }
 
 #[derive(Default)]
@@ -59,7 +62,13 @@ fn amount(value: &AttributeValue) -> i64 {
 impl World {
     /// A certificate for each element of `days`, with that many days left.
     fn of(shard: i64, days: &[i64]) -> Self {
-        let row = |days: &i64| Row { shard, not_after: NOW.get() + days * DAY, noticed: None };
+        let row = |days: &i64| Row {
+            shard,
+            not_after: NOW.get() + days * DAY,
+            noticed: None,
+            folder: "Certificates",
+            planned: false,
+        };
         Self { certificates: (1..).map(id).zip(days.iter().map(row)).collect(), ..Self::default() }
     }
 
@@ -74,8 +83,12 @@ impl World {
             .filter(|(id, row)| row.shard == shard && (from..=to).contains(&row.not_after) && id.as_str() > after);
         let item = |(id, row): (&String, &Row)| {
             let text = |value: &str| AttributeValue::S(value.to_owned());
-            let known =
-                [("id", text(id)), ("folder", text("\\VED")), ("name", text(id)), ("notAfter", number(row.not_after))];
+            let known = [
+                ("id", text(id)),
+                ("folder", text(row.folder)),
+                ("name", text("certificate")),
+                ("notAfter", number(row.not_after)),
+            ];
             let known = known.into_iter().chain(row.noticed.map(|days| ("noticed", number(days))));
             known.map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>()
         };
@@ -102,6 +115,7 @@ fn tables(world: &Shared) -> [Rule; 2] {
         let mut world = written.lock().unwrap();
         let row = world.certificates.get_mut(request.key().unwrap()["id"].as_s().unwrap()).unwrap();
         row.noticed = Some(amount(&request.expression_attribute_values().unwrap()[":days"]));
+        row.planned |= request.update_expression().unwrap().contains("renewAt = if_not_exists(renewAt, :now)");
         UpdateItemOutput::builder().build()
     });
     [query, update]
@@ -197,4 +211,17 @@ async fn a_refused_event_is_sent_again_by_the_next_run() {
 async fn an_unreadable_shard_blocks_no_other() {
     let world = World { broken: Some(0), ..World::of(15, &[20]) }.shared();
     assert_eq!(run_within(&world, 60).await, (false, vec![(id(1), 30)]));
+}
+
+/// A certificate from before there were times of renewal.
+#[tokio::test]
+async fn a_devices_own_certificate_is_due_with_its_notice() {
+    let mut world = World::of(0, &[20; 4]);
+    for (row, folder) in world.certificates.values_mut().zip([r"Devices\bmc-1", "Devices", r"Devices\a\b", "Servers"]) {
+        row.folder = folder;
+    }
+    let world = world.shared();
+    assert_eq!(run(&world).await.len(), 4);
+    let planned: Vec<bool> = world.lock().unwrap().certificates.values().map(|row| row.planned).collect();
+    assert_eq!(planned, [true, false, false, false]);
 }

@@ -7,5 +7,6 @@ pub mod renewal;
 pub mod restore;
 pub mod retirement;
 pub mod rollout;
+pub mod rotation;
 pub mod survey;
 pub mod transition;

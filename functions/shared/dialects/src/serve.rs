@@ -14,7 +14,6 @@ use lambda_http::lambda_runtime::{self, Diagnostic, LambdaEvent};
 use lambda_http::request::LambdaRequest;
 use lambda_http::tower::{Service, ServiceExt};
 use lambda_http::{Adapter, Error, RequestExt, service_fn};
-use rootcast_core::asked::is_event;
 use rootcast_gate::{NotARequest, is_under, request};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -30,9 +29,10 @@ pub async fn serve(router: impl AsyncFn() -> Result<Router, Error>) -> Result<()
     lambda_runtime::run(service_fn(async |event| respond(&router, event).await)).await
 }
 
-/// As [`serve`], of a function to which EventBridge sends events too.
+/// As [`serve`], of a function that also gets events which are no requests.
 pub async fn serve_with_events(
     router: impl AsyncFn() -> Result<Router, Error>,
+    is_event: fn(&str) -> bool,
     events: impl AsyncFn(&str) -> Result<(), Diagnostic>,
 ) -> Result<(), Error> {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {

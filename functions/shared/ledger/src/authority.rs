@@ -11,6 +11,7 @@ use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::generation::{GenerationState, RootLife};
 use rootcast_core::rollover::restore::Counters;
+use rootcast_core::rollover::rotation::Rotation;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
@@ -28,6 +29,7 @@ pub(crate) const AUTHORITY: &str = "authority";
 pub(crate) const ANCHORS: &str = "anchors";
 const POLICY: &str = "policy";
 const ISSUANCE_POLICY: &str = "issuance-policy";
+const ROTATION: &str = "rotation";
 
 pub(crate) fn root_id(generation: u32) -> String {
     format!("root#{generation:010}")
@@ -198,7 +200,19 @@ impl BundleRecord {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub algorithm: KeyAlgorithm,
+    /// When the root that signs is replaced by itself; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     #[serde(default)]
+    pub revision: u64,
+}
+
+/// When the rotation policy last began a rollover.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRotation {
+    #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub begun: Option<OffsetDateTime>,
+    /// 0 before the first write.
     pub revision: u64,
 }
 
@@ -247,6 +261,18 @@ impl Ledger {
         let next = Policy { revision: policy.revision + 1, ..policy };
         let act = Act::new(Subject::Policy(audit::Policy::Certificate), Action::SetPolicy, by, now);
         self.replace("policy", &next, POLICY, policy.revision, act).await
+    }
+
+    pub async fn last_rotation(&self) -> Result<LastRotation, LedgerError> {
+        Ok(self.certificate_record("rotation", ROTATION).await?.unwrap_or_default())
+    }
+
+    /// # Errors
+    /// [`LedgerError::Conflict`] if somebody else noted one since `read` was read.
+    pub async fn note_rotation(&self, read: &LastRotation, now: OffsetDateTime) -> Result<(), LedgerError> {
+        let next = LastRotation { begun: Some(now), revision: read.revision + 1 };
+        let condition = Some(Condition::as_read(read.revision, "id"));
+        self.transact(vec![put(self.certificates()?, "rotation", &next, id_key(ROTATION), condition)?]).await
     }
 
     pub async fn issuance_policy(&self) -> Result<IssuancePolicyRecord, LedgerError> {

@@ -47,7 +47,9 @@ pub use access::{
     PrincipalsPage, Refresh, Reservation, SessionRecord, TokenRecord,
 };
 pub use audit::AuditPage;
-pub use authority::{Authority, BundleRecord, Claim, IssuancePolicyRecord, LinkRecord, Policy, RootRecord};
+pub use authority::{
+    Authority, BundleRecord, Claim, IssuancePolicyRecord, LastRotation, LinkRecord, Policy, RootRecord,
+};
 pub use bindings::{MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE};
 pub use certificates::{
     ByThumbprint, CertificateOrPending, CertificateRecord, ClientRequest, PendingCertificate, RemoveRefused,

@@ -261,6 +261,7 @@ async fn issue(stack: &Stack) {
     let dn = issuing::dn("own");
     venafi(stack, "Renew", &json!({ "CertificateDN": dn, "WorkToDoTimeout": 60 })).await;
     until_idle(stack).await;
+    renew_by_itself(stack, first.certificate).await;
     replace_issuing(stack, first.certificate).await;
     let body = json!({ "CertificateDN": dn, "IncludeChain": true, "Format": "Base64" });
     stack.api.post("/vedsdk/Certificates/Retrieve", body).await.json();
@@ -297,6 +298,16 @@ async fn trust_others(stack: &Stack) {
         .post(&format!("/jobs/{}/abort", removed["jobPath"].as_str().unwrap().rsplit('/').next().unwrap()), json!({}))
         .await;
     ended(&removed).await;
+}
+
+/// As when the certificate's time has come.
+async fn renew_by_itself(stack: &Stack, certificate: CertificateId) {
+    let record = async || stack.ledger.certificate(certificate).await.unwrap().unwrap();
+    let before = record().await;
+    stack.ledger.put_off_renewal(&before, Some(OffsetDateTime::UNIX_EPOCH)).await.unwrap();
+    look(stack).await;
+    until("it is renewed", LIMIT, async || Some(record().await).filter(|now| now.leaf != before.leaf)).await;
+    until_idle(stack).await;
 }
 
 /// The next issuing authority signs, and the one before is compromised: what it signed is revoked and renewed.

@@ -2,6 +2,8 @@
 //! SDK's own mock layer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod renewals;
+
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::Client;
@@ -101,13 +103,13 @@ fn no_own() -> Rule {
         .then_output(|| GetItemOutput::builder().build())
 }
 
-/// The device's own certificate is valid: its name, and its record.
-fn own() -> [Rule; 2] {
+/// The device's own certificate, valid for a day.
+fn own_record() -> CertificateRecord {
     let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x41; 16]));
     let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
     let leaf = rootcast_pki::certificate::Certificate::from_der(made.der().to_vec()).unwrap();
-    let record = CertificateRecord {
+    CertificateRecord {
         id: certificate(1),
         shard: 1,
         revision: 1,
@@ -132,8 +134,12 @@ fn own() -> [Rule; 2] {
         imported_by: "ops".to_owned(),
         created: NOW,
         updated: NOW,
-    };
-    let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(record).unwrap();
+    }
+}
+
+/// Its name, and its record.
+fn own() -> [Rule; 2] {
+    let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(own_record()).unwrap();
     let name = mock!(Client::get_item)
         .match_requests(|request| request.key().unwrap()["id"].as_s().unwrap() == r"name#devices\bmc-1\certificate")
         .then_output(|| {

@@ -1,0 +1,88 @@
+//! The root is replaced by itself: the schedule wakes the function every hour, and the rotation policy says whether the root
+//! that signs is due.
+
+use rootcast_authority::{AuthorityError, Made, RootRequest};
+use rootcast_core::job::Activation;
+use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::rollover::rotation::{Signing, rule};
+use rootcast_ledger::LedgerError;
+use serde::Deserialize;
+use tracing::{debug, info};
+
+use crate::App;
+
+/// The schedule's input. It says nothing that the records do not say: whoever sends it has the policy looked at. No HTTP
+/// request has this form.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wake {
+    #[serde(rename = "wake")]
+    _rotation: Rotation,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Rotation {
+    Rotation,
+}
+
+impl Wake {
+    /// Whether this is the schedule's event.
+    pub fn is(event: &str) -> bool {
+        serde_json::from_str::<Self>(event).is_ok()
+    }
+}
+
+/// Begins the rollover that a person would begin with `PUT /signingCertificate`, if the policy says that it is due, and none
+/// is running or paused. At most once a day, whatever calls this how often.
+///
+/// One call if there is no policy, three if the root is not due, five before the rollover begins.
+///
+/// # Errors
+/// Records could not be read or written, or the root could not be made: what was begun is finished a day later.
+pub async fn look(app: &App) -> Result<Option<Made>, AuthorityError> {
+    let now = (app.clock)();
+    let Some(rotation) = app.ledger.policy().await?.rotation else { return Ok(None) };
+    let authority = app.ledger.authority().await?;
+    // Also one that is paused: it waits for somebody. What a crash left of a root that was being made is finished.
+    if authority.is_claimed(now) || (authority.running.is_some() && authority.claim.is_none()) {
+        debug!("a rollover has not ended");
+        return Ok(None);
+    }
+    let Some(generation) = authority.signing else { return Ok(None) };
+    let root = app.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
+    let Some(certificate) = &root.certificate else { return Ok(None) };
+    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+    let signing = Signing { made: root.created, not_before, not_after };
+    if rotation.due(&signing).is_none_or(|due| due > now) {
+        return Ok(None);
+    }
+    let last = app.ledger.last_rotation().await?;
+    if !rotation.begins(&signing, last.begun, now) {
+        debug!("the rule began a rollover within a day");
+        return Ok(None);
+    }
+    // Recorded first: of two calls one goes on, and what fails is not repeated every hour.
+    match app.ledger.note_rotation(&last, now).await {
+        Err(LedgerError::Conflict) => return Ok(None),
+        noted => noted?,
+    }
+    info!(root.generation = generation, "the root is replaced by itself, {rotation}");
+    let requested_for = Some(format!("By the rotation policy: {rotation}."));
+    let request = RootRequest {
+        activation: Activation::Proven,
+        rollout: Rollout::default(),
+        hold_down: None,
+        until: None,
+        requested_for,
+    };
+    match app.authority.make_root(&app.settings, &request, &rule(), now).await {
+        Ok(made) => {
+            app.wake(made.job).await;
+            Ok(Some(made))
+        }
+        // A person was faster.
+        Err(AuthorityError::Busy(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
