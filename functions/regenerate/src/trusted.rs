@@ -54,7 +54,8 @@ async fn carry_out(
     uri: &Uri,
     change: &AnchorChange,
 ) -> Result<Response, LenovoError> {
-    let RootQuery { activation, rollout, hold_down, until, reason } = RootQuery::parse(uri.query().unwrap_or_default())?;
+    let RootQuery { activation, rollout, hold_down, until, reason } =
+        RootQuery::parse(uri.query().unwrap_or_default())?;
     if activation == Activation::Immediate || hold_down.is_some() || until.is_some() {
         return Err(LenovoError::invalid(
             "activation, holdDown and until are for new roots: a trusted certificate signs nothing of ours.",
