@@ -38,9 +38,10 @@ impl CertificateAuthority {
         let old = take(job.old_generation).filter(|old| old.state == GenerationState::Superseded);
         let mut old = old.ok_or(AuthorityError::Missing("old root"))?;
         let generation = old.generation;
-        roll_back(&mut authority.signing, generation, old.life(), new.life(), now);
         let switched = Box::pin(self.switch_back(&mut authority, &new, &mut old, &roots, by, now));
         let issuing = self.awake("an old root signs again", by, now, switched).await?;
+        // Not before: an issuing authority is reserved in a write that has the root's record too.
+        roll_back(&mut authority.signing, generation, old.life(), new.life(), now);
         authority.running = None;
         let why = job.reason.clone();
         job.end(JobOutcome::RolledBack, &why);

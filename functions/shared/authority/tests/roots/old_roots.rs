@@ -394,7 +394,9 @@ async fn death_between_any_two_calls_forgets_no_wish_to_keep() {
             died.unwrap();
             break;
         }
-        assert_eq!(aws.look_at(SETTLED).await.unwrap(), Some(0), "after call {number}");
+        // Nothing may be left to do.
+        let pending = aws.look_at(SETTLED).await.unwrap();
+        assert!(matches!(pending, None | Some(0)), "after call {number}: {pending:?}");
         assert_eq!([aws.key("key 1"), aws.key("key 2")], [(true, false); 2], "after call {number}");
     }
 }
