@@ -15,7 +15,7 @@ use crate::App;
 /// request has this form.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Wake {
+pub(crate) struct Wake {
     #[serde(rename = "wake")]
     _rotation: Rotation,
 }
@@ -28,7 +28,7 @@ enum Rotation {
 
 impl Wake {
     /// Whether this is the schedule's event.
-    pub fn is(event: &str) -> bool {
+    pub(crate) fn is(event: &str) -> bool {
         serde_json::from_str::<Self>(event).is_ok()
     }
 }
