@@ -240,7 +240,7 @@ pub(crate) mod tests {
                 "kind": "rollover", "id": 7, "jobPath": "/signingCertificate/jobs/7", "phase": "distribute", "state": "running",
                 "reason": "The new root is being created.", "generation": 2, "oldGeneration": 1, "bundleVersion": 3,
                 "activation": "proven", "leg": "distribute",
-                "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20, "proofAge": 86400 },
+                "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20, "proofAge": 86400, "holdDown": 0, "sample": 5 },
                 "devices": { "total": null, "dispatched": 10, "acked": 6, "failed": 1, "skipped": 0, "waived": 0, "waiting": 3 },
                 "waves": [
                     { "leg": "distribute", "number": 1, "size": 5, "acked": 5, "failed": 0,

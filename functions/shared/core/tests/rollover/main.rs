@@ -44,7 +44,7 @@ proptest! {
     /// The trust anchors of others: the same waves and the same gate, and no root.
     #[test]
     fn no_job_without_a_root_ends_before_each_device_proves(mut world in worlds(), events in events()) {
-        world.job.purpose = JobPurpose::Anchors;
+        (world.job.purpose, world.job.until) = (JobPurpose::Anchors, Phase::Activate);
         world.job.activation = Activation::Proven;
         for event in &events {
             world.happen(event);
