@@ -6,7 +6,7 @@ use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::{self, Counts, Left, Proofs, Rollover, Summary, Wave, Work};
+use rootcast_dialects::native::{self, Counts, Hold, Left, Proofs, Rollover, Summary, Wave, Work};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{Departure, Ledger};
 use serde::Serialize;
@@ -95,6 +95,8 @@ fn rollover_summary(job: &Job) -> Summary {
             unusable_keys: job.unusable_keys.clone(),
             activation: job.activation,
             rollout: job.rollout,
+            until: job.purpose.is_rollover().then_some(job.until),
+            hold: job.hold.map(|hold| Hold { until: stamp(hold.until), sampled: hold.sampled.map(stamp) }),
         }),
     }
 }
@@ -144,6 +146,7 @@ fn proofs(found: Findings) -> Proofs {
         missing: found.unknown + found.open + found.void,
         failed: found.failed,
         waived: found.waived,
+        forgot: found.forgot,
         oldest: found.oldest.map(stamp),
     }
 }
@@ -239,7 +242,7 @@ pub(crate) mod tests {
             json!({
                 "kind": "rollover", "id": 7, "jobPath": "/signingCertificate/jobs/7", "phase": "distribute", "state": "running",
                 "reason": "The new root is being created.", "generation": 2, "oldGeneration": 1, "bundleVersion": 3,
-                "activation": "proven", "leg": "distribute",
+                "activation": "proven", "leg": "distribute", "until": "activate",
                 "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20, "proofAge": 86400, "holdDown": 0, "sample": 5 },
                 "devices": { "total": null, "dispatched": 10, "acked": 6, "failed": 1, "skipped": 0, "waived": 0, "waiting": 3 },
                 "waves": [

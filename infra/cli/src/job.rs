@@ -97,6 +97,12 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
     }
 }
 
+/// Lets the newest job go on until the old roots are gone, and follows it.
+pub(crate) async fn go_on(api: &Api, format: Format) -> Result<End> {
+    let steered = Steered { which: Which { id: None }, watch: true };
+    steer_and_watch(api, &steered, &format!("continue?until={}", Phase::LAST), format).await
+}
+
 /// The named job, else the newest that has not ended, else the newest.
 pub(crate) async fn find(api: &Api, which: &Which) -> Result<JobId> {
     if let Some(id) = which.id {

@@ -14,6 +14,7 @@ use clap::Args;
 use rootcast_core::access::permission::Role;
 use rootcast_core::access::token::LONGEST;
 use rootcast_core::device::Pin;
+use rootcast_core::job::Phase;
 use rootcast_dialects::native::Enrolment;
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -26,7 +27,7 @@ use crate::{
     api::Api,
     device::{add, approve},
     exit::End,
-    login,
+    job, login,
     output::{Format, note},
     rotate::{self, Rotate},
 };
@@ -83,13 +84,13 @@ pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
     Ok(end)
 }
 
-/// Two rollovers of the whole fleet, and the proof from the devices' side.
+/// Two rollovers of the whole fleet, the end of the first root, and each time the proof from the devices' side.
 async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> {
     let api = steps.run("logged in", log_in(stack)).await?;
     steps.run("devices enrolled", enrol(stack, &api)).await?;
     steps.run("devices approved, each by the certificate that it was made with", approve(stack, &api)).await?;
 
-    let rollover = || rotate::run(&api, Rotate::watched(), format);
+    let rollover = || rotate::run(&api, Rotate::watched_until(Phase::Activate), format);
     steps.say("first rollover: no root yet");
     let first = steps.run("first rollover over", rollover()).await?;
     if first != End::Done {
@@ -103,11 +104,23 @@ async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> 
     }
     let new = issue::server(stack, STACK).await.context("no certificate under the second root")?;
     ensure!(new.generation > old.generation, "generation {} still signs after the second rollover", old.generation);
-    let servers = [old, new];
+    let mut servers = [old, new];
     let stranger = ImageServer::stranger()?;
     let proving = proof::prove(stack, &servers, &stranger);
     let proofs = steps.run("every device asked three servers for an image", proving).await?;
-    proof::tell(&proofs, &servers, steps.total(), format)
+    let both = proof::tell(&proofs, &servers, None, format)?;
+    if both != End::Done {
+        return Ok(both);
+    }
+    steps.say("the service has another certificate: the first root leaves the devices, and its key is put out of use");
+    let third = steps.run("the first root is gone", job::go_on(&api, format)).await?;
+    if third != End::Done {
+        return Ok(third);
+    }
+    servers[0].is_trusted = false;
+    let proving = proof::prove(stack, &servers, &stranger);
+    let proofs = steps.run("every device asked the three servers again", proving).await?;
+    proof::tell(&proofs, &servers, Some(steps.total()), format)
 }
 
 async fn log_in(stack: &LocalStack) -> Result<Api> {

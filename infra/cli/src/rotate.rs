@@ -105,9 +105,9 @@ pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>>
 }
 
 impl Rotate {
-    /// The API's defaults, with `--watch`.
-    pub(crate) fn watched() -> Self {
-        Self { watch: true, ..Self::default() }
+    /// The API's defaults, with `--watch` and `--until`.
+    pub(crate) fn watched_until(phase: Phase) -> Self {
+        Self { watch: true, until: Some(phase), ..Self::default() }
     }
 
     /// Only the given options: the API has its own defaults.

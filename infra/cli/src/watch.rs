@@ -130,7 +130,12 @@ fn next_commands(job: &Job) -> String {
     let id = job.summary.id;
     let failed = job.devices.failed > 0;
     let when = if failed { "when the devices are mended" } else { "to go on" };
-    let mut next = vec![(when, format!("rootcast job resume {id} --watch"))];
+    let stopped = match &job.summary.work {
+        Work::Rollover(rollover) => rollover.until.is_some_and(|until| until <= rollover.phase),
+        Work::Deployment(_) => false,
+    };
+    let verb = if stopped { "continue" } else { "resume" };
+    let mut next = vec![(when, format!("rootcast job {verb} {id} --watch"))];
     if let Work::Rollover(rollover) = &job.summary.work {
         if failed {
             next.push((
@@ -138,12 +143,13 @@ fn next_commands(job: &Job) -> String {
                 format!("rootcast job waive {id} --all-failed --reason TEXT, then resume"),
             ));
         }
-        if rollover.phase != Phase::Withdraw && rollover.outcome.is_none() {
-            let what = match rollover.purpose {
-                JobPurpose::Rollover => "to give the new root up",
-                JobPurpose::Anchors => "to go back",
-            };
-            next.push((what, format!("rootcast job abort {id} --watch")));
+        let (what, verb) = match (rollover.purpose, rollover.phase) {
+            (JobPurpose::Anchors, _) => ("to go back", "abort"),
+            (JobPurpose::Rollover, phase) if phase < Phase::Activate => ("to give the new root up", "abort"),
+            (JobPurpose::Rollover, _) => ("to let the old root sign", "rollback"),
+        };
+        if rollover.phase < Phase::Distrust && rollover.outcome.is_none() {
+            next.push((what, format!("rootcast job {verb} {id} --watch")));
         }
     }
     next.iter().map(|(when, command)| format!("{when:28}{command}")).collect::<Vec<_>>().join("\n")

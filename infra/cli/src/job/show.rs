@@ -140,17 +140,24 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
         (
             "Rollout",
             format!(
-                "canary {}, growth {}, largest wave {}, pause {} s, error budget {} % (from {} devices), proofs no older than {} s",
+                "canary {}, growth {}, largest wave {}, pause {} s, error budget {} % (from {} devices), proofs no older than {} s, hold-down {} s",
                 rollout.canary,
                 rollout.growth,
                 rollout.largest_wave,
                 rollout.wave_pause,
                 rollout.error_budget,
                 rollout.error_budget_minimum,
-                rollout.proof_age
+                rollout.proof_age,
+                rollout.hold_down
             ),
         ),
     ];
+    lines.extend(rollover.until.map(|until| ("Goes", format!("as far as {until}"))));
+    lines.extend(rollover.hold.as_ref().map(|hold| {
+        let sampled =
+            hold.sampled.as_ref().map_or_else(String::new, |at| format!("; a sample was read anew from {at} on"));
+        ("Holds", format!("down until {}{sampled}", hold.until))
+    }));
     if let Some(Proofs { fresh, old, missing, failed, waived, .. }) = &job.proofs {
         let found =
             format!("{fresh} fresh, {old} old, {missing} missing; {failed} devices failed, {waived} are waived");

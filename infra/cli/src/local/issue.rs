@@ -15,6 +15,8 @@ const LIFETIME: Duration = Duration::DAY;
 pub(super) struct Server {
     /// The root above its certificate.
     pub(super) generation: u32,
+    /// Whether the devices are to trust that root.
+    pub(super) is_trusted: bool,
     pub(super) images: ImageServer,
 }
 
@@ -44,5 +46,5 @@ pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
         Vault::new(&aws_sdk_kms::Client::new(config), &aws_sdk_resourcegroupstagging::Client::new(config), name);
     let certificate = vault.sign_prepared(arn, prepared).await?;
     let chain = certificate.pem() + &issuer.pem();
-    Ok(Server { generation, images: ImageServer::start(chain, key.serialize_pem())? })
+    Ok(Server { generation, is_trusted: true, images: ImageServer::start(chain, key.serialize_pem())? })
 }

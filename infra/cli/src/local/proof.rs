@@ -38,32 +38,45 @@ pub(super) async fn prove(stack: &LocalStack, servers: &[Server], stranger: &Ima
     Ok(stream::iter(stack.fleet.devices()).map(prove_one).buffered(AT_ONCE).collect().await)
 }
 
-/// Prints the proofs. [`End::Done`] only if every device accepted each of our servers and refused the stranger.
-pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Duration, format: Format) -> Result<End> {
+/// Prints the proofs. [`End::Done`] only if every device accepted the servers under roots that it is to trust, and refused
+/// the others and the stranger. `took`: after the last proof, all of it.
+pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Option<Duration>, format: Format) -> Result<End> {
     let generations: Vec<u32> = servers.iter().map(|server| server.generation).collect();
-    let good = proofs.iter().filter(|proof| proof.is_good()).count();
+    let trusted: Vec<bool> = servers.iter().map(|server| server.is_trusted).collect();
+    let good = proofs.iter().filter(|proof| proof.is_good(&trusted)).count();
     let end = End::unless(good < proofs.len() || proofs.is_empty());
     if format == Format::Json {
         let devices: Vec<_> = proofs.iter().map(|proof| proof.json(&generations)).collect();
-        output::json(&json!({"devices": devices, "proven": good, "seconds": took.as_secs_f64()}))?;
+        output::json(&json!({"devices": devices, "proven": good, "seconds": took.map(|took| took.as_secs_f64())}))?;
         return Ok(end);
     }
     let rows: Vec<_> = proofs.iter().map(|proof| proof.row(&generations)).collect();
     out!("\n{}", table(["device", "holds roots", "server under the new root", "stranger's server"], &rows));
-    let named: Vec<_> = generations.iter().map(u32::to_string).collect();
-    out!(
-        "\n{good} of {} devices trust servers under roots {} and refuse a stranger's. All of it took {:.0} s.",
-        proofs.len(),
-        named.join(" and "),
-        took.as_secs_f64()
-    );
+    let named = |wanted: bool| {
+        let named =
+            servers.iter().filter(|server| server.is_trusted == wanted).map(|server| server.generation.to_string());
+        named.collect::<Vec<_>>().join(" and ")
+    };
+    let refused = match named(false) {
+        none if none.is_empty() => "a stranger's".to_owned(),
+        gone => format!("one under root {gone}, and a stranger's"),
+    };
+    out!("\n{good} of {} devices trust a server under root {}, and refuse {refused}.", proofs.len(), named(true));
+    if let Some(took) = took {
+        out!("All of it took {:.0} s.", took.as_secs_f64());
+    }
     Ok(end)
 }
 
 impl Proof {
-    fn is_good(&self) -> bool {
-        self.servers.iter().all(|verdict| matches!(verdict, Ok(Download::Accepted)))
-            && matches!(self.stranger, Ok(Download::Refused))
+    /// `trusted`: for each server, whether its root is to be trusted.
+    fn is_good(&self, trusted: &[bool]) -> bool {
+        let as_wanted = |(verdict, trusted): (&Result<Download>, &bool)| match verdict {
+            Ok(Download::Accepted) => *trusted,
+            Ok(Download::Refused) => !trusted,
+            Err(_) => false,
+        };
+        self.servers.iter().zip(trusted).all(as_wanted) && matches!(self.stranger, Ok(Download::Refused))
     }
 
     /// The roots whose servers it accepted.
@@ -105,11 +118,16 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_requires_both_roots_and_no_stranger() {
-        assert!(proof([Ok(Accepted), Ok(Accepted)], Ok(Refused)).is_good());
-        assert!(!proof([Ok(Refused), Ok(Accepted)], Ok(Refused)).is_good());
-        assert!(!proof([Ok(Accepted), Ok(Accepted)], Ok(Accepted)).is_good());
-        assert!(!proof([Ok(Accepted), Ok(Accepted)], Err(anyhow!("gone"))).is_good());
+    fn a_proof_requires_the_trusted_roots_and_nobody_else() {
+        let both = [true, true];
+        assert!(proof([Ok(Accepted), Ok(Accepted)], Ok(Refused)).is_good(&both));
+        assert!(!proof([Ok(Refused), Ok(Accepted)], Ok(Refused)).is_good(&both));
+        assert!(!proof([Ok(Accepted), Ok(Accepted)], Ok(Accepted)).is_good(&both));
+        assert!(!proof([Ok(Accepted), Ok(Accepted)], Err(anyhow!("gone"))).is_good(&both));
+        let new = [false, true];
+        assert!(proof([Ok(Refused), Ok(Accepted)], Ok(Refused)).is_good(&new));
+        assert!(!proof([Ok(Accepted), Ok(Accepted)], Ok(Refused)).is_good(&new));
+        assert!(!proof([Err(anyhow!("down")), Ok(Accepted)], Ok(Refused)).is_good(&new));
     }
 
     #[test]

@@ -74,6 +74,20 @@ pub struct Rollover {
     pub unusable_keys: BTreeSet<u32>,
     pub activation: Activation,
     pub rollout: Rollout,
+    /// The job goes no further than this phase, until somebody tells it to continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Phase>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+/// The time between the last proof and the new root's first signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub until: String,
+    /// When the reading of a sample of the devices began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +113,16 @@ pub struct Proofs {
     pub missing: u64,
     pub failed: u64,
     pub waived: u64,
+    /// Read anew during the hold-down, they had lost what they had proven to hold.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub forgot: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A device that left the fleet while the job ran.
