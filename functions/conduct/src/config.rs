@@ -39,6 +39,7 @@ impl App {
             control_queue: variable("CONTROL_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
             stall: Duration::seconds(variable("STALL_SECONDS")?),
+            issuer_timeout: Duration::seconds(variable("ISSUER_SECONDS")?),
             renewal: PercentLeft(variable("RENEW_AT_PERCENT_LEFT")?),
             renewals_an_hour: variable("RENEWALS_AN_HOUR")?,
             stack,

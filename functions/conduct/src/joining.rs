@@ -23,7 +23,7 @@ const AT_MOST: usize = 5000;
 
 impl App {
     /// Processes due devices, page by page. The entries of a page are moved or removed, so the next page starts after
-    /// them. During a rollover, which visits every device anyway, they wait for its end.
+    /// them. While a rollover visits every device's trust store anyway, they wait.
     pub(crate) async fn bring_in_joining(&self, deadline: Instant) -> Result<(), ConductError> {
         let (now, mut seen) = ((self.clock)(), 0);
         while seen < AT_MOST && Instant::now() < deadline {
@@ -32,7 +32,7 @@ impl App {
                 break;
             }
             let authority = self.ledger.authority().await?;
-            if authority.running.is_some() {
+            if !authority.lets_join() {
                 break;
             }
             seen += due.len();

@@ -48,6 +48,8 @@ pub struct App {
     pub task_queue: String,
     /// Time that a wave may go without a settled device.
     pub stall: time::Duration,
+    /// How long an issuer may go on signing with the authority that it read.
+    pub issuer_timeout: time::Duration,
     /// When devices' own certificates are renewed by themselves.
     pub renewal: PercentLeft,
     /// Most renewals that begin in an hour.
@@ -188,7 +190,7 @@ impl App {
             Action::Distribute => job.distribute(now),
             Action::HoldDown => job.hold_down(now),
             Action::ReadSample => job.read_sample(now),
-            Action::Reissue => job.reissue(now),
+            Action::Reissue => return self.begin_reissue(held, job, why, now).await,
             Action::GoOnAlone => return self.go_on_alone(held, job, now).await,
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
@@ -224,7 +226,7 @@ impl App {
             {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
-            Action::Distrust => return self.distrust(held, job, why, deadline).await,
+            Action::Distrust => return self.distrust(held, job, tally, why, deadline).await,
             Action::Retire => return self.retire(held, job, why, now).await,
             Action::Activate => {
                 why.clone_into(&mut job.reason);
@@ -334,7 +336,7 @@ impl App {
         let change =
             Change { authority: Some(&authority), job: Some(&job), conducting: Some(held), ..Change::default() };
         self.ledger.commit(change).await?;
-        if outcome != JobOutcome::Activated {
+        if matches!(outcome, JobOutcome::ActivatedWithFailures | JobOutcome::Aborted) {
             self.count(Metric::JobsFailed);
         }
         Ok(StepResult::Rest)
@@ -350,7 +352,7 @@ impl App {
     }
 }
 
-fn without_key(generation: u32) -> String {
+pub(crate) fn without_key(generation: u32) -> String {
     format!(
         "Root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, or \
          cancel its deletion, then resume the job; or abort the job."

@@ -26,12 +26,17 @@ impl App {
                 let error = &source as &dyn std::error::Error;
                 warn!(job.id = job.id.0, %signer, error, "the old root's key cannot sign; its job is paused");
                 let why = format!(
-                    "Paused: root generation {} cannot sign again: its KMS key is disabled, pending deletion or gone. Enable the key, or cancel its deletion, then resume the job.",
+                    "Paused: not rolled back, since root generation {} cannot sign again: its KMS key is disabled, pending deletion or gone. Enable the key, or cancel its deletion, and roll back again; or resume the job, which goes on with the new root.",
                     signer.generation()
                 );
+                job.rollback_requested = false;
                 self.pause(job, &why, now).await
             }
-            Err(error @ AuthorityError::RootEnds(_)) => self.pause(job, &format!("Paused: {error}."), now).await,
+            Err(error @ AuthorityError::RootEnds(_)) => {
+                let why = format!("Paused: not rolled back: {error}. Resume the job, which goes on with the new root.");
+                job.rollback_requested = false;
+                self.pause(job, &why, now).await
+            }
             done => done.map(|()| StepResult::Rest).map_err(Into::into),
         }
     }

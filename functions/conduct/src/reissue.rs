@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use futures::stream::{self, StreamExt};
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::message::Task;
+use rootcast_core::job::task::Outcome;
 use rootcast_core::job::{Job, Pass};
 use rootcast_core::rollover::reissue::Own;
 use rootcast_ledger::{CertificateRecord, IssuingRecord, LedgerError, Settlement, UseRecord};
@@ -80,7 +81,8 @@ impl App {
             .collect();
         let now = (self.clock)();
         let begin = devices.into_iter().filter_map(|(device, attempt)| {
-            let Owned { binding, .. } = owned.get(&device)?;
+            let certificate = owned.get(&device)?.binding.certificate;
+            let binding = uses.iter().find(|each| each.device == device && each.certificate == certificate)?;
             let record = records.get(&device).filter(|record| record.profile.has_web_server())?;
             let of = record.approved_version().filter(|_| !busy.contains(&device))?;
             Some((binding, binding.reissue(job.id, attempt, of, now)?, device, attempt))
@@ -119,7 +121,8 @@ impl App {
                 let same = binding.lifecycle.attempt == settlement.attempt;
                 binding.job == Some(job.id) && same && binding.is_under_way()
             };
-            match binding.filter(works) {
+            // A device that left the fleet has no use any more, or keeps it for whoever approves the device again.
+            match binding.filter(works).filter(|_| matches!(settlement.outcome, Outcome::Failed(_))) {
                 Some(binding) => _ = self.ledger.settle_use(&settlement, binding, None).await?,
                 None => rest.push(settlement),
             }
@@ -129,9 +132,17 @@ impl App {
 }
 
 fn own(record: &CertificateRecord, binding: &UseRecord, signers: &[Certificate]) -> Own {
-    let signs = |signer: &Certificate| {
-        signer.subject_dn() == record.leaf.issuer_dn() && record.leaf.verify_signed_by(signer).is_ok()
-    };
     let valid_until = record.revoked.as_ref().map_or(record.not_after, |revoked| revoked.at.min(record.not_after));
-    Own { leaf: record.leaf.fingerprint(), is_new: signers.iter().any(signs), valid_until, shown: binding.shown }
+    Own {
+        leaf: record.leaf.fingerprint(),
+        is_new: is_signed_by(&record.leaf, signers),
+        valid_until,
+        shown: binding.shown,
+    }
+}
+
+pub(crate) fn is_signed_by(issued: &Certificate, signers: &[Certificate]) -> bool {
+    let signs =
+        |signer: &Certificate| signer.subject_dn() == issued.issuer_dn() && issued.verify_signed_by(signer).is_ok();
+    signers.iter().any(signs)
 }

@@ -2,13 +2,17 @@
 
 use std::collections::HashSet;
 
+use rootcast_authority::AuthorityError;
 use rootcast_core::audit::Actor;
 use rootcast_core::device::SHARDS;
 use rootcast_core::inventory::dn::is_of_devices;
 use rootcast_core::inventory::id::policy_dn;
-use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{InUse, Job, JobOutcome, Pass};
-use rootcast_ledger::{Authority, CertificateOrPending, Change, Conducting, SerialRecord, SignedPlace, TaskKey};
+use rootcast_core::job::task::{Ack, TaskState};
+use rootcast_core::job::{InUse, Job, JobOutcome, Pass, Tally};
+use rootcast_ledger::{
+    Authority, CertificateOrPending, CertificateRecord, Change, Conducting, DeviceRecord, RootRecord, SerialRecord,
+    SignedPlace, TaskKey,
+};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::CrlId;
 use rootcast_pki::root::Serial;
@@ -16,12 +20,17 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::time::Instant;
 
-use crate::{App, ConductError, StepResult};
+use crate::reissue::is_signed_by;
+use crate::{App, ConductError, StepResult, without_key};
 
 /// Certificates per page of the index of what was signed.
 const PAGE: u32 = 1000;
 /// For what a renewal replaced to be revoked: the issuer's schedule comes by every quarter of an hour.
 const PATIENCE: time::Duration = time::Duration::minutes(20);
+/// Clocks of two functions differ a little, and an index shows what was written a little later.
+const LAG: time::Duration = time::Duration::seconds(30);
+/// Joining devices that are looked at.
+const SOME: u32 = 100;
 /// Later than any certificate ends.
 const FAR: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 
@@ -57,8 +66,26 @@ impl App {
             return self.pause(job, &why, now).await;
         }
         let authority = Authority { running: Some(job.id), ..authority };
-        job.go_on_alone();
+        job.go_on_alone(authority.bundle, now);
         job.updated = now;
+        let change =
+            Change { authority: Some(&authority), job: Some(&job), conducting: Some(held), ..Change::default() };
+        self.ledger.commit(change).await?;
+        Ok(StepResult::Continue)
+    }
+
+    /// Replaces what old roots signed for devices. Meanwhile devices that join are brought to the bundle by themselves: this
+    /// pass visits no trust store.
+    pub(crate) async fn begin_reissue(
+        &self,
+        held: &Conducting,
+        mut job: Job,
+        why: String,
+        now: OffsetDateTime,
+    ) -> Result<StepResult, ConductError> {
+        let authority = Authority { joins_during: Some(job.id), ..self.ledger.authority().await? };
+        job.reissue(now);
+        (job.reason, job.updated) = (why, now);
         let change =
             Change { authority: Some(&authority), job: Some(&job), conducting: Some(held), ..Change::default() };
         self.ledger.commit(change).await?;
@@ -71,9 +98,16 @@ impl App {
         &self,
         held: &Conducting,
         mut job: Job,
+        tally: &Tally,
         why: String,
         deadline: Instant,
     ) -> Result<StepResult, ConductError> {
+        // Whoever read before the activation who signs may sign below an old root until then.
+        let settled = job.activated.map(|at| at + self.issuer_timeout + LAG).filter(|at| (self.clock)() < *at);
+        if settled.is_some() {
+            let why = "The old roots leave the devices when nobody can be signing below them any more.".to_owned();
+            return self.wait(job, tally, settled, why, (self.clock)()).await;
+        }
         let looked = self.look_for_use(&job, deadline).await?;
         let now = (self.clock)();
         if looked.place.is_some() {
@@ -83,19 +117,23 @@ impl App {
         }
         if looked.found == 0 {
             job.reason = why;
-            self.authority.distrust_roots(&mut job, held, &Actor::function("conduct"), now).await?;
-            return Ok(StepResult::Continue);
+            return match self.authority.distrust_roots(&mut job, held, &Actor::function("conduct"), now).await {
+                Err(AuthorityError::KeyUnusable { signer, .. }) if signer.is_root() => {
+                    self.pause(job, &without_key(signer.generation()), now).await
+                }
+                done => done.map(|()| StepResult::Continue).map_err(Into::into),
+            };
         }
         let since = *job.in_use.get_or_insert_default().since.get_or_insert(now);
         let (found, names) = (looked.found, looked.names.join(", "));
         job.in_use = Some(InUse { since: Some(since), found: 0, names: Vec::new(), place: None });
         if now < since + PATIENCE {
-            job.reason = format!("{found} certificates below older roots are valid and not revoked yet: {names}.");
+            job.reason = format!("The older roots are still needed, by {found}: {names}.");
             self.save(job, now).await?;
             return Ok(StepResult::Rest);
         }
         let why = format!(
-            "Paused: {found} certificates below older roots are valid and not revoked: {names}. Renew, revoke or delete them, or waive their devices, then resume; or let the older roots stay."
+            "Paused: the older roots are still needed, by {found}: {names}. Renew, revoke or delete certificates that are named, mend or delete devices that are, then resume; or let the older roots stay."
         );
         self.pause(job, &why, now).await
     }
@@ -109,8 +147,13 @@ impl App {
         }) else {
             return Ok(looked);
         };
+        let mut old = self.ledger.roots(&self.ledger.authority().await?).await?;
+        old.retain(|root| root.state.is_live());
+        let new: Vec<RootRecord> = old.extract_if(.., |root| root.generation >= job.generation).collect();
         loop {
-            let page = self.ledger.signed(place, PAGE).await?;
+            let mut page = self.ledger.signed(place, PAGE).await?;
+            // Below a root that is gone already, nothing is kept by this one.
+            page.rows.retain(|(_, signed)| old.iter().any(|root| root.generation == signed.signer.generation()));
             for (serial, signed) in self.valid(job, page.rows).await? {
                 looked.add(format!("{} ({serial})", signed.device));
             }
@@ -123,7 +166,7 @@ impl App {
                 None => break,
             }
         }
-        for name in self.imported(job).await? {
+        for name in self.imported(old, new).await?.into_iter().chain(self.not_joined(job).await?) {
             looked.add(name);
         }
         Ok(looked)
@@ -136,7 +179,9 @@ impl App {
         mut rows: Vec<(Serial, SerialRecord)>,
     ) -> Result<Vec<(Serial, SerialRecord)>, ConductError> {
         let now = (self.clock)();
-        rows.retain(|(_, signed)| signed.leaf.is_some() && signed.not_after > now);
+        // What was reserved and never signed is forgotten after a while.
+        let reserved = now - self.issuer_timeout - LAG;
+        rows.retain(|(_, signed)| signed.not_after > now && (signed.leaf.is_some() || signed.at > reserved));
         let keys = rows.iter().map(|(serial, signed)| (CrlId::of(signed.signer, serial), *serial));
         let revoked = self.ledger.revoked_among(keys).await?;
         let revoked: HashSet<Serial> = revoked.into_iter().map(|revoked| revoked.serial).collect();
@@ -149,17 +194,10 @@ impl App {
     }
 
     /// Names of imported certificates that an older root leads to, and no newer one signed.
-    async fn imported(&self, job: &Job) -> Result<Vec<String>, ConductError> {
-        let mut roots = self.ledger.roots(&self.ledger.authority().await?).await?;
-        roots.retain(|root| root.generation < job.generation && root.state.is_live());
-        let issuing = self.ledger.issuings(&roots).await?;
-        let old = roots.into_iter().filter_map(|root| root.certificate);
-        let old: Vec<Certificate> = old.chain(issuing.into_iter().filter_map(|issuing| issuing.certificate)).collect();
-        let signs = |issued: &Certificate| {
-            let signs = |signer: &Certificate| {
-                signer.subject_dn() == issued.issuer_dn() && issued.verify_signed_by(signer).is_ok()
-            };
-            old.iter().any(signs)
+    async fn imported(&self, old: Vec<RootRecord>, new: Vec<RootRecord>) -> Result<Vec<String>, ConductError> {
+        let (old, new) = (self.signers(old).await?, self.signers(new).await?);
+        let leads = |signers: &[Certificate], held: &CertificateRecord| {
+            std::iter::once(&held.leaf).chain(&held.chain).any(|issued| is_signed_by(issued, signers))
         };
         let mut names = Vec::new();
         for shard in 0..SHARDS {
@@ -170,7 +208,8 @@ impl App {
                 for held in self.ledger.certificates_or_pending(ids).await? {
                     if let CertificateOrPending::Certificate(held) = held
                         && held.revoked.is_none()
-                        && std::iter::once(&held.leaf).chain(&held.chain).any(signs)
+                        && leads(&old, &held)
+                        && !leads(&new, &held)
                     {
                         names.push(policy_dn(&held.folder, &held.name));
                     }
@@ -182,6 +221,27 @@ impl App {
             }
         }
         Ok(names)
+    }
+
+    /// These roots, and the issuing authorities below them.
+    async fn signers(&self, roots: Vec<RootRecord>) -> Result<Vec<Certificate>, ConductError> {
+        let issuing = self.ledger.issuings(&roots).await?;
+        let roots = roots.into_iter().filter_map(|root| root.certificate);
+        Ok(roots.chain(issuing.into_iter().filter_map(|issuing| issuing.certificate)).collect())
+    }
+
+    /// Some of the devices that were approved since the new root signs, and have not proven that they hold it.
+    async fn not_joined(&self, job: &Job) -> Result<Vec<String>, ConductError> {
+        let joining = self.ledger.due_to_join(FAR, SOME).await?;
+        let devices = self.ledger.devices_by_id(joining.iter().map(|joining| &joining.device)).await?;
+        let lacks = joining.into_iter().filter(|joining| {
+            let device =
+                devices.get(&joining.device).filter(|device| device.approved_version() == Some(joining.version));
+            let ack = |device: &DeviceRecord| device.held.as_ref()?.ack.clone();
+            let holds = |ack: Ack| ack.of == joining.version && ack.bundle_version >= job.bundle_version;
+            device.is_some_and(|device| !ack(device).is_some_and(holds))
+        });
+        Ok(lacks.map(|joining| format!("{} (it has not proven that it holds the new root)", joining.device)).collect())
     }
 
     /// Puts the old roots' keys out of use.

@@ -24,7 +24,7 @@ pub(crate) fn judge(
 ) -> Result<TaskWork, &'static str> {
     if task.pass == Pass::Join {
         return match authority {
-            Authority { running: Some(_), .. } => Err("a rollover is running, and looks at every device"),
+            authority if !authority.lets_join() => Err("a rollover is running, and looks at every device"),
             Authority { bundle: 0, .. } => Err("there is no bundle"),
             Authority { bundle, .. } => Ok(TaskWork::Trust { bundle: *bundle }),
         };

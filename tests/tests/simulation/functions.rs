@@ -414,6 +414,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             control_queue,
             task_queue,
             stall: time::Duration::seconds(900),
+            issuer_timeout: time::Duration::seconds(120),
             renewal: RENEWAL,
             renewals_an_hour: RENEWALS_AN_HOUR,
             stack,

@@ -54,6 +54,7 @@ fn app(tables: &[&Rule], queue: &Rule, clock: fn() -> OffsetDateTime) -> App {
         control_queue: "https://sqs.invalid/control".to_owned(),
         task_queue: "https://sqs.invalid/task".to_owned(),
         stall: time::Duration::minutes(15),
+        issuer_timeout: time::Duration::minutes(2),
         renewal: rootcast_core::deployment::renewal::PercentLeft(33),
         renewals_an_hour: 100,
         stack: "test".to_owned(),

@@ -39,9 +39,10 @@ impl CertificateAuthority {
             gone.push(root.clone());
         }
         let issuing = self.shorten_chains(&roots).await?;
-        let signed = Box::pin(self.sign_bundle(&authority, &roots, None, now));
+        let signed = Box::pin(self.sign_bundle(&authority, &roots, Some(job.generation), now));
         let bundle = self.awake("old roots leave the bundle", by, now, signed).await?;
         (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+        authority.joins_during = None;
         let fleet = job.survey.revisions();
         job.distrust(authority.bundle, now);
         job.updated = now;

@@ -69,18 +69,20 @@ impl CertificateAuthority {
         if authority.retiring.is_empty() || is_quiet || authority.is_claimed(now) {
             return Ok(None);
         }
-        let (mut pending, mut over, mut is_denied) = (0, Vec::new(), false);
+        let (mut pending, mut over, mut is_denied, mut failed) = (0, Vec::new(), false, Ok(()));
         for generation in &authority.retiring {
             loop {
                 if Instant::now() >= deadline {
                     return Ok(None);
                 }
-                match self.retire_step(*generation, by, now).await? {
-                    Next::Step => continue,
-                    Next::Pending => pending += 1,
-                    Next::Denied => is_denied = true,
-                    Next::Over => over.push(*generation),
-                    Next::Wait => {}
+                match self.retire_step(*generation, by, now).await {
+                    Ok(Next::Step) => continue,
+                    Ok(Next::Pending) => pending += 1,
+                    Ok(Next::Denied) => is_denied = true,
+                    Ok(Next::Over) => over.push(*generation),
+                    Ok(Next::Wait) => {}
+                    // One root holds up no other.
+                    Err(error) => failed = failed.and(Err(error)),
                 }
                 break;
             }
@@ -90,6 +92,7 @@ impl CertificateAuthority {
             authority.retiring.retain(|generation| !over.contains(generation));
             self.ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await?;
         }
+        failed?;
         self.retire_put_off.set(now + if is_denied { NAMED } else { PAUSE });
         Ok(Some(pending))
     }
@@ -122,8 +125,9 @@ impl CertificateAuthority {
             self.ledger.commit(Change { issuing: ended.iter().collect(), acts, ..Change::default() }).await?;
             return Ok(Next::Step);
         }
+        let keeps = !ends.is_empty();
         match last_list(ends, now) {
-            Ok(until) => self.retire(root, retirement, until, by, now).await.map(|()| Next::Step),
+            Ok(until) => self.retire(root, retirement, (until, keeps), by, now).await,
             Err(from) => {
                 info!(
                     root.generation = generation,
@@ -178,12 +182,21 @@ impl CertificateAuthority {
         &self,
         mut root: RootRecord,
         retirement: Retirement,
-        until: OffsetDateTime,
+        (until, keeps): (OffsetDateTime, bool),
         by: &Actor,
         now: OffsetDateTime,
-    ) -> Result<(), AuthorityError> {
+    ) -> Result<Next, AuthorityError> {
         let published = Box::pin(self.publish_last_lists(&root, until, now));
         let published = self.awake("its last list is published", by, now, published).await;
+        if keeps && matches!(published, Err(AuthorityError::KeyUnusable { .. })) {
+            warn!(
+                root.generation = root.generation,
+                "something below the root is valid, and its key cannot sign the last list: enable the key, or revoke what is valid"
+            );
+            root.retirement = Some(Retirement { again: Some(now + AGAIN), searched: false, place: None, ..retirement });
+            self.save_root(&mut root).await?;
+            return Ok(Next::Wait);
+        }
         without_old_key(&root, published)?;
         let mut sleep = self.ledger.sleep().await?;
         let slept = sleep.asleep.remove(&root.generation) | sleep.awake.remove(&root.generation).is_some();
@@ -195,7 +208,7 @@ impl CertificateAuthority {
         let sleep = slept.then_some(&sleep);
         self.ledger.commit(Change { roots: vec![&root], sleep, acts, ..Change::default() }).await?;
         info!(root.generation = root.generation, "the root is retired");
-        Ok(())
+        Ok(Next::Step)
     }
 
     /// What KMS is told, all of it again after an interruption: the key can sign no more from the first call on.

@@ -481,9 +481,10 @@ impl Job {
     /// What a device must prove in this pass, at this time, for the gate to open. The hold-down does not age proofs: a
     /// sample is read anew instead.
     pub fn demand(&self, now: OffsetDateTime) -> Demand {
-        let held = self.hold.map_or(Duration::ZERO, |hold| (now - hold.since).min(hold.until - hold.since));
+        let hold = self.hold.filter(|_| self.phase == Phase::HoldDown);
+        let held = hold.map_or(Duration::ZERO, |hold| (now - hold.since).min(hold.until - hold.since));
         let age = Duration::seconds(self.rollout.proof_age.into());
-        let sample = self.hold.filter(|_| self.phase == Phase::HoldDown).and_then(|hold| self.sample(hold));
+        let sample = hold.and_then(|hold| self.sample(hold));
         Demand { bundle_version: self.bundle_version, since: now - held - age, sample }
     }
 

@@ -71,6 +71,9 @@ pub struct Authority {
     pub last_generation: u32,
     /// The rollover that has not ended; there is at most one.
     pub running: Option<JobId>,
+    /// That rollover visits no trust store now, so that devices which join are brought to the bundle by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joins_during: Option<JobId>,
     /// A root is being created.
     pub claim: Option<Claim>,
     /// Generations that were made after a crash and without a job, or whose job ended within minutes: the conductor looks
@@ -100,6 +103,11 @@ impl Authority {
     /// The bundle becomes the current one.
     pub fn publish(&mut self, bundle: &BundleRecord) {
         (self.bundle, self.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+    }
+
+    /// Whether devices that join are brought to the bundle by themselves now.
+    pub fn lets_join(&self) -> bool {
+        self.running.is_none() || self.running == self.joins_during
     }
 
     /// The highest bundle version ever given out.

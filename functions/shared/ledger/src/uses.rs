@@ -4,6 +4,8 @@
 //! change in one transaction: the use itself; the device, which lists its certificates; and the certificate, which
 //! counts its devices. So a certificate in use cannot be deleted, and deleting a device deletes its uses.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::deployment::Deployment;
@@ -12,7 +14,7 @@ use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ALONE, ErrorClass, Failure, Outcome, TaskRecord};
-use rootcast_core::job::{JobId, Pass};
+use rootcast_core::job::{JobId, JobRecord, JobState, Pass};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::LeafSpec;
 use rootcast_pki::signer::SignerId;
@@ -197,7 +199,32 @@ impl Ledger {
         let of_device = |device: &DeviceRecord| -> Vec<Item> {
             device.bindings.iter().map(|certificate| use_key(*certificate, &device.id)).collect()
         };
-        self.uses_at(devices.into_iter().flat_map(of_device).collect()).await
+        let mut uses = self.uses_at(devices.into_iter().flat_map(of_device).collect()).await?;
+        self.let_go(&mut uses).await?;
+        Ok(uses)
+    }
+
+    /// What a rollover began that has ended, or went on to another pass, nobody finishes: whoever comes next may take it
+    /// over. No call if no job works on any of them.
+    async fn let_go(&self, uses: &mut [UseRecord]) -> Result<(), LedgerError> {
+        let jobs: BTreeSet<JobId> =
+            uses.iter().filter(|each| each.is_under_way()).filter_map(|each| each.job).collect();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let (jobs, _) = self.jobs_and_tasks(jobs, &[]).await?;
+        let is_over = |each: &UseRecord| match each.job.and_then(|job| jobs.get(&job)) {
+            Some(JobRecord::Rollover(job)) => job.state == JobState::Ended || job.pass() != Pass::Install,
+            Some(JobRecord::Deployment(_)) | None => false,
+        };
+        for each in uses.iter_mut().filter(|each| each.is_under_way()) {
+            if is_over(each)
+                && let Ok(lifecycle) = each.lifecycle.reset("Its rollover went on without it.", each.at)
+            {
+                each.lifecycle = lifecycle;
+            }
+        }
+        Ok(())
     }
 
     /// Uses with unfinished or failed work, in no order. The index is eventually consistent.

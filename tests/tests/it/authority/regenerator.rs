@@ -190,6 +190,7 @@ impl Regenerator {
             control_queue: self.queue.clone(),
             task_queue: self.queue.clone(),
             stall: time::Duration::minutes(15),
+            issuer_timeout: time::Duration::minutes(2),
             renewal: rootcast_core::deployment::renewal::PercentLeft(33),
             renewals_an_hour: 100,
             stack: self.name.clone(),

@@ -123,7 +123,9 @@ impl Job {
             self.go_on(now);
         }
         self.until = until;
-        self.reason = "Continued by the operator.".to_owned();
+        if self.state == JobState::Running {
+            self.reason = "Continued by the operator.".to_owned();
+        }
         self.updated = now;
         Ok(self)
     }

@@ -64,7 +64,7 @@ fn a_job_that_had_ended_is_alone_before_it_is_rolled_back() {
         assert_eq!((asked.outcome, asked.continued), (None, Some(Continued::Asked)));
         assert_eq!(action(&asked), Action::GoOnAlone);
         let mut alone = asked;
-        alone.go_on_alone();
+        alone.go_on_alone(alone.bundle_version, NOW);
         assert_eq!(action(&alone), Action::RollBack);
     }
 }

@@ -77,8 +77,11 @@ impl Job {
     }
 
     /// A job that was continued is the one rollover that runs.
-    pub fn go_on_alone(&mut self) {
+    pub fn go_on_alone(&mut self, bundle_version: u64, now: OffsetDateTime) {
         self.continued = Some(Continued::Begun);
+        // Another job may have brought the devices a later bundle.
+        self.bundle_version = bundle_version;
+        self.reopen = Reopen::everything(now);
     }
 
     fn start_pass(&mut self, phase: Phase, bundle_version: u64, bound: Option<Cursor>, now: OffsetDateTime) {
@@ -127,6 +130,7 @@ impl Job {
             wave.survey = true;
             wave.from = None;
         }
+        self.in_use = None;
         let refreshes = std::mem::take(&mut self.refresh);
         self.sweep = Some(Sweep { refreshes, ..Sweep::new(Purpose::Survey, revisions) });
         self.survey.forget_unproven(self.demand_of_sweep(now).since);
@@ -156,7 +160,10 @@ impl Job {
         for finding in found {
             sweep.findings.add(finding);
             sent += u64::from(matches!(finding, Finding::Unknown | Finding::Old | Finding::Void));
-            self.refresh |= sweep.purpose == Purpose::Survey && !sweep.refreshes && finding == Finding::Old;
+            self.refresh |= sweep.purpose == Purpose::Survey
+                && !sweep.refreshes
+                && finding == Finding::Old
+                && self.hold.is_none_or(|hold| hold.sampled.is_none());
         }
         if let Some(wave) = self.wave.as_mut().filter(|_| sweep.purpose == Purpose::Survey) {
             wave.dispatched += sent;

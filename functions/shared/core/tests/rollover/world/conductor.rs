@@ -27,7 +27,7 @@ impl World {
             Action::HoldDown => self.job.hold_down(now),
             Action::ReadSample => self.job.read_sample(now),
             Action::Reissue => self.job.reissue(now),
-            Action::GoOnAlone => self.job.go_on_alone(),
+            Action::GoOnAlone => self.job.go_on_alone(self.job.bundle_version, now),
             Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
             Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
             Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
