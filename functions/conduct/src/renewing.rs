@@ -1,11 +1,12 @@
 //! Devices' own certificates are renewed by themselves: `rotate` finds which are due, and this begins their jobs.
 
+use std::convert::Infallible;
 use std::error::Error;
 
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::metric::Metric;
 use rootcast_ledger::LedgerError;
-use rootcast_operations::{HourIsFull, NotDone, Operations};
+use rootcast_operations::{NotDone, Operations};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -32,7 +33,8 @@ impl App {
                 Ok(())
             }
             Err(NotDone::Ledger(error)) => Err(error.into()),
-            Err(why @ (NotDone::Refused(HourIsFull) | NotDone::Busy | NotDone::Late)) => {
+            Err(NotDone::Refused(never)) => match never {},
+            Err(why @ (NotDone::Busy | NotDone::Late)) => {
                 warn!(certificates = certificates.len(), "renewals are left to the next hour: {why}");
                 Ok(())
             }
@@ -44,7 +46,7 @@ impl App {
         &self,
         certificates: &[CertificateId],
         deadline: Instant,
-    ) -> Result<(), NotDone<HourIsFull>> {
+    ) -> Result<(), NotDone<Infallible>> {
         let operations = Operations {
             ledger: &self.ledger,
             queue: &self.queue,
@@ -52,20 +54,23 @@ impl App {
             clock: self.clock,
             deadline: deadline.checked_sub(MARGIN),
         };
-        let begun = operations.renew(certificates, self.renewals_an_hour).await?;
-        if let Some(job) = begun.job {
-            info!(job.id = job.id.0, certificates = begun.certificates.len(), "certificates are renewed by themselves");
+        let done = operations.renew(certificates, self.renewal, self.renewals_an_hour).await?;
+        if let Some(job) = done.job {
+            info!(job.id = job.id.0, certificates = job.devices.len(), "certificates are renewed by themselves");
         }
-        let now = (self.clock)();
-        let late = begun.certificates.iter().filter(|each| self.renewal.is_late(each.life(), now)).count();
-        if late > 0 {
-            warn!(certificates = late, "certificates end soon: their earlier renewals failed, or did not begin");
-            self.gauge(Metric::RenewalsLate, late as u64);
+        if done.left > 0 {
+            warn!(
+                certificates = done.left,
+                "renewals are left to the next hour: as many as there may be have begun in this one"
+            );
+        }
+        if done.late > 0 {
+            self.gauge(Metric::RenewalsLate, done.late as u64);
         }
         Ok(())
     }
 }
 
-fn is_unreadable(why: &NotDone<HourIsFull>) -> bool {
+fn is_unreadable(why: &NotDone<Infallible>) -> bool {
     matches!(why, NotDone::Ledger(LedgerError::Corrupt { .. } | LedgerError::Unwritable { .. }))
 }

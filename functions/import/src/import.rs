@@ -149,6 +149,7 @@ impl App {
             uses: 0,
             noticed: None,
             renew_at: None,
+            shown_until: None,
             revoked: None,
             imported_by: caller.name.clone(),
             created: now,

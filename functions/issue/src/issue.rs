@@ -134,7 +134,15 @@ impl App {
         let now = (self.clock)();
         let there = self.ledger.to_be_issued(binding.certificate, signer.id).await?;
         let mut record = record(&there, leaf, request, spec, signer.chain.clone(), now);
-        record.renew_at = Some(self.renewal.due(&binding.device, record.life()));
+        let due = self.renewal.due(&binding.device, record.life());
+        (record.renew_at, record.shown_until) = match &there {
+            // Its installation may fail for good, and then the device shows the one before.
+            CertificateOrPending::Certificate(before) => {
+                let shown_until = if before.is_shown(binding) { Some(before.not_after) } else { before.shown_until };
+                (Some(due.min(before.life().again(now))), shown_until)
+            }
+            CertificateOrPending::Pending(_) => (Some(due), None),
+        };
         let status = "The certificate is signed; it will be installed on the device.";
         let advanced = binding.lifecycle.advance(binding.lifecycle.attempt, Stage::InstallCertificate, status, now);
         let next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
@@ -202,6 +210,7 @@ fn record(
         uses,
         noticed: None,
         renew_at: None,
+        shown_until: None,
         revoked: None,
         imported_by: imported_by.clone(),
         created,

@@ -13,6 +13,10 @@ use tracing::{info, warn};
 
 use crate::{App, CONCURRENCY, RotateError};
 
+/// Certificates of each shard that are asked for beyond twice its share. What cannot be read stays the first of its shard, and
+/// what was renewed lately is only looked at, whether its device shows it: neither takes the turn of what is due.
+const MARGIN: usize = 10;
+
 /// Most seconds over which the messages are spread: SQS's limit.
 const SPREAD: usize = 900;
 
@@ -28,16 +32,21 @@ impl App {
         let now = (self.clock)();
         // No shard takes another one's turn: the first hour after a long pause has all of them in it.
         let share = (self.renewals_an_hour as usize).div_ceil(usize::from(SHARDS));
-        let shards = stream::iter(0..SHARDS).map(|shard| self.ledger.due_for_renewal(shard, now, share));
+        let most = share * 2 + MARGIN;
+        let shards = stream::iter(0..SHARDS).map(|shard| self.ledger.due_for_renewal(shard, now, most));
         let found: Vec<Result<_, LedgerError>> = shards.buffered(CONCURRENCY).collect().await;
-        let (mut due, mut outcome) = (Vec::new(), Ok(()));
+        let (mut due, mut beyond, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
         for shard in found {
             match shard {
-                Ok(certificates) => due.extend(certificates),
+                Ok(mut certificates) => {
+                    beyond.extend(certificates.split_off(share.min(certificates.len())));
+                    due.extend(certificates);
+                }
                 // It does not hold up the others.
                 Err(error) => outcome = Err(error.into()),
             }
         }
+        due.extend(beyond);
         let batches: Vec<Renew> =
             due.chunks(MOST_RENEWED).map(|some: &[CertificateId]| Renew { renew: some.to_vec() }).collect();
         if !batches.is_empty() {

@@ -220,6 +220,7 @@ fn certificate() -> CertificateRecord {
         uses: 0,
         noticed: None,
         renew_at: None,
+        shown_until: None,
         revoked: None,
         imported_by: "ops".to_owned(),
         created: now,

@@ -38,6 +38,8 @@ pub enum Mood {
     Busy,
     Broken,
     Full,
+    /// Makes requests, and takes no certificate for them.
+    Declines,
 }
 
 #[derive(Clone)]
@@ -267,6 +269,9 @@ impl Bmc {
 
     /// For the key of its last request, or a key that is sent with the certificate.
     fn replace(&mut self, body: &Value) -> Reply {
+        if self.mood == Mood::Declines {
+            return error(400, "The certificate is not accepted.");
+        }
         let text = body["CertificateString"].as_str().unwrap_or_default();
         let Ok(blocks) = pem::parse_many(text) else { return error(500, "Not a certificate.") };
         let first = blocks.iter().find(|block| block.tag() == "CERTIFICATE");

@@ -139,6 +139,7 @@ fn record() -> CertificateRecord {
         uses: 1,
         noticed: None,
         renew_at: None,
+        shown_until: None,
         revoked: None,
         imported_by: "ops".to_owned(),
         created: NOW,

@@ -119,12 +119,25 @@ async fn some_certificates_are_renewed_by_one_job() {
     assert_eq!(asked.iter().map(|(_, delay)| *delay).collect::<Vec<_>>(), [0, 300, 600], "not all at once");
 }
 
+/// The conductor begins as many as the hour may have.
 #[tokio::test]
-async fn no_more_are_asked_for_than_an_hour_may_have() {
+async fn each_shards_share_is_asked_for_first() {
     let world = world((0..3200).map(|number| (number, number as i64 % 16, 0)));
     assert!(run(&world, 33, 320).await);
     let asked = std::mem::take(&mut world.lock().unwrap().asked);
-    assert_eq!(asked.iter().map(|(some, _)| some.len()).sum::<usize>(), 320);
+    let all: Vec<u64> = asked.into_iter().flat_map(|(some, _)| some).collect();
+    let mut shards = BTreeMap::<u64, usize>::new();
+    all.iter().take(320).for_each(|number| *shards.entry(number % 16).or_default() += 1);
+    assert_eq!(shards, (0..16).map(|shard| (shard, 20)).collect());
+    assert_eq!(all.len(), 16 * 50, "no more than that");
+}
+
+/// The conductor cannot read the first one, hour after hour.
+#[tokio::test]
+async fn the_first_of_a_shard_does_not_hold_up_the_next() {
+    let world = world([(1, 3, -9), (2, 3, 0)]);
+    assert!(run(&world, 33, 16).await);
+    assert_eq!(world.lock().unwrap().asked, [(vec![1, 2], 0)]);
 }
 
 #[tokio::test]

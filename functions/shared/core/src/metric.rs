@@ -38,7 +38,7 @@ pub enum Metric {
     AuditHeadsUnreadable,
     /// Devices whose certificate could not be renewed by itself. It is tried again.
     RenewalsFailed,
-    /// Certificates that are still to be renewed by themselves, and will end soon.
+    /// Certificates whose devices show one that will end soon, and that are still to be renewed by themselves.
     RenewalsLate,
 }
 

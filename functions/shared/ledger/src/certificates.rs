@@ -21,7 +21,7 @@ pub use self::store::{ClientRequest, StoreRefused};
 use self::store::{Holder, name_key};
 use crate::issuing::SERIAL;
 use crate::item::{Item, from_item, id_key, text};
-use crate::{Ledger, LedgerError, Revocation};
+use crate::{Ledger, LedgerError, Revocation, UseRecord};
 
 /// An imported certificate, or one that our root signed for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,10 @@ pub struct CertificateRecord {
     /// When a device's own certificate is renewed by itself; `None`: never. An index has only certificates with this.
     #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub renew_at: Option<OffsetDateTime>,
+    /// When that ends which the device was proven to show when this was signed: it shows that until this is installed.
+    /// `None`: nothing of ours.
+    #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub shown_until: Option<OffsetDateTime>,
     /// Set if the leaf was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
@@ -183,6 +187,19 @@ impl CertificateRecord {
 
     pub const fn life(&self) -> Life {
         Life { not_before: self.not_before, not_after: self.not_after }
+    }
+
+    /// Whether its device was proven to show this leaf, and not only an earlier one.
+    pub fn is_shown(&self, binding: &UseRecord) -> bool {
+        binding.shown == Some(self.leaf.fingerprint())
+    }
+
+    /// The validity of what its device shows.
+    pub fn shown_life(&self, binding: &UseRecord) -> Life {
+        match self.shown_until {
+            Some(end) if !self.is_shown(binding) => self.life().ending(end),
+            _ => self.life(),
+        }
     }
 
     pub fn seal_context(&self) -> SealContext {

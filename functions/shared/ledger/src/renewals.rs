@@ -1,8 +1,9 @@
 //! Devices' own certificates that are renewed by themselves: which are due, and the jobs that renew them.
 //!
 //! `renewAt` of a certificate says when it is due, in an index that has nothing else. The transaction with which a renewal
-//! begins moves it, on the condition that it is as it was read: so a renewal begins once, and is found again only if it
-//! fails. The next certificate has its own.
+//! begins moves it, on the condition that it is as it was read: so a renewal begins once, and is found again if it
+//! fails. The next certificate has its own: soon, since its installation may fail; and once the device is proven to show it,
+//! when it is due.
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use futures::future::try_join_all;

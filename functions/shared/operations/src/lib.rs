@@ -33,7 +33,7 @@ pub use self::deploy::{Begun, NotBegun};
 pub use self::issue::issue;
 pub use self::judge::DeviceRefusal;
 pub use self::push::{Pushed, Unready, unready};
-pub use self::renew::{HourIsFull, Renewing};
+pub use self::renew::Renewing;
 pub use self::reset::NotReset;
 pub use self::retry::{Filters, Requeued, Retried};
 pub use self::revoke::{NotRevoked, Revocation, Revoked, end, revoke, revoke_formers, supersede};

@@ -5,7 +5,7 @@ mod issuer;
 mod kills;
 mod made;
 mod names;
-mod renewals;
+pub(crate) mod renewals;
 
 use rootcast_core::deployment::lifecycle::{Entry, Stage, StageResult, Work};
 use rootcast_core::device::DeviceId;

@@ -38,6 +38,7 @@ use crate::import::deploying::{deploy, ended, fakes};
 use crate::import::events::look;
 use crate::import::pki::Bundle;
 use crate::issuing;
+use crate::issuing::renewals::make_due;
 use crate::proxy::Proxy;
 use crate::stack::{FUNCTIONS, LIMIT, Stack, fake_enrolment, until};
 
@@ -304,7 +305,7 @@ async fn trust_others(stack: &Stack) {
 async fn renew_by_itself(stack: &Stack, certificate: CertificateId) {
     let record = async || stack.ledger.certificate(certificate).await.unwrap().unwrap();
     let before = record().await;
-    stack.ledger.put_off_renewal(&before, Some(OffsetDateTime::UNIX_EPOCH)).await.unwrap();
+    make_due(stack, &before, 20).await;
     look(stack).await;
     until("it is renewed", LIMIT, async || Some(record().await).filter(|now| now.leaf != before.leaf)).await;
     until_idle(stack).await;

@@ -102,6 +102,24 @@ fn a_renewal_that_fails_is_tried_again_in_time() {
     });
 }
 
+/// The certificate's record is of the new one from then on, and the device shows the one before.
+#[test]
+fn a_renewal_that_is_signed_and_not_installed_is_tried_again() {
+    scene(DEVICES, async |scene| {
+        scene.begin_renewals().await;
+        (1..=4).for_each(|number| scene.mood(number, Mood::Declines));
+        scene.live_until(Duration::from_secs(40 * 3600)).await;
+        let signed = |number| scene.signed().iter().filter(|signed| signed.device == id(number)).count();
+        assert!((1..=4).all(|number| signed(number) > 2), "they are signed, and tried again");
+        assert!((5..=DEVICES).all(|number| signed(number) == 2), "the others are not");
+        (1..=4).for_each(|number| scene.mood(number, Mood::Well));
+        scene.live_until(SECOND).await;
+        let ends = |number| scene.place(number, |bmc| bmc.leaf().not_after());
+        assert!((1..=4).all(|number| ends(number) > clock::at(SECOND) + Duration::from_secs(24 * 3600)));
+        end::rest(&scene.world).await;
+    });
+}
+
 #[test]
 fn what_must_not_be_renewed_is_left_alone() {
     scene(DEVICES, async |scene| {

@@ -3,8 +3,8 @@
 //! | moment | rule |
 //! |---|---|
 //! | due | when [`PercentLeft`] of its life is left, and up to a third of that later, by the device's id |
-//! | again | after a thirtieth of its life: a day at most, an hour at least |
-//! | late | when a tenth of its life is left, or a third of the percentage if that is less |
+//! | again | after a thirtieth of its life: a day at most, an hour at least; also once its renewal is signed, until the device is proven to show that |
+//! | late | when a tenth of the life of what the device shows is left, or a third of the percentage if that is less |
 //!
 //! The delay by the device's id spreads a fleet that was issued in one hour, and keeps it spread: the same device has
 //! the same delay in every life. However much is due, only so many renewals begin in one [`Hour`].
@@ -73,6 +73,12 @@ impl Life {
 
     fn percent(&self, percent: u8) -> Duration {
         self.length() * i32::from(percent) / 100
+    }
+
+    /// One that is as long, and ends then.
+    #[must_use]
+    pub fn ending(&self, not_after: OffsetDateTime) -> Self {
+        Self { not_before: not_after - self.length(), not_after }
     }
 
     /// When a renewal that begins now, or cannot begin now, is tried again unless there is another certificate by then.
@@ -211,6 +217,12 @@ mod tests {
         assert!(late(USUAL, 10) && !late(USUAL, 11));
         let short = PercentLeft(15);
         assert!(late(short, 5) && !late(short, 6));
+    }
+
+    #[test]
+    fn what_a_device_still_shows_is_late_by_its_own_end() {
+        let shown = life(90).ending(NOW + Duration::days(9));
+        assert!(USUAL.is_late(shown, NOW) && !USUAL.is_late(life(90), NOW));
     }
 
     #[test]

@@ -130,6 +130,7 @@ fn own_record() -> CertificateRecord {
         uses: 1,
         noticed: None,
         renew_at: None,
+        shown_until: None,
         revoked: None,
         imported_by: "ops".to_owned(),
         created: NOW,
