@@ -11,7 +11,7 @@ use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::generation::{GenerationState, RootLife};
 use rootcast_core::rollover::restore::Counters;
-use rootcast_core::rollover::rotation::Rotation;
+use rootcast_core::rollover::rotation::{RolledBack, Rotation};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
@@ -80,6 +80,12 @@ pub struct Authority {
     /// Generations whose keys are being put out of use, or are pending deletion.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub retiring: BTreeSet<u32>,
+    /// When an aborted rollover last ended.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<OffsetDateTime>,
+    /// The last rollover that was turned back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
     /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub bundle_expires: Option<OffsetDateTime>,
@@ -203,6 +209,9 @@ pub struct Policy {
     /// When the root that signs is replaced by itself; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// When somebody last said that, the same or another.
+    #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub rotation_set: Option<OffsetDateTime>,
     #[serde(default)]
     pub revision: u64,
 }

@@ -112,6 +112,7 @@ async fn a_rollback_lets_the_old_root_and_its_authority_sign() {
     assert_eq!(aws.states().await, [GenerationState::Signing, GenerationState::Superseded]);
     let now = aws.now().await;
     assert_eq!((now.signing, now.issuing, now.running), (Some(1), Some(OLD), None));
+    assert_eq!(now.rolled_back.map(|back| (back.to, back.at)), Some((1, TODAY)), "the rotation rule waits");
     let old = aws.ledger().issuing(OLD).await.unwrap().unwrap();
     assert_eq!(old.state, IssuingState::Signing);
     // Who trusts only the new root finds it too, as does who trusts only the old one.
