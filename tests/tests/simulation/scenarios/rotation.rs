@@ -85,8 +85,9 @@ fn a_rotation_that_is_rolled_back_waits_for_the_policy() {
         }
         let job = scene.rollovers()[0]["id"].as_u64().unwrap();
         scene.post(job, "rollback", Value::Null).await;
-        scene.world.ended(job).await;
-        assert_eq!(scene.signing(), 1);
+        scene.job_is(job, "ended").await;
+        sleep(HOUR).await;
+        assert_eq!(scene.signing(), 1, "{}", scene.world.cloud.trace());
         sleep(3 * DAY).await;
         assert_eq!(scene.rollovers().len(), 1, "the old root is due, and somebody wants it");
         scene.world.must("PUT", "/certificatePolicy", json!({ "rotation": { "on": "2026-03-02" } })).await;
