@@ -168,6 +168,19 @@ impl RootRecord {
         RootLife { state: &mut self.state, lifecycle: &mut self.lifecycle }
     }
 
+    /// Whether its own key, or that of the issuing authority with this number below it, is needed, or kept by a person. After
+    /// the retirement, an authority may still sign lists.
+    pub fn needs_key(&self, issuing: Option<u32>, now: OffsetDateTime) -> bool {
+        let retired = |retirement: &Retirement| {
+            retirement.kept.is_some() || issuing.is_some_and(|number| retirement.needs(number, now).is_some())
+        };
+        match self.state {
+            GenerationState::Abandoned => false,
+            GenerationState::Retired => self.retirement.as_ref().is_some_and(retired),
+            _ => true,
+        }
+    }
+
     /// What signing needs; `None` before the root is published.
     pub fn key_and_certificate(&self) -> Option<(&str, &Certificate)> {
         Some((self.key.as_deref()?, self.certificate.as_ref()?))
