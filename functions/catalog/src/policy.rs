@@ -84,8 +84,9 @@ pub(crate) async fn choose(
     let (ledger, by, now) = (&parts.ledger, caller.acting(&id), (parts.clock)());
     let mut attempt = 1;
     let policy = loop {
-        let policy = changes.apply(ledger.policy().await?, now)?;
-        match ledger.set_policy(policy, &by, now).await {
+        let read = ledger.policy().await?;
+        let policy = changes.apply(read, now)?;
+        match ledger.set_policy(&read, policy, &by, now).await {
             // The conflicting write was a choice too; the last choice wins.
             Err(LedgerError::Conflict) if attempt < ATTEMPTS => attempt += 1,
             written => {

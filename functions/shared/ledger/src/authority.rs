@@ -278,11 +278,20 @@ impl Ledger {
         Ok(self.certificate_record("policy", POLICY).await?.unwrap_or_default())
     }
 
-    /// `by`: for the policy's audit chain.
-    pub async fn set_policy(&self, policy: Policy, by: &Actor, now: OffsetDateTime) -> Result<(), LedgerError> {
-        let next = Policy { revision: policy.revision + 1, ..policy };
-        let act = Act::new(Subject::Policy(audit::Policy::Certificate), Action::SetPolicy, by, now);
-        self.replace("policy", &next, POLICY, policy.revision, act).await
+    /// Writes the policy as the one after `read`, as it was read. `by`: for the policy's audit chain, which says what changes.
+    pub async fn set_policy(
+        &self,
+        read: &Policy,
+        policy: Policy,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let next = Policy { revision: read.revision + 1, ..policy };
+        let said = |policy: &Policy| policy.rotation.map_or_else(|| "never".to_owned(), |rule| rule.to_string());
+        let act = Act::new(Subject::Policy(audit::Policy::Certificate), Action::SetPolicy, by, now)
+            .changing("specName", Some(read.algorithm.spec_name()), Some(policy.algorithm.spec_name()))
+            .changing("rotation", Some(&said(read)), Some(&said(&policy)));
+        self.replace("policy", &next, POLICY, read.revision, act).await
     }
 
     pub async fn last_rotation(&self) -> Result<LastRotation, LedgerError> {
