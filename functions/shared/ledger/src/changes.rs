@@ -76,12 +76,12 @@ impl Told for Job {
     fn event(&self, acts: &[Act]) -> Event {
         Event::JobChanged {
             job_id: self.id,
-            kind: JobKind::Rollover,
+            kind: if self.purpose.is_rollover() { JobKind::Rollover } else { JobKind::Anchors },
             state: self.state,
             phase: Some(self.phase),
             outcome: self.outcome.map(|outcome| word(&outcome)),
             reason: self.reason.clone(),
-            generation: Some(self.generation),
+            generation: self.purpose.is_rollover().then_some(self.generation),
             certificate_id: None,
             by: by(acts, |subject| *subject == Subject::Job(self.id)),
         }
@@ -110,7 +110,7 @@ impl Told for Deployment {
             outcome: self.outcome.map(|outcome| word(&outcome)),
             reason: self.reason.clone(),
             generation: None,
-            certificate_id: Some(self.certificate),
+            certificate_id: (self.certificates.len() < 2).then_some(self.certificate),
             by: by(acts, |subject| *subject == Subject::Job(self.id)),
         }
     }
@@ -255,7 +255,7 @@ impl Kept {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test's inputs are its own")]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -264,6 +264,8 @@ mod tests {
     use rootcast_core::deployment::DeploymentOutcome;
     use rootcast_core::deployment::lifecycle::Work;
     use rootcast_core::device::{Driver, Incarnation, Profile};
+    use rootcast_core::job::JobPurpose;
+    use rootcast_core::rollover::rollout::Rollout;
     use time::OffsetDateTime;
 
     use super::*;
@@ -330,6 +332,25 @@ mod tests {
         // What was not read here may be a change.
         ledger.written(&deployment(9, None), &[]);
         assert_eq!(bus.told(&ledger).await, ["Running by plan"]);
+    }
+
+    #[test]
+    fn a_job_is_told_as_what_it_brings() {
+        let told = |event: Event| match event {
+            Event::JobChanged { kind, generation, certificate_id, .. } => (kind, generation, certificate_id),
+            other => panic!("{other:?}"),
+        };
+        let anchors = Job::of_anchors(JobId(7), 3, 9, Rollout::default(), None, NOW);
+        assert_eq!(told(anchors.event(&[])), (JobKind::Anchors, None, None));
+        let rollover = Job { purpose: JobPurpose::Rollover, ..anchors };
+        assert_eq!(told(rollover.event(&[])), (JobKind::Rollover, Some(3), None));
+        let [one, two] = ["scs0000000000007", "scs0000000000008"].map(|id| id.parse().unwrap());
+        let renewed = [("bmc-1".parse().unwrap(), one), ("bmc-2".parse().unwrap(), two)];
+        for (devices, certificate) in [(1, Some(one)), (2, None)] {
+            let renewed = renewed.iter().take(devices).cloned().collect();
+            let job = Deployment::renewing(JobId(7), renewed, "rule:renewal".to_owned(), NOW).unwrap();
+            assert_eq!(told(job.event(&[])), (JobKind::Deployment, None, certificate));
+        }
     }
 
     #[tokio::test]
