@@ -160,7 +160,7 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// The survey found every device with what it is to hold: the list says so, and the job ends. The write requires that
+    /// The survey found every device with what it is to hold, be it what it held before: the list says so, and the job ends. The write requires that
     /// the fleet has not changed since.
     ///
     /// # Errors
@@ -179,7 +179,9 @@ impl CertificateAuthority {
         let (why, fleet) = (job.reason.clone(), job.survey.revisions());
         job.end(outcome, &why);
         job.updated = now;
-        let act = Act::new(Subject::Policy(Policy::Anchors), Action::Activate, by, now)
+        // An abort is no success: the devices are as before.
+        let action = if outcome == JobOutcome::Aborted { Action::Withdraw } else { Action::Activate };
+        let act = Act::new(Subject::Policy(Policy::Anchors), action, by, now)
             .with("job", job.id)
             .with("bundle", job.bundle_version)
             .with("reason", why);

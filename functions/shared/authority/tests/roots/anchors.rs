@@ -141,6 +141,10 @@ async fn an_abort_publishes_what_was_there_before() {
         aws.settle(JobOutcome::Aborted).await.unwrap();
         let states: Vec<_> = aws.others().await.iter().map(|anchor| anchor.state).collect();
         assert_eq!(states, if is_there { vec![AnchorState::Trusted] } else { vec![] });
+        let told: Vec<String> = aws.state().lines();
+        let told: Vec<&String> = told.iter().filter(|line| line.contains("policy:anchors")).collect();
+        let count = |action: &str| told.iter().filter(|line| line.contains(&format!("\"{action}\""))).count();
+        assert_eq!((count("withdraw"), count("activate")), (2, usize::from(is_there)), "{told:?}");
     }
 }
 
