@@ -24,6 +24,8 @@ const MOST: usize = 2000;
 /// Where events go. Returns the indices of those that were not taken.
 pub trait Outlet: Debug + Send + Sync {
     fn put<'a>(&'a self, events: &'a [Event]) -> Pin<Box<dyn Future<Output = Vec<usize>> + Send + 'a>>;
+    /// Counts events that found no room to wait for it.
+    fn lost(&self, events: u64);
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ struct Kept {
     /// Revision and standing.
     known: BTreeMap<Key, (u64, String)>,
     waiting: VecDeque<Event>,
+    /// Events that found no room.
+    lost: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,7 +181,13 @@ impl Ledger {
     /// Sends the events of what has changed: one call for ten, none for none. What is not taken is sent with the next.
     pub async fn tell(&self) {
         let Some(changes) = &self.changes else { return };
-        let events = Vec::from(std::mem::take(&mut changes.kept().waiting));
+        let (events, lost) = {
+            let mut kept = changes.kept();
+            (Vec::from(std::mem::take(&mut kept.waiting)), std::mem::take(&mut kept.lost))
+        };
+        if lost > 0 {
+            changes.outlet.lost(lost);
+        }
         if events.is_empty() {
             return;
         }
@@ -250,6 +260,8 @@ impl Kept {
     fn wait(&mut self, event: Event) {
         if self.waiting.len() < MOST {
             self.waiting.push_back(event);
+        } else {
+            self.lost += 1;
         }
     }
 }
@@ -257,7 +269,7 @@ impl Kept {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test's inputs are its own")]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use aws_smithy_mocks::{RuleMode, mock_client};
     use rootcast_core::audit::{Action, Actor};
@@ -275,13 +287,17 @@ mod tests {
 
     /// Takes events, or refuses the first of each call.
     #[derive(Debug, Clone, Default)]
-    struct Bus(Arc<Mutex<Vec<Event>>>, Arc<AtomicBool>);
+    struct Bus(Arc<Mutex<Vec<Event>>>, Arc<AtomicBool>, Arc<AtomicU64>);
 
     impl Outlet for Bus {
         fn put<'a>(&'a self, events: &'a [Event]) -> Pin<Box<dyn Future<Output = Vec<usize>> + Send + 'a>> {
             let refused = usize::from(self.1.load(Ordering::Relaxed));
             self.0.lock().unwrap().extend_from_slice(&events[refused..]);
             Box::pin(async move { (0..refused).collect() })
+        }
+
+        fn lost(&self, events: u64) {
+            self.2.fetch_add(events, Ordering::Relaxed);
         }
     }
 
@@ -362,6 +378,16 @@ mod tests {
         assert_eq!(bus.told(&ledger).await, ["Ended by plan"]);
         bus.1.store(false, Ordering::Relaxed);
         assert_eq!(bus.told(&ledger).await, ["Running by plan"]);
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_to_wait_is_counted() {
+        let (ledger, bus) = ledger();
+        (0..MOST + 3).for_each(|_| ledger.happened(deployment(1, None).event(&[])));
+        assert_eq!(bus.told(&ledger).await.len(), MOST);
+        assert_eq!(bus.2.load(Ordering::Relaxed), 3);
+        ledger.tell().await;
+        assert_eq!(bus.2.load(Ordering::Relaxed), 3, "once");
     }
 
     #[tokio::test]
