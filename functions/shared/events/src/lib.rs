@@ -198,7 +198,7 @@ mod tests {
             if self.0.swap(true, Ordering::Relaxed) {
                 return HttpConnectorFuture::new(std::future::pending());
             }
-            let taken = vec![r#"{"EventId":"1"}"#; 10].join(",");
+            let taken = [r#"{"EventId":"1"}"#; 10].join(",");
             let body = SdkBody::from(format!(r#"{{"FailedEntryCount":0,"Entries":[{taken}]}}"#));
             HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), body)))
         }
