@@ -8,6 +8,7 @@ use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{LedgerError, Policy};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use serde::{Deserialize, Deserializer, Serialize};
+use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::App;
@@ -46,7 +47,7 @@ impl From<&Policy> for Choice {
 }
 
 impl Changes {
-    fn apply(&self, policy: Policy) -> Result<Policy, LenovoError> {
+    fn apply(&self, policy: Policy, now: OffsetDateTime) -> Result<Policy, LenovoError> {
         if self.spec_name.is_none() && self.rotation.is_none() {
             return Err(LenovoError::invalid("Nothing is to be changed.", "Send specName, rotation, or both."));
         }
@@ -60,7 +61,11 @@ impl Changes {
                 )
             })?,
         };
-        Ok(Policy { algorithm, rotation: self.rotation.unwrap_or(policy.rotation), ..policy })
+        let (rotation, rotation_set) = match self.rotation {
+            Some(rotation) => (rotation, Some(now)),
+            None => (policy.rotation, policy.rotation_set),
+        };
+        Ok(Policy { algorithm, rotation, rotation_set, ..policy })
     }
 }
 
@@ -79,8 +84,9 @@ pub(crate) async fn choose(
     let (ledger, by, now) = (&parts.ledger, caller.acting(&id), (parts.clock)());
     let mut attempt = 1;
     let policy = loop {
-        let policy = changes.apply(ledger.policy().await?)?;
-        match ledger.set_policy(policy, &by, now).await {
+        let read = ledger.policy().await?;
+        let policy = changes.apply(read, now)?;
+        match ledger.set_policy(&read, policy, &by, now).await {
             // The conflicting write was a choice too; the last choice wins.
             Err(LedgerError::Conflict) if attempt < ATTEMPTS => attempt += 1,
             written => {
@@ -106,9 +112,12 @@ mod tests {
 
     use super::*;
 
+    const NOW: OffsetDateTime = time::macros::datetime!(2027-01-01 0:00 UTC);
+
     fn changed(body: &str) -> Result<Policy, LenovoError> {
-        let before = Policy { algorithm: KeyAlgorithm::Rsa3072, rotation: Some(Rotation::AgeDays(700)), revision: 3 };
-        parse_json::<Changes>(body.as_bytes()).unwrap().apply(before)
+        let (rotation, rotation_set) = (Some(Rotation::AgeDays(700)), Some(OffsetDateTime::UNIX_EPOCH));
+        let before = Policy { algorithm: KeyAlgorithm::Rsa3072, rotation, rotation_set, revision: 3 };
+        parse_json::<Changes>(body.as_bytes()).unwrap().apply(before, NOW)
     }
 
     #[test]
@@ -127,6 +136,9 @@ mod tests {
         assert_eq!(rotation(r#"{"specName":"CNSA"}"#), Some(Rotation::AgeDays(700)));
         assert_eq!(rotation(r#"{"rotation":{"percentLeft":20}}"#), Some(Rotation::PercentLeft(20)));
         assert_eq!(rotation(r#"{"rotation":null}"#), None);
+        let set = |body: &str| changed(body).unwrap().rotation_set.unwrap();
+        assert_eq!(set(r#"{"specName":"CNSA"}"#), OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(set(r#"{"rotation":{"ageDays":700}}"#), NOW, "also the same one");
         assert_eq!(changed(r#"{"rotation":null}"#).unwrap().algorithm, KeyAlgorithm::Rsa3072);
         assert_eq!(changed("{}").unwrap_err().status(), 400);
         let refused = parse_json::<Changes>(br#"{"rotation":{"percentLeft":0}}"#).unwrap_err();

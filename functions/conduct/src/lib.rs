@@ -331,6 +331,9 @@ impl App {
         if !swept {
             authority.unswept.insert(job.generation);
         }
+        if outcome == JobOutcome::Aborted {
+            authority.aborted = Some(now);
+        }
         job.end(outcome, why);
         job.updated = now;
         let change =

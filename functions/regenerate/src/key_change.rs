@@ -5,7 +5,6 @@ use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::event::Event;
 use rootcast_core::key_change::KeyChange;
 use rootcast_core::metric::Metric;
-use rootcast_core::rollover::generation::GenerationState;
 use rootcast_gate::Unmet;
 use rootcast_ledger::{IssuingState, LedgerError};
 use rootcast_pki::signer::SignerId;
@@ -38,18 +37,19 @@ impl App {
         Ok(())
     }
 
-    /// Whose key it is. A root that was given up or has retired, and an issuing authority that was never finished, need
-    /// theirs no more.
+    /// Whose key it is. A root that was given up or has retired, and the issuing authorities below it, need theirs no more:
+    /// KMS itself deletes them, and names nobody. One that was never finished needs none either.
     async fn signer_with(&self, key: &str) -> Result<Option<SignerId>, LedgerError> {
         let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
-        let is_over = |state| matches!(state, GenerationState::Abandoned | GenerationState::Retired);
-        let root = roots.iter().find(|root| root.key.as_deref() == Some(key) && !is_over(root.state));
-        if let Some(root) = root {
-            return Ok(Some(SignerId::root(root.generation)));
+        if let Some(root) = roots.iter().find(|root| root.key.as_deref() == Some(key)) {
+            return Ok(root.needs_key(None, (self.clock)()).then(|| SignerId::root(root.generation)));
         }
         let issuings = self.ledger.issuings(&roots).await?;
         let issuing = issuings.into_iter().find(|issuing| issuing.key.as_deref() == Some(key));
-        Ok(issuing.filter(|issuing| issuing.state != IssuingState::Reserved).map(|issuing| issuing.id().into()))
+        let Some(issuing) = issuing.filter(|issuing| issuing.state != IssuingState::Reserved) else { return Ok(None) };
+        let id = issuing.id();
+        let root = roots.iter().find(|root| root.generation == id.generation);
+        Ok(root.is_none_or(|root| root.needs_key(Some(id.number), (self.clock)())).then(|| id.into()))
     }
 
     #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]

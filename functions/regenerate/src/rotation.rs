@@ -4,7 +4,7 @@
 use rootcast_authority::{AuthorityError, Made, RootRequest};
 use rootcast_core::job::Activation;
 use rootcast_core::rollover::rollout::Rollout;
-use rootcast_core::rollover::rotation::{Signing, rule};
+use rootcast_core::rollover::rotation::{Past, Signing, rule};
 use rootcast_ledger::LedgerError;
 use serde::Deserialize;
 use tracing::{debug, info};
@@ -34,15 +34,16 @@ impl Wake {
 }
 
 /// Begins the rollover that a person would begin with `PUT /signingCertificate`, if the policy says that it is due, and none
-/// is running or paused. At most once a day, whatever calls this how often.
+/// is running or paused. At most once a day, whatever calls this how often, and not within a day after one was aborted.
 ///
 /// One call if there is no policy, three if the root is not due, five before the rollover begins.
 ///
 /// # Errors
-/// Records could not be read or written, or the root could not be made: what was begun is finished a day later.
+/// Records could not be read or written, or the root could not be made: what was begun is finished by the next call.
 pub async fn look(app: &App) -> Result<Option<Made>, AuthorityError> {
     let now = (app.clock)();
-    let Some(rotation) = app.ledger.policy().await?.rotation else { return Ok(None) };
+    let policy = app.ledger.policy().await?;
+    let Some(rotation) = policy.rotation else { return Ok(None) };
     let authority = app.ledger.authority().await?;
     // Also one that is paused: it waits for somebody. What a crash left of a root that was being made is finished.
     if authority.is_claimed(now) || (authority.running.is_some() && authority.claim.is_none()) {
@@ -53,19 +54,24 @@ pub async fn look(app: &App) -> Result<Option<Made>, AuthorityError> {
     let root = app.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
     let Some(certificate) = &root.certificate else { return Ok(None) };
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-    let signing = Signing { made: root.created, not_before, not_after };
+    let signing = Signing { generation, made: root.created, not_before, not_after };
     if rotation.due(&signing).is_none_or(|due| due > now) {
         return Ok(None);
     }
-    let last = app.ledger.last_rotation().await?;
-    if !rotation.begins(&signing, last.begun, now) {
-        debug!("the rule began a rollover within a day");
-        return Ok(None);
-    }
-    // Recorded first: of two calls one goes on, and what fails is not repeated every hour.
-    match app.ledger.note_rotation(&last, now).await {
-        Err(LedgerError::Conflict) => return Ok(None),
-        noted => noted?,
+    // To finish what was begun is not to begin.
+    if authority.claim.is_none() {
+        let last = app.ledger.last_rotation().await?;
+        let (aborted, rolled_back) = (authority.aborted, authority.rolled_back);
+        let past = Past { begun: last.begun, aborted, rolled_back, set: policy.rotation_set };
+        if !rotation.begins(&signing, &past, now) {
+            debug!(?past, "a rollover was begun, aborted or rolled back, and the rule waits");
+            return Ok(None);
+        }
+        // Recorded first: of two calls one goes on.
+        match app.ledger.note_rotation(&last, now).await {
+            Err(LedgerError::Conflict) => return Ok(None),
+            noted => noted?,
+        }
     }
     info!(root.generation = generation, "the root is replaced by itself, {rotation}");
     let requested_for = Some(format!("By the rotation policy: {rotation}."));

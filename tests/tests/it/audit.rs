@@ -176,12 +176,14 @@ async fn devices_principals_and_policies_have_chains() {
         assert!(!format!("{told:?}").contains("argon2"), "no entry has a password");
 
         stack.permit(json!({ "networks": ["127.0.0.0/8"] })).await;
-        let spec = json!({ "specName": "ECDSA_P256" });
+        let spec = json!({ "specName": "ECDSA_P256", "rotation": { "on": "2099-06-01" } });
         stack.api.send(Method::PUT, "/certificatePolicy", Some(spec)).await.response();
         for (policy, said) in [("issuance", "127.0.0.0/8"), ("certificate", "P256")] {
             let told = chain(stack, &format!("/audit/policies?name={policy}")).await;
             assert_eq!(acts(&told), [(Action::SetPolicy, "tests")]);
             assert!(told[0].details["policy"].to_uppercase().contains(said), "{told:?}");
+            let rotation = told[0].details.get("rotation").map(String::as_str);
+            assert_eq!(rotation, (policy == "certificate").then_some("never -> on 2099-06-01"));
         }
         stack.api.get("/audit/policies?name=other").await.refused(400);
         for path in ["/audit/principals?name=jane", "/audit/heads"] {

@@ -74,7 +74,9 @@ impl CertificateAuthority {
         let ours = roots.iter().filter_map(|root| root.certificate.as_ref());
         let ids = anchors.change(change, ours, now)?;
         let named = ids.iter().filter_map(|id| anchors.get(*id)).map(named).collect();
-        if !has_room(&roots, &anchors, SPARE_ROOTS, now) {
+        // What is removed makes room, even if there is not enough yet.
+        let grows = matches!(change, AnchorChange::Add(_));
+        if grows && !has_room(&roots, &anchors, SPARE_ROOTS, now) {
             return Err(AuthorityError::ManyAnchors(anchors.live().count()));
         }
         let has_devices = shards.iter().any(|shard| shard.approved > 0);
@@ -158,7 +160,7 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// The survey found every device with what it is to hold: the list says so, and the job ends. The write requires that
+    /// The survey found every device with what it is to hold, be it what it held before: the list says so, and the job ends. The write requires that
     /// the fleet has not changed since.
     ///
     /// # Errors
@@ -177,7 +179,9 @@ impl CertificateAuthority {
         let (why, fleet) = (job.reason.clone(), job.survey.revisions());
         job.end(outcome, &why);
         job.updated = now;
-        let act = Act::new(Subject::Policy(Policy::Anchors), Action::Activate, by, now)
+        // An abort is no success: the devices are as before.
+        let action = if outcome == JobOutcome::Aborted { Action::Withdraw } else { Action::Activate };
+        let act = Act::new(Subject::Policy(Policy::Anchors), action, by, now)
             .with("job", job.id)
             .with("bundle", job.bundle_version)
             .with("reason", why);

@@ -3,6 +3,7 @@
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Job, JobOutcome};
 use rootcast_core::rollover::generation::{GenerationState, roll_back};
+use rootcast_core::rollover::rotation::RolledBack;
 use rootcast_ledger::{Authority, Change, Conducting, IssuingRecord, IssuingState, LedgerError, RootRecord, live};
 use time::OffsetDateTime;
 use tracing::{info, warn};
@@ -42,7 +43,7 @@ impl CertificateAuthority {
         let issuing = self.awake("an old root signs again", by, now, switched).await?;
         // Not before: an issuing authority is reserved in a write that has the root's record too.
         roll_back(&mut authority.signing, generation, old.life(), new.life(), now);
-        authority.running = None;
+        (authority.running, authority.rolled_back) = (None, Some(RolledBack { to: generation, at: now }));
         let why = job.reason.clone();
         job.end(JobOutcome::RolledBack, &why);
         job.updated = now;

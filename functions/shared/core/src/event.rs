@@ -52,7 +52,7 @@ pub enum Event {
         job_id: JobId,
         kind: JobKind,
         state: JobState,
-        /// Of a rollover.
+        /// Of a rollover, or a job about the trust anchors of others.
         #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<Phase>,
         /// Once it has ended.
@@ -63,7 +63,7 @@ pub enum Event {
         /// The root that a rollover brings.
         #[serde(skip_serializing_if = "Option::is_none")]
         generation: Option<u32>,
-        /// The certificate that a deployment brings.
+        /// The certificate that a deployment brings; absent: each device gets one of its own.
         #[serde(skip_serializing_if = "Option::is_none")]
         certificate_id: Option<CertificateId>,
         /// Who changed it; absent: the conductor, by its plan.
@@ -109,6 +109,8 @@ pub enum Event {
 #[serde(rename_all = "camelCase")]
 pub enum JobKind {
     Rollover,
+    /// Of the trust anchors of others.
+    Anchors,
     Deployment,
 }
 

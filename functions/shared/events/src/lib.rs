@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::pin::Pin;
 use std::time::Duration;
@@ -41,37 +42,43 @@ impl Events {
 
     /// Sends the events. Returns the indices of those that were not accepted, and logs them.
     pub async fn publish(&self, events: &[Event]) -> Vec<usize> {
-        let mut lost = Vec::new();
-        for (batch, first) in events.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            let refused = self.publish_batch(batch).await;
-            lost.extend(refused.into_iter().map(|index| first + index));
-        }
-        lost
+        let mut open = (0..events.len()).collect();
+        self.send(events, &mut open).await;
+        open.into_iter().collect()
     }
 
-    async fn publish_batch(&self, batch: &[Event]) -> Vec<usize> {
-        let mut open: Vec<usize> = (0..batch.len()).collect();
+    /// Leaves in `open` the indices of what was not accepted, also if it is stopped between two calls to AWS.
+    async fn send(&self, events: &[Event], open: &mut BTreeSet<usize>) {
+        for first in (0..events.len()).step_by(BATCH) {
+            self.send_batch(events, first, open).await;
+        }
+    }
+
+    async fn send_batch(&self, events: &[Event], first: usize, open: &mut BTreeSet<usize>) {
         let mut why = String::new();
         for _ in 0..ATTEMPTS {
-            let entries = open.iter().filter_map(|index| batch.get(*index)).map(|event| self.entry(event)).collect();
+            let batch: Vec<usize> = open.range(first..first + BATCH).copied().collect();
+            if batch.is_empty() {
+                return;
+            }
+            let entries = batch.iter().filter_map(|index| events.get(*index)).map(|event| self.entry(event)).collect();
             let answer = match self.client.put_events().set_entries(Some(entries)).send().await {
                 Ok(answer) => answer,
                 Err(error) => {
-                    warn!(error = &error as &dyn Error, "{} events could not be sent", open.len());
-                    return open;
+                    warn!(error = &error as &dyn Error, "{} events could not be sent", batch.len());
+                    return;
                 }
             };
             let results = answer.entries.unwrap_or_default();
-            let refused = |result: &aws_sdk_eventbridge::types::PutEventsResultEntry| result.error_code.is_some();
             why = results.iter().find_map(|result| result.error_code.clone()).unwrap_or_default();
-            open =
-                open.into_iter().zip(results).filter(|(_, result)| refused(result)).map(|(index, _)| index).collect();
-            if open.is_empty() {
-                return open;
+            for (index, _) in batch.iter().zip(results).filter(|(_, result)| result.error_code.is_none()) {
+                open.remove(index);
             }
         }
-        warn!(error = why, "{} events were not taken", open.len());
-        open
+        let refused = open.range(first..first + BATCH).count();
+        if refused > 0 {
+            warn!(error = why, "{refused} events were not taken");
+        }
     }
 
     fn entry(&self, event: &Event) -> PutEventsRequestEntry {
@@ -93,29 +100,40 @@ pub struct OfChanges {
 }
 
 impl Outlet for OfChanges {
-    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
     fn put<'a>(&'a self, events: &'a [Event]) -> Pin<Box<dyn Future<Output = Vec<usize>> + Send + 'a>> {
         Box::pin(async move {
-            let sent = timeout(PATIENCE, self.events.publish(events)).await;
-            // Those that were taken after all come twice.
-            let lost = sent.unwrap_or_else(|_| (0..events.len()).collect());
-            if !lost.is_empty() {
-                println!("{}", Metric::EventsLost.line(lost.len() as u64, &self.stack, (self.clock)()));
+            let mut open = (0..events.len()).collect();
+            // Of the call that is given up, those that were taken after all come twice.
+            if timeout(PATIENCE, self.events.send(events, &mut open)).await.is_err() {
+                warn!("{} events were not taken in time", open.len());
             }
-            lost
+            if !open.is_empty() {
+                self.lost(open.len() as u64);
+            }
+            open.into_iter().collect()
         })
+    }
+
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn lost(&self, events: u64) {
+        println!("{}", Metric::EventsLost.line(events, &self.stack, (self.clock)()));
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use aws_sdk_eventbridge::operation::put_events::{PutEventsError, PutEventsOutput};
     use aws_sdk_eventbridge::types::PutEventsResultEntry;
     use aws_sdk_eventbridge::types::error::InternalException;
     use aws_smithy_mocks::{RuleMode, mock, mock_client};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+    use aws_smithy_types::body::SdkBody;
     use rootcast_core::job::JobId;
 
     use super::*;
@@ -169,6 +187,29 @@ mod tests {
             .then_output(answer(vec![taken()]));
         let client = mock_client!(aws_sdk_eventbridge, RuleMode::Sequential, [&first, &second]);
         assert!(Events::new(client, "bus").publish(&events(3)).await.is_empty());
+    }
+
+    /// Takes the first ten events, and never answers again.
+    #[derive(Debug)]
+    struct Once(AtomicBool);
+
+    impl HttpConnector for Once {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            if self.0.swap(true, Ordering::Relaxed) {
+                return HttpConnectorFuture::new(std::future::pending());
+            }
+            let taken = [r#"{"EventId":"1"}"#; 10].join(",");
+            let body = SdkBody::from(format!(r#"{{"FailedEntryCount":0,"Entries":[{taken}]}}"#));
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), body)))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_before_the_time_was_over_is_not_sent_again() {
+        let http = http_client_fn(|_, _| SharedHttpConnector::new(Once(AtomicBool::new(false))));
+        let config = aws_sdk_eventbridge::Config::builder().with_test_defaults_v2().http_client(http).build();
+        let changes = Events::new(Client::from_conf(config), "bus").of_changes("stack", || OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(changes.put(&events(13)).await, [10, 11, 12]);
     }
 
     #[tokio::test]

@@ -92,8 +92,8 @@ fn sent() -> Vec<Event> {
         phase,
         outcome: outcome.map(str::to_owned),
         reason: "The wave is open.".to_owned(),
-        generation: phase.map(|_| 2),
-        certificate_id: if phase.is_none() { Some(certificate_id) } else { None },
+        generation: (kind == JobKind::Rollover).then_some(2),
+        certificate_id: (kind == JobKind::Deployment).then_some(certificate_id),
         by: by.clone(),
     };
     let mut events = vec![
@@ -111,6 +111,7 @@ fn sent() -> Vec<Event> {
         job(JobKind::Rollover, JobState::Running, Some(Phase::Distribute), None),
         job(JobKind::Rollover, JobState::Paused, Some(Phase::HoldDown), None),
         job(JobKind::Rollover, JobState::Ended, Some(Phase::Ended), Some("activated")),
+        job(JobKind::Anchors, JobState::Running, Some(Phase::Distribute), None),
         job(JobKind::Deployment, JobState::Ended, None, Some("deployed")),
     ];
     use GenerationState::{Abandoned, Distrusted, Published, Reserved, Retired, Signing, Superseded};

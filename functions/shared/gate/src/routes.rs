@@ -228,7 +228,8 @@ table! {
 /// The members of a call's body that a second person sees: none that may be a secret.
 pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
     match *route {
-        CHOOSE_POLICY => &["specName"],
+        // A confirmed rotation stands for the second person of every rollover that it begins.
+        CHOOSE_POLICY => &["specName", "rotation"],
         TRUST | TRUST_LOWER => &["certificate"],
         SET_ISSUANCE_POLICY => &["revision", "rules"],
         CANCEL_TASKS => &["action", "list"],

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use rootcast_core::access::permission::{Grants, Role};
+use rootcast_core::access::second::ShownBody;
 
 use super::*;
 
@@ -24,6 +25,13 @@ fn rows_are_unique_and_only_venafi_rows_have_scopes() {
         let has_scope = row.path.starts_with("/vedsdk") && row.needs != Authenticated;
         assert_eq!(row.scope.is_some(), has_scope, "{}", row.path);
     }
+}
+
+#[test]
+fn whoever_confirms_a_policy_sees_all_of_it() {
+    let body = br#"{"specName":"CNSA","rotation":{"on":"2027-06-01"}}"#;
+    let seen = ShownBody::of(body, shown(&CHOOSE_POLICY));
+    assert!(seen.left_out.is_empty() && seen.members.unwrap().contains("2027-06-01"));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::generation::{GenerationState, RootLife};
 use rootcast_core::rollover::restore::Counters;
-use rootcast_core::rollover::rotation::Rotation;
+use rootcast_core::rollover::rotation::{RolledBack, Rotation};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
@@ -83,6 +83,12 @@ pub struct Authority {
     /// Generations whose keys are being put out of use, or are pending deletion.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub retiring: BTreeSet<u32>,
+    /// When an aborted rollover last ended.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub aborted: Option<OffsetDateTime>,
+    /// The last rollover that was turned back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rolled_back: Option<RolledBack>,
     /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub bundle_expires: Option<OffsetDateTime>,
@@ -170,6 +176,19 @@ impl RootRecord {
         RootLife { state: &mut self.state, lifecycle: &mut self.lifecycle }
     }
 
+    /// Whether its own key, or that of the issuing authority with this number below it, is needed, or kept by a person. After
+    /// the retirement, an authority may still sign lists.
+    pub fn needs_key(&self, issuing: Option<u32>, now: OffsetDateTime) -> bool {
+        let retired = |retirement: &Retirement| {
+            retirement.kept.is_some() || issuing.is_some_and(|number| retirement.needs(number, now).is_some())
+        };
+        match self.state {
+            GenerationState::Abandoned => false,
+            GenerationState::Retired => self.retirement.as_ref().is_some_and(retired),
+            _ => true,
+        }
+    }
+
     /// What signing needs; `None` before the root is published.
     pub fn key_and_certificate(&self) -> Option<(&str, &Certificate)> {
         Some((self.key.as_deref()?, self.certificate.as_ref()?))
@@ -211,6 +230,9 @@ pub struct Policy {
     /// When the root that signs is replaced by itself; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// When somebody last said that, the same or another.
+    #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub rotation_set: Option<OffsetDateTime>,
     #[serde(default)]
     pub revision: u64,
 }
@@ -264,11 +286,20 @@ impl Ledger {
         Ok(self.certificate_record("policy", POLICY).await?.unwrap_or_default())
     }
 
-    /// `by`: for the policy's audit chain.
-    pub async fn set_policy(&self, policy: Policy, by: &Actor, now: OffsetDateTime) -> Result<(), LedgerError> {
-        let next = Policy { revision: policy.revision + 1, ..policy };
-        let act = Act::new(Subject::Policy(audit::Policy::Certificate), Action::SetPolicy, by, now);
-        self.replace("policy", &next, POLICY, policy.revision, act).await
+    /// Writes the policy as the one after `read`, as it was read. `by`: for the policy's audit chain, which says what changes.
+    pub async fn set_policy(
+        &self,
+        read: &Policy,
+        policy: Policy,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let next = Policy { revision: read.revision + 1, ..policy };
+        let said = |policy: &Policy| policy.rotation.map_or_else(|| "never".to_owned(), |rule| rule.to_string());
+        let act = Act::new(Subject::Policy(audit::Policy::Certificate), Action::SetPolicy, by, now)
+            .changing("specName", Some(read.algorithm.spec_name()), Some(policy.algorithm.spec_name()))
+            .changing("rotation", Some(&said(read)), Some(&said(&policy)));
+        self.replace("policy", &next, POLICY, read.revision, act).await
     }
 
     pub async fn last_rotation(&self) -> Result<LastRotation, LedgerError> {

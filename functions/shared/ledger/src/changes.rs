@@ -24,6 +24,8 @@ const MOST: usize = 2000;
 /// Where events go. Returns the indices of those that were not taken.
 pub trait Outlet: Debug + Send + Sync {
     fn put<'a>(&'a self, events: &'a [Event]) -> Pin<Box<dyn Future<Output = Vec<usize>> + Send + 'a>>;
+    /// Counts events that found no room to wait for it.
+    fn lost(&self, events: u64);
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ struct Kept {
     /// Revision and standing.
     known: BTreeMap<Key, (u64, String)>,
     waiting: VecDeque<Event>,
+    /// Events that found no room.
+    lost: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,12 +80,12 @@ impl Told for Job {
     fn event(&self, acts: &[Act]) -> Event {
         Event::JobChanged {
             job_id: self.id,
-            kind: JobKind::Rollover,
+            kind: if self.purpose.is_rollover() { JobKind::Rollover } else { JobKind::Anchors },
             state: self.state,
             phase: Some(self.phase),
             outcome: self.outcome.map(|outcome| word(&outcome)),
             reason: self.reason.clone(),
-            generation: Some(self.generation),
+            generation: self.purpose.is_rollover().then_some(self.generation),
             certificate_id: None,
             by: by(acts, |subject| *subject == Subject::Job(self.id)),
         }
@@ -110,7 +114,7 @@ impl Told for Deployment {
             outcome: self.outcome.map(|outcome| word(&outcome)),
             reason: self.reason.clone(),
             generation: None,
-            certificate_id: Some(self.certificate),
+            certificate_id: (self.certificates.len() < 2).then_some(self.certificate),
             by: by(acts, |subject| *subject == Subject::Job(self.id)),
         }
     }
@@ -177,7 +181,13 @@ impl Ledger {
     /// Sends the events of what has changed: one call for ten, none for none. What is not taken is sent with the next.
     pub async fn tell(&self) {
         let Some(changes) = &self.changes else { return };
-        let events = Vec::from(std::mem::take(&mut changes.kept().waiting));
+        let (events, lost) = {
+            let mut kept = changes.kept();
+            (Vec::from(std::mem::take(&mut kept.waiting)), std::mem::take(&mut kept.lost))
+        };
+        if lost > 0 {
+            changes.outlet.lost(lost);
+        }
         if events.is_empty() {
             return;
         }
@@ -250,20 +260,24 @@ impl Kept {
     fn wait(&mut self, event: Event) {
         if self.waiting.len() < MOST {
             self.waiting.push_back(event);
+        } else {
+            self.lost += 1;
         }
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test's inputs are its own")]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use aws_smithy_mocks::{RuleMode, mock_client};
     use rootcast_core::audit::{Action, Actor};
     use rootcast_core::deployment::DeploymentOutcome;
     use rootcast_core::deployment::lifecycle::Work;
     use rootcast_core::device::{Driver, Incarnation, Profile};
+    use rootcast_core::job::JobPurpose;
+    use rootcast_core::rollover::rollout::Rollout;
     use time::OffsetDateTime;
 
     use super::*;
@@ -273,13 +287,17 @@ mod tests {
 
     /// Takes events, or refuses the first of each call.
     #[derive(Debug, Clone, Default)]
-    struct Bus(Arc<Mutex<Vec<Event>>>, Arc<AtomicBool>);
+    struct Bus(Arc<Mutex<Vec<Event>>>, Arc<AtomicBool>, Arc<AtomicU64>);
 
     impl Outlet for Bus {
         fn put<'a>(&'a self, events: &'a [Event]) -> Pin<Box<dyn Future<Output = Vec<usize>> + Send + 'a>> {
             let refused = usize::from(self.1.load(Ordering::Relaxed));
             self.0.lock().unwrap().extend_from_slice(&events[refused..]);
             Box::pin(async move { (0..refused).collect() })
+        }
+
+        fn lost(&self, events: u64) {
+            self.2.fetch_add(events, Ordering::Relaxed);
         }
     }
 
@@ -332,6 +350,25 @@ mod tests {
         assert_eq!(bus.told(&ledger).await, ["Running by plan"]);
     }
 
+    #[test]
+    fn a_job_is_told_as_what_it_brings() {
+        let told = |event: Event| match event {
+            Event::JobChanged { kind, generation, certificate_id, .. } => (kind, generation, certificate_id),
+            other => panic!("{other:?}"),
+        };
+        let anchors = Job::of_anchors(JobId(7), 3, 9, Rollout::default(), None, NOW);
+        assert_eq!(told(anchors.event(&[])), (JobKind::Anchors, None, None));
+        let rollover = Job { purpose: JobPurpose::Rollover, ..anchors };
+        assert_eq!(told(rollover.event(&[])), (JobKind::Rollover, Some(3), None));
+        let [one, two] = ["scs0000000000007", "scs0000000000008"].map(|id| id.parse().unwrap());
+        let renewed = [("bmc-1".parse().unwrap(), one), ("bmc-2".parse().unwrap(), two)];
+        for (devices, certificate) in [(1, Some(one)), (2, None)] {
+            let renewed = renewed.iter().take(devices).cloned().collect();
+            let job = Deployment::renewing(JobId(7), renewed, "rule:renewal".to_owned(), NOW).unwrap();
+            assert_eq!(told(job.event(&[])), (JobKind::Deployment, None, certificate));
+        }
+    }
+
     #[tokio::test]
     async fn what_is_not_taken_is_told_with_the_next() {
         let (ledger, bus) = ledger();
@@ -341,6 +378,16 @@ mod tests {
         assert_eq!(bus.told(&ledger).await, ["Ended by plan"]);
         bus.1.store(false, Ordering::Relaxed);
         assert_eq!(bus.told(&ledger).await, ["Running by plan"]);
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_to_wait_is_counted() {
+        let (ledger, bus) = ledger();
+        (0..MOST + 3).for_each(|_| ledger.happened(deployment(1, None).event(&[])));
+        assert_eq!(bus.told(&ledger).await.len(), MOST);
+        assert_eq!(bus.2.load(Ordering::Relaxed), 3);
+        ledger.tell().await;
+        assert_eq!(bus.2.load(Ordering::Relaxed), 3, "once");
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ fn a_root_that_is_due_is_replaced_once() {
             scene.world.faults(faults);
             scene.sleep_until(DAY / 2 - HOUR / 2).await;
             assert_eq!(scene.signing(), 1);
-            // What a crash leaves is finished a day later.
+            // What a crash leaves is finished an hour later.
             scene.sleep_until(3 * DAY).await;
             scene.world.faults(Faults::default());
             end::rest(&scene.world).await;
@@ -65,12 +65,34 @@ fn an_aborted_rotation_begins_again_a_day_later() {
         assert_eq!(scene.rollovers().len(), 1, "one that is paused waits");
         (1..=2).for_each(|number| scene.mood(number, Mood::Well));
         scene.post(job, "abort", Value::Null).await;
-        let aborted = clock::age();
         scene.world.ended(job).await;
-        scene.sleep_until(aborted + 3 * HOUR).await;
-        let jobs = scene.rollovers();
-        assert_eq!(jobs.len(), 2, "the rule is due, and began nothing for a day");
-        assert!(jobs[0]["created"].as_u64().unwrap() - jobs[1]["created"].as_u64().unwrap() >= DAY.as_secs());
+        let ended = clock::age();
+        scene.sleep_until(ended + DAY - HOUR).await;
+        assert_eq!(scene.rollovers().len(), 1, "the root is due, and somebody had a reason to abort");
+        scene.sleep_until(ended + DAY + 2 * HOUR).await;
+        assert_eq!(scene.rollovers().len(), 2);
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn a_rotation_that_is_rolled_back_waits_for_the_policy() {
+    scene(2, async |scene| {
+        scene.begin_rotation().await;
+        while scene.signing() == 1 {
+            assert!(clock::age() < 4 * DAY, "{}", scene.world.cloud.trace());
+            sleep(HOUR / 6).await;
+        }
+        let job = scene.rollovers()[0]["id"].as_u64().unwrap();
+        scene.post(job, "rollback", Value::Null).await;
+        scene.job_is(job, "ended").await;
+        sleep(HOUR).await;
+        assert_eq!(scene.signing(), 1, "{}", scene.world.cloud.trace());
+        sleep(3 * DAY).await;
+        assert_eq!(scene.rollovers().len(), 1, "the old root is due, and somebody wants it");
+        scene.world.must("PUT", "/certificatePolicy", json!({ "rotation": { "on": "2026-03-02" } })).await;
+        sleep(2 * HOUR).await;
+        assert_eq!(scene.rollovers().len(), 2);
         end::rest(&scene.world).await;
     });
 }

@@ -8,7 +8,7 @@ use rootcast_core::anchors::{AnchorChange, AnchorId, AnchorState, Anchors, NotCh
 use rootcast_core::audit::Actor;
 use rootcast_core::job::{Cursor, Job, JobId, JobOutcome, JobPurpose, Phase, Tally};
 use rootcast_core::rollover::rollout::Rollout;
-use rootcast_ledger::{BundleRecord, Conducting, LedgerError};
+use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, LedgerError};
 use rootcast_pki::bundle::verify_bundle;
 use rootcast_pki::certificate::Certificate;
 
@@ -141,6 +141,10 @@ async fn an_abort_publishes_what_was_there_before() {
         aws.settle(JobOutcome::Aborted).await.unwrap();
         let states: Vec<_> = aws.others().await.iter().map(|anchor| anchor.state).collect();
         assert_eq!(states, if is_there { vec![AnchorState::Trusted] } else { vec![] });
+        let told: Vec<String> = aws.state().lines();
+        let told: Vec<&String> = told.iter().filter(|line| line.contains("policy:anchors")).collect();
+        let count = |action: &str| told.iter().filter(|line| line.contains(&format!("\"{action}\""))).count();
+        assert_eq!((count("withdraw"), count("activate")), (2, usize::from(is_there)), "{told:?}");
     }
 }
 
@@ -183,20 +187,24 @@ async fn a_bundle_without_our_signatures_counts_as_unsigned() {
     assert_eq!(aws.job().await.unusable_keys, [1].into());
 }
 
-#[tokio::test]
-async fn a_full_bundle_takes_no_more() {
-    let aws = signing_root().await;
+/// Roots of others that are as large as ours may be.
+fn large_ones(count: usize) -> Vec<Certificate> {
     let mut large = CertificateParams::default();
     large.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3], vec![0; 5000]);
     large.custom_extensions.push(extension);
-    let many: Vec<Certificate> = (0..40)
-        .map(|at| {
-            large.distinguished_name.push(DnType::CommonName, format!("Large {at}"));
-            let key = KeyPair::generate().unwrap();
-            Certificate::from_der(large.self_signed(&key).unwrap().der().to_vec()).unwrap()
-        })
-        .collect();
+    let mut make = |at| {
+        large.distinguished_name.push(DnType::CommonName, format!("Large {at}"));
+        let key = KeyPair::generate().unwrap();
+        Certificate::from_der(large.self_signed(&key).unwrap().der().to_vec()).unwrap()
+    };
+    (0..count).map(&mut make).collect()
+}
+
+#[tokio::test]
+async fn a_full_bundle_takes_no_more() {
+    let aws = signing_root().await;
+    let many = large_ones(40);
     let refused = aws.change(&AnchorChange::Add(many.clone())).await;
     assert!(matches!(refused, Err(AuthorityError::ManyAnchors(40))), "{refused:?}");
     assert!(aws.calls().is_empty());
@@ -206,6 +214,22 @@ async fn a_full_bundle_takes_no_more() {
     aws.settle(JobOutcome::Distributed).await.unwrap();
     aws.state().forget_job(JOB.0);
     aws.make_root().await.unwrap();
+}
+
+/// It became so by roots that were made since, or by a change of the limit.
+#[tokio::test]
+async fn a_bundle_that_is_too_full_can_be_emptied() {
+    let aws = signing_root().await;
+    let mut full = Anchors::default();
+    full.change(&AnchorChange::Add(large_ones(40)), std::iter::empty(), TODAY).unwrap();
+    full.settle(None);
+    let authority = Authority { has_anchors: true, ..aws.ledger().authority().await.unwrap() };
+    let change = Change { authority: Some(&authority), anchors: Some(&full), ..Change::default() };
+    aws.ledger().commit(change).await.unwrap();
+    let refused = aws.change(&add()).await;
+    assert!(matches!(refused, Err(AuthorityError::ManyAnchors(41))), "{refused:?}");
+    aws.change(&REMOVE).await.unwrap();
+    assert_eq!(aws.others().await.get(AnchorId(1)).unwrap().state, AnchorState::Removing);
 }
 
 /// Repeated by whoever did not get an answer.

@@ -112,6 +112,7 @@ async fn a_rollback_lets_the_old_root_and_its_authority_sign() {
     assert_eq!(aws.states().await, [GenerationState::Signing, GenerationState::Superseded]);
     let now = aws.now().await;
     assert_eq!((now.signing, now.issuing, now.running), (Some(1), Some(OLD), None));
+    assert_eq!(now.rolled_back.map(|back| (back.to, back.at)), Some((1, TODAY)), "the rotation rule waits");
     let old = aws.ledger().issuing(OLD).await.unwrap().unwrap();
     assert_eq!(old.state, IssuingState::Signing);
     // Who trusts only the new root finds it too, as does who trusts only the old one.
@@ -313,8 +314,14 @@ async fn the_last_list_outlives_an_authority_that_is_needed() {
     assert_eq!([aws.key("key 1"), aws.key("key 2")], [(true, true), (false, false)], "its lists go on");
     let list = aws.ledger().crl(CrlId::authorities(1)).await.unwrap().unwrap();
     assert!(list.next_update >= authority_ends && list.crl.revoked().unwrap().is_empty());
+    let needed = async |now| {
+        let old = aws.old().await;
+        [None, Some(1)].map(|number| old.needs_key(number, now))
+    };
+    assert_eq!(needed(now).await, [false, true], "who has the authority's deleted now does harm");
     aws.look_at(now + Duration::days(50)).await.unwrap();
     assert_eq!(aws.key("key 2"), (true, true));
+    assert_eq!(needed(now + Duration::days(50)).await, [false; 2], "and KMS itself does none");
     assert_eq!(aws.old().await.retirement.unwrap().deletion, Some(now + Duration::days(14)), "as before");
 }
 
@@ -362,6 +369,8 @@ async fn a_kept_key_stays_disabled_and_is_never_scheduled_again() {
     let retirement = old.retirement.unwrap();
     assert_eq!((old.state, retirement.deletion), (GenerationState::Retired, None));
     assert_eq!(retirement.kept.unwrap().by, by().principal);
+    let old = aws.old().await;
+    assert_eq!([None, Some(1)].map(|number| old.needs_key(number, SETTLED)), [true; 2]);
     aws.calls();
     aws.look_at(SETTLED + Duration::days(400)).await.unwrap();
     assert!(aws.calls().is_empty());

@@ -1,7 +1,8 @@
 //! When a root is replaced by itself. Pure. Off unless somebody sets it.
 //!
-//! A rollover that the rule began, and that somebody aborted, leaves the rule due: it begins another one a day later. A
-//! rollover that runs or is paused leaves nothing to begin.
+//! A rollover that runs or is paused leaves nothing to begin. One that was aborted, whoever began it, leaves the root due:
+//! the rule begins another one a day after the end of that. One that was rolled back does too, but a person had a reason to
+//! want the old root: the rule begins nothing while that signs, until somebody sets it anew.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use crate::audit::Actor;
 
 const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
 
-/// Between two rollovers that the rule begins.
+/// Between two rollovers that the rule begins, and after one that was aborted.
 const AT_LEAST: Duration = Duration::DAY;
 
 /// Who rotates, in the audit: the rule, whichever function carries it out.
@@ -98,9 +99,31 @@ impl fmt::Display for Rotation {
 /// The root that signs.
 #[derive(Debug, Clone, Copy)]
 pub struct Signing {
+    pub generation: u32,
     pub made: OffsetDateTime,
     pub not_before: OffsetDateTime,
     pub not_after: OffsetDateTime,
+}
+
+/// A rollover that a person had turned back after its root signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// The generation that signs again.
+    pub to: u32,
+    #[serde(with = "time::serde::timestamp")]
+    pub at: OffsetDateTime,
+}
+
+/// What happened before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Past {
+    /// The rule last began a rollover.
+    pub begun: Option<OffsetDateTime>,
+    /// An aborted rollover last ended.
+    pub aborted: Option<OffsetDateTime>,
+    pub rolled_back: Option<RolledBack>,
+    /// Somebody set the rule.
+    pub set: Option<OffsetDateTime>,
 }
 
 impl Rotation {
@@ -115,9 +138,11 @@ impl Rotation {
         }
     }
 
-    /// Whether a rollover begins now. `begun`: when the rule last began one.
-    pub fn begins(&self, root: &Signing, begun: Option<OffsetDateTime>, now: OffsetDateTime) -> bool {
-        self.due(root).is_some_and(|due| due <= now) && begun.is_none_or(|begun| begun + AT_LEAST <= now)
+    /// Whether a rollover begins now.
+    pub fn begins(&self, root: &Signing, past: &Past, now: OffsetDateTime) -> bool {
+        let is_held = past.rolled_back.is_some_and(|back| back.to == root.generation && past.set <= Some(back.at));
+        let last = past.begun.max(past.aborted);
+        self.due(root).is_some_and(|due| due <= now) && !is_held && last.is_none_or(|last| last + AT_LEAST <= now)
     }
 }
 
@@ -132,7 +157,7 @@ mod tests {
     const MADE: OffsetDateTime = datetime!(2026-01-01 12:00 UTC);
 
     fn root(days: i64) -> Signing {
-        Signing { made: MADE, not_before: MADE - Duration::HOUR, not_after: MADE + Duration::days(days) }
+        Signing { generation: 1, made: MADE, not_before: MADE - Duration::HOUR, not_after: MADE + Duration::days(days) }
     }
 
     #[test]
@@ -151,8 +176,39 @@ mod tests {
     fn a_root_of_the_day_or_later_is_not_replaced_again() {
         let (rule, now) = (Rotation::On(date!(2026 - 06 - 01)), datetime!(2026-06-03 0:00 UTC));
         let made = |made| Signing { made, ..root(3650) };
-        assert!(rule.begins(&made(datetime!(2026-05-31 23:59 UTC)), None, now));
-        assert!(!rule.begins(&made(datetime!(2026-06-01 0:00 UTC)), None, now));
+        assert!(rule.begins(&made(datetime!(2026-05-31 23:59 UTC)), &Past::default(), now));
+        assert!(!rule.begins(&made(datetime!(2026-06-01 0:00 UTC)), &Past::default(), now));
+    }
+
+    #[test]
+    fn an_abort_is_followed_by_nothing_for_a_day() {
+        let (rule, ended) = (Rotation::AgeDays(30), MADE + Duration::days(50));
+        for begun in [None, Some(ended - Duration::days(5))] {
+            let past = Past { begun, aborted: Some(ended), ..Past::default() };
+            let begins = |after| rule.begins(&root(1000), &past, ended + after);
+            assert!(!begins(Duration::ZERO) && !begins(Duration::hours(23)) && begins(Duration::DAY));
+        }
+    }
+
+    #[test]
+    fn a_rollback_holds_the_rule_until_it_is_set_anew() {
+        let (rule, at) = (Rotation::AgeDays(30), MADE + Duration::days(50));
+        let now = at + Duration::days(300);
+        for (to, set, begins) in [
+            (1, None, false),
+            (1, Some(MADE), false),
+            (1, Some(at), false),
+            (1, Some(at + Duration::SECOND), true),
+            // Another root signs since.
+            (2, None, true),
+        ] {
+            let past = Past { rolled_back: Some(RolledBack { to, at }), set, ..Past::default() };
+            assert_eq!(rule.begins(&root(1000), &past, now), begins, "{past:?}");
+            // One that was aborted later changes nothing of that, except that it has its day.
+            let aborted = Past { aborted: Some(now), ..past };
+            assert!(!rule.begins(&root(1000), &aborted, now + Duration::HOUR));
+            assert_eq!(rule.begins(&root(1000), &aborted, now + Duration::DAY), begins, "{aborted:?}");
+        }
     }
 
     proptest! {
@@ -164,7 +220,7 @@ mod tests {
             let (mut begun, mut now): (Option<OffsetDateTime>, _) = (None, MADE);
             for later in looks {
                 now += Duration::seconds(later);
-                if rule.begins(&root, begun, now) {
+                if rule.begins(&root, &Past { begun, ..Past::default() }, now) {
                     prop_assert!(now >= rule.due(&root).unwrap());
                     prop_assert!(begun.is_none_or(|before| now - before >= Duration::DAY));
                     begun = Some(now);
