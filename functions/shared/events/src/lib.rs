@@ -206,7 +206,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_taken_before_the_time_was_over_is_not_sent_again() {
-        let http = http_client_fn(|_, _| SharedHttpConnector::new(Once(AtomicBool::new(false))));
+        let once = SharedHttpConnector::new(Once(AtomicBool::new(false)));
+        let http = http_client_fn(move |_, _| once.clone());
         let config = aws_sdk_eventbridge::Config::builder().with_test_defaults_v2().http_client(http).build();
         let changes = Events::new(Client::from_conf(config), "bus").of_changes("stack", || OffsetDateTime::UNIX_EPOCH);
         assert_eq!(changes.put(&events(13)).await, [10, 11, 12]);

@@ -221,13 +221,13 @@ async fn a_full_bundle_takes_no_more() {
 async fn a_bundle_that_is_too_full_can_be_emptied() {
     let aws = signing_root().await;
     let mut full = Anchors::default();
-    full.change(&AnchorChange::Add(large_ones(40)), std::iter::empty(), TODAY).unwrap();
+    full.change(&AnchorChange::Add(large_ones(22)), std::iter::empty(), TODAY).unwrap();
     full.settle(None);
     let authority = Authority { has_anchors: true, ..aws.ledger().authority().await.unwrap() };
     let change = Change { authority: Some(&authority), anchors: Some(&full), ..Change::default() };
     aws.ledger().commit(change).await.unwrap();
     let refused = aws.change(&add()).await;
-    assert!(matches!(refused, Err(AuthorityError::ManyAnchors(41))), "{refused:?}");
+    assert!(matches!(refused, Err(AuthorityError::ManyAnchors(23))), "{refused:?}");
     aws.change(&REMOVE).await.unwrap();
     assert_eq!(aws.others().await.get(AnchorId(1)).unwrap().state, AnchorState::Removing);
 }
