@@ -158,7 +158,7 @@ async fn roll_over(stack: &Stack) {
     api.get("/devices").await.response();
     assert!(api.get("/devices?limit=1").await.response()["cursor"].is_string());
     api.get("/devices/a/fingerprint").await.response();
-    let id = stack.put_root("").await;
+    let id = stack.put_root("?until=distrust").await;
     assert_eq!(stack.ended(id).await.outcome, Some(JobOutcome::Activated));
     trust_others(stack).await;
     api.delete("/devices/going").await;
