@@ -73,7 +73,7 @@ impl App {
         let named: Vec<&DeviceId> = devices.iter().map(|(device, _)| device).collect();
         let owned = self.owned(job, &named).await?;
         let records = self.ledger.devices_by_id(named).await?;
-        let uses = self.ledger.uses_of_devices(records.values()).await?;
+        let uses = self.ledger.uses_to_take_over(records.values()).await?;
         let busy: BTreeSet<&DeviceId> = uses
             .iter()
             .filter(|each| each.is_under_way() && each.job != Some(job.id))

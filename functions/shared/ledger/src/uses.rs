@@ -199,18 +199,20 @@ impl Ledger {
         let of_device = |device: &DeviceRecord| -> Vec<Item> {
             device.bindings.iter().map(|certificate| use_key(*certificate, &device.id)).collect()
         };
-        let mut uses = self.uses_at(devices.into_iter().flat_map(of_device).collect()).await?;
-        self.let_go(&mut uses).await?;
-        Ok(uses)
+        self.uses_at(devices.into_iter().flat_map(of_device).collect()).await
     }
 
-    /// What a rollover began that has ended, or went on to another pass, nobody finishes: whoever comes next may take it
-    /// over. No call if no job works on any of them.
-    async fn let_go(&self, uses: &mut [UseRecord]) -> Result<(), LedgerError> {
+    /// Like [`Ledger::uses_of_devices`], for whoever takes over what nobody finishes: what a rollover began that has ended, or
+    /// went on to another pass, counts as given up. One call more if a job works on any of them.
+    pub async fn uses_to_take_over(
+        &self,
+        devices: impl IntoIterator<Item = &DeviceRecord>,
+    ) -> Result<Vec<UseRecord>, LedgerError> {
+        let mut uses = self.uses_of_devices(devices).await?;
         let jobs: BTreeSet<JobId> =
             uses.iter().filter(|each| each.is_under_way()).filter_map(|each| each.job).collect();
         if jobs.is_empty() {
-            return Ok(());
+            return Ok(uses);
         }
         let (jobs, _) = self.jobs_and_tasks(jobs, &[]).await?;
         let is_over = |each: &UseRecord| match each.job.and_then(|job| jobs.get(&job)) {
@@ -224,7 +226,7 @@ impl Ledger {
                 each.lifecycle = lifecycle;
             }
         }
-        Ok(())
+        Ok(uses)
     }
 
     /// Uses with unfinished or failed work, in no order. The index is eventually consistent.

@@ -48,7 +48,7 @@ async fn record(
         }
     };
     let device = ledger.device(id).await?;
-    let uses = ledger.uses_of_devices(device.as_ref()).await?;
+    let uses = ledger.uses_to_take_over(device.as_ref()).await?;
     let new = judge(device, certificate, Work::Issue, &uses).map_err(NotBegun::Device)?;
     let job = ledger.next_job_id().await?;
     let job = Deployment::new(job, certificate, Work::Issue, [id.clone()].into(), by.principal.clone(), now);

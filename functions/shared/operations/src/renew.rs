@@ -72,7 +72,7 @@ impl Operations<'_> {
             return Ok(Renewing::default());
         }
         let mut devices = ledger.devices_by_id(due.iter().filter_map(|record| record.device.as_ref())).await?;
-        let uses = ledger.uses_of_devices(devices.values()).await?;
+        let uses = ledger.uses_to_take_over(devices.values()).await?;
         let (mut renewals, mut moved, mut late) = (Vec::new(), Vec::new(), 0);
         for certificate in due {
             let id = certificate.id;

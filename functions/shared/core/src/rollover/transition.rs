@@ -160,10 +160,7 @@ impl Job {
         for finding in found {
             sweep.findings.add(finding);
             sent += u64::from(matches!(finding, Finding::Unknown | Finding::Old | Finding::Void));
-            self.refresh |= sweep.purpose == Purpose::Survey
-                && !sweep.refreshes
-                && finding == Finding::Old
-                && self.hold.is_none_or(|hold| hold.sampled.is_none());
+            self.refresh |= sweep.purpose == Purpose::Survey && !sweep.refreshes && finding == Finding::Old;
         }
         if let Some(wave) = self.wave.as_mut().filter(|_| sweep.purpose == Purpose::Survey) {
             wave.dispatched += sent;
