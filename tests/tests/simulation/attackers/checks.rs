@@ -329,7 +329,7 @@ fn a_world_gone_bad_is_seen() {
 }
 
 /// Routes without a call that succeeds at once, and why.
-const NOT_AT_ONCE: [(Route, &str); 25] = [
+const NOT_AT_ONCE: [(Route, &str); 27] = [
     (routes::REGENERATE, "another job is running: it succeeds after an abort"),
     (routes::REGENERATE_LOWER, "in the same way"),
     (routes::TRUST, "in the same way"),
@@ -339,6 +339,8 @@ const NOT_AT_ONCE: [(Route, &str); 25] = [
     (routes::TRUSTED, "there is none"),
     (routes::TRUSTED_DETAIL, "there is none"),
     (routes::PAUSE, "the job is paused"),
+    (routes::ROLL_BACK, "the new root does not sign yet"),
+    (routes::KEEP_ROOT, "no root is retired"),
     (routes::SCM_DELETE, "the certificates are in use"),
     (routes::DOWNLOAD, "asks for a private key"),
     (routes::RESET, "nothing failed"),
