@@ -89,7 +89,7 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
         JobCommand::Pause(which) => steer(api, find(api, &which).await?, "pause", format).await,
         JobCommand::Resume(steered) => steer_and_watch(api, &steered, "resume", format).await,
         JobCommand::Continue(Continue { steered, until }) => {
-            steer_and_watch(api, &steered, &format!("continue?until={until}"), format).await
+            go_further(api, find(api, &steered.which).await?, until, steered.watch, format).await
         }
         JobCommand::Abort(steered) => steer_and_watch(api, &steered, "abort", format).await,
         JobCommand::Rollback(steered) => steer_and_watch(api, &steered, "rollback", format).await,
@@ -99,8 +99,13 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
 
 /// Lets the newest job go on until the old roots are gone, and follows it.
 pub(crate) async fn go_on(api: &Api, format: Format) -> Result<End> {
-    let steered = Steered { which: Which { id: None }, watch: true };
-    steer_and_watch(api, &steered, &format!("continue?until={}", Phase::LAST), format).await
+    go_further(api, find(api, &Which { id: None }).await?, Phase::LAST, true, format).await
+}
+
+async fn go_further(api: &Api, id: JobId, until: Phase, watch: bool, format: Format) -> Result<End> {
+    let (path, query) = (format!("/jobs/{id}/continue"), [("until", until.to_string())]);
+    let job: Option<Value> = api.send(Method::POST, &path, &query, None::<&()>).await?;
+    if watch { watch::follow(api, id, format).await } else { tell(id, job, format) }
 }
 
 /// The named job, else the newest that has not ended, else the newest.
