@@ -254,6 +254,10 @@ impl Job {
         self.reopen.finish();
         self.survey.forget_unproven(self.demand(now).since);
         self.tolerated = self.tolerated.min(failed);
+        // A survey that has begun meets these devices while they are open: their next results are news to it.
+        if let Some(wave) = self.wave.as_mut().filter(|wave| wave.survey) {
+            wave.before.failed = wave.before.failed.min(failed);
+        }
         self.resends = 0;
         self.progress_at = now;
     }

@@ -273,3 +273,29 @@ fn an_open_device_is_awaited_whatever_the_counters_say() {
     assert!(world.tally().is_settled() && world.tasks(Pass::Withdraw).any(|task| task.state == TaskState::Waiting));
     assert_eq!(world.settle(&[]), JobOutcome::Aborted);
 }
+
+/// The survey meets the device while it is tried again, and its new result leaves the counters as they were.
+#[test]
+fn a_device_that_is_retried_during_a_survey_is_surveyed_again() {
+    let rollout = Rollout { canary: 4, growth: 1, error_budget: 0, error_budget_minimum: 4, ..Rollout::default() };
+    for mended in [true, false] {
+        let mut world = World::new(13, BTreeSet::from([6]), Activation::Proven, rollout);
+        let deliver = |count: usize| vec![Event::Deliver { which: 0, doubled: false }; count];
+        let begin = [vec![Event::Wake], deliver(3), vec![Event::Abort, Event::Wake], deliver(5)].concat();
+        begin.iter().for_each(|event| world.happen(event));
+        // It dies with the survey begun.
+        world.happen(&Event::WakeAndDie(1));
+        assert!(world.retry(&Choice::default()));
+        if mended {
+            world.broken.clear();
+        }
+        world.wake(u32::MAX);
+        while let Some(message) = world.messages.pop() {
+            world.deliver(message);
+        }
+        world.wake(u32::MAX);
+        let state = if mended { JobState::Ended } else { JobState::Paused };
+        assert_eq!((world.job.state, world.job.outcome.is_some()), (state, mended), "{}", world.job.reason);
+        assert_eq!(world.settle(&[]), JobOutcome::Aborted);
+    }
+}
