@@ -81,7 +81,7 @@ pub(crate) async fn waive(
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
     if !waiver.certificates.is_empty() {
-        return waive_certificates(&parts, id, waiver, &caller, &request).await;
+        return waive_certificates(parts, id, waiver, &caller, &request).await;
     }
     // Devices that the caller may not see get the same result as devices that do not exist.
     let seen =
