@@ -235,7 +235,7 @@ pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
         CANCEL_TASKS => &["action", "list"],
         EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject"],
         APPROVE_DEVICE => &["incarnation", "endpointRevision", "pins"],
-        WAIVE => &["devices", "reason"],
+        WAIVE => &["devices", "certificates", "reason"],
         ADD_PRINCIPAL => &["name", "person", "identities", "role", "grants", "permissions"],
         _ => &[],
     }
