@@ -212,6 +212,8 @@ table! {
     RETRIEVE: Retry Post "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate Manage;
     RETRY: Retry Post "/vedsdk/certificates/retry" needs WRITE_CERTIFICATE, scope Certificate Manage;
     REVOKE: Retry Post "/vedsdk/certificates/revoke" needs WRITE_CERTIFICATE, scope Certificate Revoke;
+    // For a certificate's name only. Without the right to read it, its answer is that there is none.
+    DN_TO_GUID: Retry Post "/vedsdk/config/dntoguid" needs Authenticated, scope Certificate;
     VERSION: Retry Get "/vedsdk/systemstatus/version" needs Authenticated;
 
     LOG_IN: Access Post "/vedauth/authorize/oauth" needs Public;
