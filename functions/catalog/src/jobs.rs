@@ -6,7 +6,7 @@ use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::{self, Counts, Hold, Left, Proofs, Rollover, Summary, Wave, Work};
+use rootcast_dialects::native::{self, Breaks, Counts, Hold, Left, Proofs, Rollover, Summary, Wave, Work};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{Departure, Ledger};
 use serde::Serialize;
@@ -93,6 +93,11 @@ fn rollover_summary(job: &Job) -> Summary {
             old_generation: job.old_generation,
             bundle_version: job.bundle_version,
             unusable_keys: job.unusable_keys.clone(),
+            compromised: job.compromised.clone(),
+            breaks: job.breaks.as_ref().map(|InUse { found, names, .. }| Breaks {
+                certificates: *found,
+                names: names.clone(),
+            }),
             activation: job.activation,
             rollout: job.rollout,
             until: job.purpose.is_rollover().then_some(job.until),

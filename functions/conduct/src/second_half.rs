@@ -31,6 +31,7 @@ const PATIENCE: time::Duration = time::Duration::minutes(20);
 const LAG: time::Duration = time::Duration::seconds(30);
 /// Joining devices that are looked at.
 const SOME: u32 = 100;
+const NOT_SETTLED: &str = "That begins when nobody can be signing below the old roots any more.";
 /// Later than any certificate ends.
 const FAR: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 
@@ -52,6 +53,7 @@ impl App {
         let other = match authority.running {
             Some(other) if other != job.id => Some(format!("job {other} is running")),
             _ if authority.is_claimed(now) => Some("another root is being made".to_owned()),
+            _ if !authority.replacing.is_empty() => Some("a compromised root is to be replaced first".to_owned()),
             _ => None,
         };
         if let Some(other) = other {
@@ -80,10 +82,18 @@ impl App {
         &self,
         held: &Conducting,
         mut job: Job,
+        tally: &Tally,
         why: String,
         now: OffsetDateTime,
     ) -> Result<StepResult, ConductError> {
+        // What is signed below a compromised root until then would have to be found after this pass.
+        if let Some(settled) = self.settles(&job).filter(|_| job.is_compromise()) {
+            return self.wait(job, tally, Some(settled), format!("{why} {NOT_SETTLED}"), now).await;
+        }
         let authority = Authority { joins_during: Some(job.id), ..self.ledger.authority().await? };
+        if job.is_compromise() {
+            job.breaks = Some(self.broken(&job, &authority).await?);
+        }
         job.reissue(now);
         (job.reason, job.updated) = (why, now);
         let change =
@@ -102,11 +112,8 @@ impl App {
         why: String,
         deadline: Instant,
     ) -> Result<StepResult, ConductError> {
-        // Whoever read before the activation who signs may sign below an old root until then.
-        let settled = job.activated.map(|at| at + self.issuer_timeout + LAG).filter(|at| (self.clock)() < *at);
-        if settled.is_some() {
-            let why = "The old roots leave the devices when nobody can be signing below them any more.".to_owned();
-            return self.wait(job, tally, settled, why, (self.clock)()).await;
+        if let Some(settled) = self.settles(&job) {
+            return self.wait(job, tally, Some(settled), NOT_SETTLED.to_owned(), (self.clock)()).await;
         }
         let looked = self.look_for_use(&job, deadline).await?;
         let now = (self.clock)();
@@ -136,6 +143,11 @@ impl App {
             "Paused: the older roots are still needed, by {found}: {names}. Renew, revoke or delete certificates that are named, mend or delete devices that are, then resume; or let the older roots stay."
         );
         self.pause(job, &why, now).await
+    }
+
+    /// Until when whoever read before the activation who signs may sign below an old root; `None`: that is over.
+    fn settles(&self, job: &Job) -> Option<OffsetDateTime> {
+        job.activated.map(|at| at + self.issuer_timeout + LAG).filter(|at| (self.clock)() < *at)
     }
 
     /// Goes on with the look that an earlier invocation began, until the time is nearly over.
@@ -194,7 +206,7 @@ impl App {
     }
 
     /// Names of imported certificates that an older root leads to, and no newer one signed.
-    async fn imported(&self, old: Vec<RootRecord>, new: Vec<RootRecord>) -> Result<Vec<String>, ConductError> {
+    pub(crate) async fn imported(&self, old: Vec<RootRecord>, new: Vec<RootRecord>) -> Result<Vec<String>, ConductError> {
         let (old, new) = (self.signers(old).await?, self.signers(new).await?);
         let leads = |signers: &[Certificate], held: &CertificateRecord| {
             std::iter::once(&held.leaf).chain(&held.chain).any(|issued| is_signed_by(issued, signers))

@@ -72,6 +72,12 @@ pub struct Rollover {
     /// Older generations whose KMS key could not sign: the bundle lacks their signature, or there is no link from them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_keys: BTreeSet<u32>,
+    /// Roots that the new one replaces because somebody else may have their keys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// Of a compromise: imported certificates that nobody believes until their owners replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<Breaks>,
     pub activation: Activation,
     pub rollout: Rollout,
     /// The job goes no further than this phase, until somebody tells it to continue.
@@ -79,6 +85,13 @@ pub struct Rollover {
     pub until: Option<Phase>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaks {
+    pub certificates: u64,
+    /// The first ten.
+    pub names: Vec<String>,
 }
 
 /// The time between the last proof and the new root's first signature.
