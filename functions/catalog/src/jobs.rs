@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
+use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
@@ -94,10 +94,10 @@ fn rollover_summary(job: &Job) -> Summary {
             bundle_version: job.bundle_version,
             unusable_keys: job.unusable_keys.clone(),
             compromised: job.compromised.clone(),
-            breaks: job.breaks.as_ref().map(|InUse { found, names, .. }| Breaks {
-                certificates: *found,
-                names: names.clone(),
-            }),
+            breaks: job
+                .breaks
+                .as_ref()
+                .map(|InUse { found, names, .. }| Breaks { certificates: *found, names: names.clone() }),
             activation: job.activation,
             rollout: job.rollout,
             until: job.purpose.is_rollover().then_some(job.until),

@@ -200,9 +200,7 @@ impl App {
         let is_listed = match compromised {
             Compromised::Issuing(record) => authority.compromised.remove(&record.id()),
             // Its key is looked after until another root has taken its place.
-            Compromised::Root(root) => {
-                !root.state.is_live() && authority.compromised_roots.remove(&root.generation)
-            }
+            Compromised::Root(root) => !root.state.is_live() && authority.compromised_roots.remove(&root.generation),
         };
         if authority.is_claimed((self.clock)()) || !is_listed {
             return Ok(());

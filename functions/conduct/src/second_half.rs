@@ -206,7 +206,11 @@ impl App {
     }
 
     /// Names of imported certificates that an older root leads to, and no newer one signed.
-    pub(crate) async fn imported(&self, old: Vec<RootRecord>, new: Vec<RootRecord>) -> Result<Vec<String>, ConductError> {
+    pub(crate) async fn imported(
+        &self,
+        old: Vec<RootRecord>,
+        new: Vec<RootRecord>,
+    ) -> Result<Vec<String>, ConductError> {
         let (old, new) = (self.signers(old).await?, self.signers(new).await?);
         let leads = |signers: &[Certificate], held: &CertificateRecord| {
             std::iter::once(&held.leaf).chain(&held.chain).any(|issued| is_signed_by(issued, signers))

@@ -141,7 +141,14 @@ impl Rotate {
         let hold = [("holdDown", self.hold_down), ("sample", self.sample)];
         let hold = hold.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
         let until = self.until.map(|until| ("until", until.to_string()));
-        immediate.into_iter().chain(reason).chain(generation).chain(until).chain(hold).chain(self.rollout.query()).collect()
+        immediate
+            .into_iter()
+            .chain(reason)
+            .chain(generation)
+            .chain(until)
+            .chain(hold)
+            .chain(self.rollout.query())
+            .collect()
     }
 }
 

@@ -8,6 +8,7 @@ mod keys;
 mod old_roots;
 mod proofs;
 mod renewals;
+mod root_compromised;
 mod rotation;
 mod second_half;
 

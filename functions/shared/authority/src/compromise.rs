@@ -219,10 +219,7 @@ impl CertificateAuthority {
     }
 
     /// The record of sleeping keys without this one, which is never ours to wake again.
-    async fn without_sleep(
-        &self,
-        generation: u32,
-    ) -> Result<Option<SleepRecord>, AuthorityError> {
+    async fn without_sleep(&self, generation: u32) -> Result<Option<SleepRecord>, AuthorityError> {
         let mut sleep = self.ledger.sleep().await?;
         let slept = sleep.asleep.remove(&generation) | sleep.awake.remove(&generation).is_some();
         Ok(slept.then_some(sleep))

@@ -11,11 +11,12 @@ mod task;
 
 pub use audit::{AuditChain, AuditHeads};
 pub use certificate::{
-    Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed, SignedState, Trusted,
+    CompromisedRoot, Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed,
+    SignedState, Trusted,
 };
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{
-    Counts, Deployment, Hold, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults, Wave,
-    Work,
+    Breaks, Counts, Deployment, Hold, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults,
+    Wave, Work,
 };
 pub use task::{Past, Task, Visits};

@@ -5,7 +5,7 @@ use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState};
-use rootcast_dialects::native::{Deployment, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
+use rootcast_dialects::native::{Breaks, Deployment, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
 use rootcast_ledger::Leave;
 use serde_json::Value;
 

@@ -70,7 +70,9 @@ impl RootQuery {
         if asked.reason.as_deref() == Some(KEY_COMPROMISE) {
             if let Some(name) = not_then {
                 return Err(LenovoError::invalid(
-                    format!("{name} is not for reason={KEY_COMPROMISE}: the new root signs at once, and the old ones leave the devices."),
+                    format!(
+                        "{name} is not for reason={KEY_COMPROMISE}: the new root signs at once, and the old ones leave the devices."
+                    ),
                     "Leave it out.",
                 ));
             }
