@@ -218,7 +218,7 @@ impl Truth {
         let published = cloud.tables.named(CERTIFICATES, &format!("bundle#{version:010}")).unwrap_or_default();
         let bundle: Bundle = serde_json::from_value(published["bundle"].clone()).unwrap();
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
-            if ["withdraw", "distribute"].iter().any(|pass| is_waived(cloud, job, pass, id)) {
+            if ["withdraw", "distribute", "distrust"].iter().any(|pass| is_waived(cloud, job, pass, id)) {
                 continue;
             }
             let by_another = self.left.lock().unwrap().get(&known.address).is_some_and(|left| known.since < *left);
@@ -239,11 +239,18 @@ impl Truth {
 
     /// After an aborted rollover no device has its root.
     fn ended(&self, cloud: &Cloud, job: &Value) {
+        // What a job had left that was taken over, the one that did so has done at its own end.
+        if job["outcome"] == "takenOver" {
+            return;
+        }
         if job["purpose"] == "anchors" {
             return self.anchors_settled(cloud, job);
         }
         if job["outcome"] == "completed" {
             self.completed(cloud, job);
+            if is_compromise(job) {
+                self.anchors_settled(cloud, job);
+            }
         }
         if job["outcome"] != "aborted" {
             return;

@@ -6,7 +6,7 @@ use rootcast_dialects::native::Root;
 
 use crate::api::Api;
 use crate::ask;
-use crate::output::{out, plain};
+use crate::output::plain;
 
 /// The compromised root, and all of them.
 pub(super) struct Compromised {
@@ -32,8 +32,8 @@ pub(super) async fn root(api: &Api, generation: Option<u32>) -> Result<Compromis
 
 /// Whoever replaces the wrong one cannot undo it, so the name is typed.
 pub(super) async fn confirmed(root: &Compromised) -> Result<bool> {
-    out!("{}", root.breaks());
-    Ok(ask::typed("Type the root's name to go on: ".to_owned()).await? == root.name)
+    let question = format!("{}\nType the root's name to go on: ", root.breaks());
+    Ok(ask::typed(question).await? == root.name)
 }
 
 impl Compromised {

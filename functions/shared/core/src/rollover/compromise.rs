@@ -96,8 +96,11 @@ pub fn respond(
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use super::*;
-    use crate::job::{Activation, NewJob, Phase};
+    use crate::device::SHARDS;
+    use crate::job::{Activation, Command, Cursor, JobOutcome, NewJob, Phase, Refusal, Tally};
+    use crate::rollover::plan::{Action, Step, plan};
     use crate::rollover::rollout::Rollout;
+    use crate::rollover::survey::{Findings, SurveyedShard};
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -166,7 +169,7 @@ mod tests {
         assert_eq!(answer(Some(2), &roots(NOW), Some(&replacing)), Ok(Response::Replace { generation: 2 }));
         assert_eq!(answer(None, &roots(long_ago), None), Ok(Response::Replace { generation: 2 }));
         let mut ended = replacing;
-        ended.end(crate::job::JobOutcome::Completed, "done");
+        ended.end(JobOutcome::Completed, "done");
         assert_eq!(answer(None, &roots(long_ago), Some(&ended)), Ok(Response::Replace { generation: 2 }));
     }
 
@@ -176,6 +179,58 @@ mod tests {
         for named in [None, Some(1)] {
             let again = respond(named, Some(2), &[1].into(), &roots, None, NOW);
             assert_eq!(again, Ok(Response::Replace { generation: 1 }));
+        }
+    }
+
+    /// The next step after the pass has reached every device, and a survey has found this.
+    fn after(job: &mut Job, found: Findings) -> Step {
+        job.cursor = Cursor { step: SHARDS, after: None };
+        let nothing = |shard| SurveyedShard { shard, revision: 0, findings: Findings::NONE };
+        (0..SHARDS).for_each(|shard| job.survey.note(nothing(shard)));
+        job.survey.note(SurveyedShard { findings: found, ..nothing(0) });
+        let tally = Tally { dispatched: found.all(), acked: found.proven, failed: found.failed, ..Tally::default() };
+        plan(job, &tally, NOW, Duration::HOUR)
+    }
+
+    #[test]
+    fn devices_that_fail_hold_up_only_the_end() {
+        let mut job = Job { rollout: Rollout { error_budget: 100, ..Rollout::default() }, ..job(7, 2, &[1]) };
+        job.replace(5, NOW);
+        assert_eq!(plan(&job, &Tally::default(), NOW, Duration::HOUR).action, Action::Distribute);
+        job.distribute(NOW);
+        let clean = Findings { proven: 9, oldest: Some(NOW), ..Findings::NONE };
+        let one = Findings { failed: 1, ..clean };
+        assert_eq!(after(&mut job.clone(), clean).action, Action::Reissue, "without a hold-down");
+        let step = after(&mut job, one);
+        assert!(step.action == Action::Reissue && step.why.contains("1 devices"), "{step:?}");
+        job.reissue(NOW);
+        assert_eq!(after(&mut job, clean).action, Action::Distrust);
+        job.distrust(5, NOW);
+        let step = after(&mut job.clone(), one);
+        assert!(step.action == Action::Pause && step.why.contains("no longer hold the old roots"), "{step:?}");
+        assert_eq!(after(&mut job, clean).action, Action::Retire);
+        job.retire();
+        let step = plan(&job, &Tally::default(), NOW, Duration::HOUR);
+        assert_eq!(step.action, Action::End(JobOutcome::Completed));
+        assert!(step.why.contains("root generation 1 is compromised"), "{step:?}");
+    }
+
+    #[test]
+    fn a_compromise_only_goes_on_and_what_it_took_over_is_over() {
+        let mut replacing = job(7, 2, &[1]);
+        replacing.replace(5, NOW);
+        for command in [Command::Abort, Command::RollBack] {
+            assert_eq!(replacing.clone().command(command, NOW), Err(Refusal::Compromised), "{command:?}");
+        }
+        let paused = replacing.command(Command::Pause, NOW).unwrap();
+        assert!(paused.command(Command::Resume, NOW).is_ok());
+        let mut over = job(6, 2, &[]);
+        over.activate(NOW);
+        over.reissue(NOW);
+        over.take_over(NOW);
+        assert_eq!((over.outcome, over.state), (Some(JobOutcome::TakenOver), JobState::Ended));
+        for command in [Command::RollBack, Command::Continue { until: Phase::LAST }] {
+            assert_eq!(over.clone().command(command, NOW), Err(Refusal::GivenUp), "{command:?}");
         }
     }
 }
