@@ -5,11 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{InUse, Job, Pass};
+use rootcast_core::job::{Job, Pass};
 use rootcast_core::rollover::survey::{Finding, find};
 use rootcast_ledger::{Authority, Change, Conducting, LedgerError, TaskKey};
 use time::OffsetDateTime;
-use tracing::warn;
 
 use crate::{App, ConductError, StepResult};
 
@@ -47,19 +46,6 @@ impl App {
             !matches!(found, Some(Finding::Proven { .. } | Finding::Waived))
         };
         Ok(devices.iter().filter(is_open).map(|(device, _)| (*device).clone()).collect())
-    }
-
-    /// What the gates of another rollover would have protected: certificates that an older root leads to, and nobody but
-    /// their owners can replace.
-    pub(crate) async fn broken(&self, job: &Job, authority: &Authority) -> Result<InUse, ConductError> {
-        let roots = self.ledger.roots(authority).await?;
-        let (old, new) = roots.into_iter().partition(|root| root.generation < job.generation);
-        let mut broken = InUse::default();
-        for name in self.imported(old, new).await? {
-            warn!(job.id = job.id.0, certificate.dn = name, "an imported certificate is below a root that is gone");
-            broken.add(name);
-        }
-        Ok(broken)
     }
 
     /// Begins the last pass. It looks at every device, also at those that joined meanwhile.

@@ -5,6 +5,7 @@ mod config;
 mod deploy;
 mod dispatch;
 mod event;
+mod in_use;
 mod issuing;
 mod joining;
 mod old_roots;
@@ -22,7 +23,7 @@ use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_core::job::message::Control;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobPurpose, JobRecord, JobState, Tally};
 use rootcast_core::metric::Metric;
-use rootcast_core::rollover::plan::{Action, Step, plan};
+use rootcast_core::rollover::plan::{Action, Step, plan, way_out};
 use rootcast_core::rollover::survey::Purpose;
 use rootcast_ledger::{Authority, Change, Conducting, FleetShard, Ledger, LedgerError, Misconfigured};
 use rootcast_queue::{Queue, QueueError};
@@ -191,7 +192,7 @@ impl App {
             Action::Distribute => job.distribute(now),
             Action::HoldDown => job.hold_down(now),
             Action::ReadSample => job.read_sample(now),
-            Action::Reissue => return self.begin_reissue(held, job, tally, why, now).await,
+            Action::Reissue => return self.begin_reissue(held, job, tally, why, deadline).await,
             Action::GoOnAlone => return self.go_on_alone(held, job, now).await,
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
@@ -266,7 +267,8 @@ impl App {
                     error = &source as &dyn std::error::Error,
                     "the new root's key cannot sign; its job is paused"
                 );
-                self.pause(job, &without_key(signer.generation()), now).await
+                let why = without_key(&job, signer.generation());
+                self.pause(job, &why, now).await
             }
             activated => activated.map(|()| StepResult::Continue).map_err(Into::into),
         }
@@ -298,7 +300,7 @@ impl App {
         now: OffsetDateTime,
     ) -> Result<StepResult, ConductError> {
         let id = job.id;
-        if job.note_progress(tally, now) {
+        if job.note_progress(tally, now) || job.reason != why {
             job.reason = why;
             self.save(job, now).await?;
         }
@@ -358,9 +360,10 @@ impl App {
     }
 }
 
-pub(crate) fn without_key(generation: u32) -> String {
+pub(crate) fn without_key(job: &Job, generation: u32) -> String {
     format!(
-        "Root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, or \
-         cancel its deletion, then resume the job; or abort the job."
+        "Paused: root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, \
+         or cancel its deletion, {}.",
+        way_out(job)
     )
 }

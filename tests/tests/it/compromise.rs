@@ -73,7 +73,7 @@ async fn a_compromised_root_leaves_every_device_in_one_visit() {
         assert_eq!(stack.tally(id, Pass::Distrust).await.dispatched, 0, "nobody was left");
         let shown = stack.api.get(&format!("/jobs/{id}")).await.response();
         let breaks = &shown["breaks"];
-        assert!(breaks["certificates"] == 1 && breaks["names"][0].as_str().unwrap().ends_with(r"\web"), "{shown}");
+        assert!(breaks["found"] == 1 && breaks["names"][0].as_str().unwrap().ends_with(r"\web"), "{shown}");
 
         let after = stack.ledger.certificate(before.id).await.unwrap().unwrap();
         assert!(after.leaf.issuer_dn().contains("Issuing G2.1"), "{}", after.leaf.issuer_dn());

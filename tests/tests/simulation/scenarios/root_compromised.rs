@@ -360,7 +360,7 @@ fn imported_certificates_that_break_are_named() {
         let job = scene.compromise("").await;
         scene.job_is(job, "ended").await;
         let shown = scene.world.must("GET", &format!("/jobs/{job}"), Value::Null).await;
-        assert_eq!(shown["response"]["breaks"], json!({ "certificates": 0, "names": [] }), "{shown}");
+        assert_eq!(shown["response"]["breaks"], json!({ "found": 0, "names": [] }), "{shown}");
         assert_eq!(shown["response"]["compromised"], json!([1]), "{shown}");
         end::rest(&scene.world).await;
     });

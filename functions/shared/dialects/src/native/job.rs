@@ -22,6 +22,9 @@ pub struct Job {
     /// Devices that left the fleet during a rollover: the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
+    /// What still needs the older roots, before they leave the devices.
+    #[serde(rename = "inUse", default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<InUse>,
     /// The waves of all passes; `None` for a deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<Vec<Wave>>,
@@ -77,7 +80,7 @@ pub struct Rollover {
     pub compromised: BTreeSet<u32>,
     /// Of a compromise: imported certificates that nobody believes until their owners replace them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub breaks: Option<Breaks>,
+    pub breaks: Option<InUse>,
     pub activation: Activation,
     pub rollout: Rollout,
     /// The job goes no further than this phase, until somebody tells it to continue.
@@ -85,13 +88,6 @@ pub struct Rollover {
     pub until: Option<Phase>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Breaks {
-    pub certificates: u64,
-    /// The first ten.
-    pub names: Vec<String>,
 }
 
 /// The time between the last proof and the new root's first signature.
@@ -147,6 +143,14 @@ pub struct Left {
     pub at: String,
 }
 
+/// What the last look found that keeps the older roots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InUse {
+    pub found: u64,
+    /// The first hundred: certificates of devices, imported certificates, devices that lack the new root.
+    pub names: Vec<String>,
+}
+
 /// Devices of the job's current pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -190,7 +194,21 @@ pub struct Wave {
 pub struct WaiverResults {
     #[serde(flatten)]
     pub job: Job,
+    /// Of each device.
     pub results: Vec<WaiverResult>,
+    /// Of each certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateWaiver>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateWaiver {
+    /// Its name.
+    pub certificate: String,
+    pub result: WaiverOutcome,
+    /// Why it was not waived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
