@@ -108,7 +108,7 @@ const ADMINISTER: Needs = Needs::Operation(Operation::AdministerAccess, Principa
 const REGENERATE_ROOT: Needs = Needs::Operation(Operation::Regenerate, Roots);
 
 table! {
-    // `activation=immediate` needs the operation `activate` as well.
+    // `activation=immediate` and `reason=keyCompromise` need the operation `activate` as well.
     REGENERATE: Regenerate Put "/signingCertificate" needs REGENERATE_ROOT;
     REGENERATE_LOWER: Regenerate Put "/signingcertificate" needs REGENERATE_ROOT;
     ROTATE_ISSUING: Regenerate Post "/issuingAuthorities" needs REGENERATE_ROOT;
@@ -302,7 +302,10 @@ impl Route {
     pub(crate) fn further(&self, query: Option<&str>) -> Option<Operation> {
         let mut said = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let makes_root = matches!(*self, REGENERATE | REGENERATE_LOWER);
-        let at_once = makes_root && said.any(|(name, value)| name == "activation" && value == "immediate");
+        let is_at_once = |name: &str, value: &str| {
+            matches!((name, value), ("activation", "immediate") | ("reason", "keyCompromise"))
+        };
+        let at_once = makes_root && said.any(|(name, value)| is_at_once(&name, &value));
         let anchors = matches!(*self, TRUST | TRUST_LOWER | DISTRUST | DISTRUST_LOWER);
         (at_once || anchors || *self == REVOKE_ISSUING).then_some(Operation::Activate)
     }
