@@ -11,8 +11,8 @@ use rootcast_gate::{Unmet, once};
 use rootcast_ledger::LedgerError;
 use time::Duration;
 
-use crate::App;
 use crate::rotation::{Wake, look};
+use crate::{App, Requested};
 
 /// EventBridge and Lambda together deliver an event for thirty hours at most.
 const DELIVERED: Duration = Duration::days(2);
@@ -58,8 +58,8 @@ async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
         let reason = reason.or_else(|| compromised.map(|_| KEY_COMPROMISE.to_owned()));
         let query = RootQuery { reason, compromised, ..RootQuery::default() };
         match Box::pin(app.requested(query, &asked.actor())).await {
-            Ok(Some(job)) => Ok(format!("job {job} brings a new root to the devices")),
-            Ok(None) => Ok("a new root signs: there are no devices".to_owned()),
+            Ok(Requested { job: Some(job), .. }) => Ok(format!("job {job} brings a new root to the devices")),
+            Ok(Requested { job: None, .. }) => Ok("a new root signs: there are no devices".to_owned()),
             Err(AuthorityError::Busy(Some(job))) if !again && compromised.is_none() => Err(Unmet::Refused(format!(
                 "job {job} is still moving the devices to another root; wait until it has ended, and put an event again."
             ))),

@@ -16,12 +16,16 @@ use axum::http::header::LOCATION;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use rootcast_authority::{AuthorityError, CertificateAuthority, CompromiseRequest, RootRequest, Settings};
+use rootcast_authority::{
+    AuthorityError, CertificateAuthority, CompromiseRequest, InItsPlace, Made, RootRequest, Settings,
+};
 use rootcast_core::access::permission::Operation;
 use rootcast_core::audit::Actor;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::restore::Behind;
-use rootcast_dialects::lenovo::{Compromised, Envelope, KEY_COMPROMISE, LenovoError, Message, RootQuery, report};
+use rootcast_dialects::lenovo::{
+    Compromised, Envelope, KEY_COMPROMISE, LenovoError, Message, ResultKind, RootQuery, report,
+};
 use rootcast_gate::{Guarded, Kind, Principal, RequestId, SecondPerson, authenticate, recorded, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
@@ -82,7 +86,7 @@ async fn regenerate(
         caller.may(Operation::Activate)?;
     }
     match app.requested(query, &caller.acting(&id)).await {
-        Ok(job) => Ok(accepted(job)),
+        Ok(Requested { job, warning }) => Ok(accepted(job, warning)),
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
         Err(AuthorityError::Compromised(generation)) => Err(compromised(generation)),
         Err(AuthorityError::NoRoot) => Err(LenovoError::conflict(
@@ -107,24 +111,24 @@ async fn regenerate(
 }
 
 impl App {
-    /// Makes the next root, for a call or an event. Returns its job; without devices there is none.
-    async fn requested(&self, query: RootQuery, by: &Actor) -> Result<Option<JobId>, AuthorityError> {
+    /// Makes the next root, for a call or an event.
+    async fn requested(&self, query: RootQuery, by: &Actor) -> Result<Requested, AuthorityError> {
         let RootQuery { activation, rollout, hold_down, until, reason, compromised } = query;
         let Some(Compromised { generation }) = compromised else {
             let request = RootRequest { activation, rollout, hold_down, until, requested_for: reason };
             let made = self.authority.make_root(&self.settings, &request, by, (self.clock)()).await?;
             self.wake(made.job).await;
-            return Ok(made.job);
+            return Ok(Requested { job: made.job, warning: None });
         };
         let request = CompromiseRequest { generation, rollout, requested_for: reason };
         let made = self.authority.replace_compromised(&self.settings, &request, by, (self.clock)()).await;
         // Also after an interruption: the conductor revokes what was signed below it, and keeps its key disabled.
         self.wake(None).await;
-        let job = made?.job;
+        let InItsPlace { made: Made { job, .. }, is_disabled } = made?;
         if job.is_some() {
             self.wake(job).await;
         }
-        Ok(job)
+        Ok(Requested { job, warning: (!is_disabled).then(not_disabled) })
     }
 
     /// Wakes the conductor for a root that was made.
@@ -136,9 +140,28 @@ impl App {
     }
 }
 
-fn accepted(job: Option<JobId>) -> Response {
+/// What was made.
+struct Requested {
+    /// `None` without devices.
+    job: Option<JobId>,
+    warning: Option<Message>,
+}
+
+fn not_disabled() -> Message {
+    Message::warning(
+        "KMS has not disabled the compromised key.",
+        "It can go on signing. The function's log says why; it is tried again for some minutes.",
+        "Disable the key in KMS with an administrator's credentials: GET /signingCertificate/details names its root.",
+    )
+}
+
+fn accepted(job: Option<JobId>, warning: Option<Message>) -> Response {
     let path = job.map(JobId::path).unwrap_or_default();
     let envelope = Envelope::success(json!({ "jobPath": path })).saying(Message::regenerated());
+    let envelope = match warning {
+        Some(warning) => envelope.judged(ResultKind::Warning).saying(warning),
+        None => envelope,
+    };
     with_location(envelope.into_response(), job)
 }
 

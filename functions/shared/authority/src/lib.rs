@@ -27,7 +27,7 @@ use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
 pub use anchors::{AnchorRequest, AnchorsChanged};
-pub use compromise::CompromiseRequest;
+pub use compromise::{CompromiseRequest, InItsPlace};
 pub use error::AuthorityError;
 pub use issuing::IssuingSettings;
 pub use make::{Made, RootRequest, Settings};

@@ -227,7 +227,8 @@ fn queries(route: &Route) -> Vec<(&'static str, String)> {
     match *route {
         routes::REGENERATE => {
             let immediate = ("immediate", "?activation=immediate".to_owned());
-            vec![("", String::new()), immediate, ("proof of a month", "?proofAge=2592000".to_owned())]
+            let compromised = ("compromised", "?reason=keyCompromise".to_owned());
+            vec![("", String::new()), immediate, compromised, ("proof of a month", "?proofAge=2592000".to_owned())]
         }
         routes::POLICY_AUDIT => ["issuance", "certificate"].map(|name| (name, format!("?name={name}"))).into(),
         routes::REQUEST_AUDIT => vec![("unknown", "?name=unknown".to_owned())],

@@ -175,6 +175,10 @@ fn an_administrator_is_seen_to_reach_what_the_role_gives() {
         let goals = reached(scene, &[(routes::REGENERATE, "immediate")]).await;
         assert_eq!(goals, BTreeSet::from([Activation, Root]));
     });
+    in_a_scene(Attacker::administrator().in_a_calm_fleet(), async |scene| {
+        let goals = reached(scene, &[(routes::REGENERATE, "compromised")]).await;
+        assert!(goals.is_superset(&[Activation, Compromise, Root].into()), "{goals:?}");
+    });
 }
 
 /// Each call that waits for a second person, at first and after its confirmation by the one who asked.

@@ -86,7 +86,9 @@ fn one_visit_moves_a_device_and_two_renew_it() {
             each(to_move),
             each(in_all)
         );
-        assert!(moved < Duration::from_secs(60), "{moved:?}");
+        // Measured: 14.1 and 76.8, the new root and its issuing authority included, after 2 and 182 seconds.
+        assert!(moved < Duration::from_secs(10) && whole < Duration::from_secs(240), "{moved:?} {whole:?}");
+        assert!(each(to_move) <= 15.5 && each(in_all) <= 84.0, "{:.1} and {:.1} calls", each(to_move), each(in_all));
         for (number, before) in all.iter().zip(&before) {
             let after = scene.own(*number, Some(before)).await;
             assert!(after.issuer_dn().contains("Issuing G2.1"), "{}", after.issuer_dn());
