@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Reopen, Selection};
+use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
 use crate::rollover::survey::{Purpose, Survey, Sweep};
 
 /// What an operator requests.
@@ -47,6 +47,8 @@ pub enum Refusal {
     OldRootsLeft,
     #[error("the job is being rolled back already")]
     AlreadyRollingBack,
+    #[error("it only reads the devices, and no gate waits for them")]
+    NoGate,
     #[error("too many retries are waiting already: send this one again in a moment")]
     ManyRetries,
 }
@@ -110,7 +112,7 @@ impl Job {
         if is_given_up || matches!(self.outcome, Some(JobOutcome::Aborted | JobOutcome::RolledBack)) {
             return Err(Refusal::GivenUp);
         }
-        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || self.purpose == JobPurpose::Anchors {
+        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || !self.purpose.is_rollover() {
             return Err(Refusal::GoesFarEnough);
         }
         let was_stopped = self.state == JobState::Paused && self.until <= self.phase;

@@ -202,6 +202,7 @@ impl Task {
             title: match job.purpose {
                 JobPurpose::Rollover => format!("CA root certificate, generation {}", job.generation),
                 JobPurpose::Anchors => format!("Trusted certificates, bundle {}", job.bundle_version),
+                JobPurpose::Preflight => "Preflight of a rollover".to_owned(),
             },
             percentage,
             complete: job.state == JobState::Ended,
