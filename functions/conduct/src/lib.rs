@@ -7,6 +7,7 @@ mod event;
 mod issuing;
 mod joining;
 mod old_roots;
+mod preflight;
 mod reissue;
 mod renewing;
 mod reopen;
@@ -161,6 +162,9 @@ impl App {
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
+        if let Some(why) = self.overtakes(&job).await? {
+            return self.end_preflight(held, job, JobOutcome::Aborted, &why, (self.clock)()).await;
+        }
         let tally: Tally = self.ledger.counters(job.id, job.pass()).await?.into_iter().sum();
         let step = plan(&job, &tally, (self.clock)(), self.stall);
         debug!(job.id = job.id.0, action = ?step.action, "{}", step.why);
@@ -247,6 +251,11 @@ impl App {
                 let change = Change { job: Some(&job), conducting: Some(held), fleet, ..Change::default() };
                 self.ledger.commit(change).await?;
                 return Ok(StepResult::Continue);
+            }
+            Action::Report => return self.report(job, deadline).await,
+            Action::Compare => return self.compare(job, why, deadline).await,
+            Action::End(outcome) if job.preflight.is_some() => {
+                return self.end_preflight(held, job, outcome, &why, now).await;
             }
             Action::End(outcome) => return self.end(held, job, outcome, &why, now).await,
         }

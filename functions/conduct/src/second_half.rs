@@ -196,35 +196,45 @@ impl App {
     /// Names of imported certificates that an older root leads to, and no newer one signed.
     async fn imported(&self, old: Vec<RootRecord>, new: Vec<RootRecord>) -> Result<Vec<String>, ConductError> {
         let (old, new) = (self.signers(old).await?, self.signers(new).await?);
-        let leads = |signers: &[Certificate], held: &CertificateRecord| {
-            std::iter::once(&held.leaf).chain(&held.chain).any(|issued| is_signed_by(issued, signers))
-        };
         let mut names = Vec::new();
         for shard in 0..SHARDS {
-            let mut after = None;
-            loop {
-                let (page, next) = self.ledger.expiring(shard, (self.clock)(), FAR, after).await?;
-                let ids = page.iter().filter(|found| !is_of_devices(&found.folder)).map(|found| found.id);
-                for held in self.ledger.certificates_or_pending(ids).await? {
-                    if let CertificateOrPending::Certificate(held) = held
-                        && held.revoked.is_none()
-                        && leads(&old, &held)
-                        && !leads(&new, &held)
-                    {
-                        names.push(policy_dn(&held.folder, &held.name));
-                    }
-                }
-                after = next;
-                if after.is_none() {
-                    break;
-                }
-            }
+            names.extend(self.imported_of(shard, &old, &new).await?);
         }
         Ok(names)
     }
 
+    /// Of one shard of the certificates by their end.
+    pub(crate) async fn imported_of(
+        &self,
+        shard: u8,
+        old: &[Certificate],
+        new: &[Certificate],
+    ) -> Result<Vec<String>, ConductError> {
+        let leads = |signers: &[Certificate], held: &CertificateRecord| {
+            std::iter::once(&held.leaf).chain(&held.chain).any(|issued| is_signed_by(issued, signers))
+        };
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let (page, next) = self.ledger.expiring(shard, (self.clock)(), FAR, after).await?;
+            let ids = page.iter().filter(|found| !is_of_devices(&found.folder)).map(|found| found.id);
+            for held in self.ledger.certificates_or_pending(ids).await? {
+                if let CertificateOrPending::Certificate(held) = held
+                    && held.revoked.is_none()
+                    && leads(old, &held)
+                    && !leads(new, &held)
+                {
+                    names.push(policy_dn(&held.folder, &held.name));
+                }
+            }
+            after = next;
+            if after.is_none() {
+                return Ok(names);
+            }
+        }
+    }
+
     /// These roots, and the issuing authorities below them.
-    async fn signers(&self, roots: Vec<RootRecord>) -> Result<Vec<Certificate>, ConductError> {
+    pub(crate) async fn signers(&self, roots: Vec<RootRecord>) -> Result<Vec<Certificate>, ConductError> {
         let issuing = self.ledger.issuings(&roots).await?;
         let roots = roots.into_iter().filter_map(|root| root.certificate);
         Ok(roots.chain(issuing.into_iter().filter_map(|issuing| issuing.certificate)).collect())

@@ -74,7 +74,11 @@ impl App {
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
         let Some(device) = &attempt.device else { return Visit::Ended(AfterVisit::Again { seconds: crate::SOON }) };
-        let probe = if has_proven(device, bundle) && (converged.changed || earlier) { Probe::Restored } else { Probe::ReadBack };
+        let probe = if has_proven(device, bundle) && (converged.changed || earlier) {
+            Probe::Restored
+        } else {
+            Probe::ReadBack
+        };
         Visit::Ended(AfterVisit::Settle(Outcome::Acked(Ack {
             of: device.version(),
             at: (self.clock)(),

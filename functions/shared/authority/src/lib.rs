@@ -14,6 +14,7 @@ mod keys;
 mod lists;
 mod make;
 mod old_roots;
+mod preflight;
 mod publish;
 mod retire;
 mod roll_back;
@@ -29,6 +30,7 @@ pub use anchors::{AnchorRequest, AnchorsChanged};
 pub use error::AuthorityError;
 pub use issuing::IssuingSettings;
 pub use make::{Made, RootRequest, Settings};
+pub use preflight::PreflightRequest;
 
 pub struct CertificateAuthority {
     ledger: Ledger,

@@ -27,8 +27,8 @@ const NEW_ROOTS: usize = 1;
 #[serde(rename_all = "camelCase")]
 pub struct Preflight {
     pub expected: Expected,
-    /// Devices that the installation's workers visit at the same time.
-    pub places: u32,
+    /// Of the installation, at the same time.
+    pub workers: u32,
     pub report: Report,
     /// The results are counted up to here; `None` before the counting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,8 +39,8 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    pub fn new(expected: Expected, places: u32) -> Self {
-        Self { expected, places, report: Report::default(), at: None, revisions: Vec::new() }
+    pub fn new(expected: Expected, workers: u32) -> Self {
+        Self { expected, workers, report: Report::default(), at: None, revisions: Vec::new() }
     }
 
     pub fn is_counted(&self) -> bool {
@@ -195,11 +195,12 @@ fn wrong_clock(clock: OffsetDateTime, expected: Expected, now: OffsetDateTime) -
     let validity = Duration::seconds(expected.validity.try_into().unwrap_or(i64::MAX));
     if behind > backdate {
         let behind = Duration::seconds(behind.whole_seconds());
-        return Some(format!("Its clock is {behind} behind, and the next root is valid from {backdate} before it is made."));
+        return Some(format!(
+            "Its clock is {behind} behind, and the next root is valid from {backdate} before it is made."
+        ));
     }
-    (-behind > validity).then(|| {
-        format!("Its clock is {} days ahead, when the next root has expired.", (-behind).whole_days())
-    })
+    (-behind > validity)
+        .then(|| format!("Its clock is {} days ahead, when the next root has expired.", (-behind).whole_days()))
 }
 
 /// The scheme's name (RFC 8446 §4.2.3), or `SignatureAlgorithm_HashAlgorithm`, as DSP8010 allows both.
@@ -229,8 +230,7 @@ mod tests {
     use super::*;
 
     const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
-    const EXPECTED: Expected =
-        Expected { backdate: 3600, validity: 3650 * 86_400, algorithm: KeyAlgorithm::EcdsaP384 };
+    const EXPECTED: Expected = Expected { backdate: 3600, validity: 3650 * 86_400, algorithm: KeyAlgorithm::EcdsaP384 };
     const ROOT: Fingerprint = Fingerprint::from_bytes([1; 32]);
     const FORMER: Fingerprint = Fingerprint::from_bytes([2; 32]);
 

@@ -126,7 +126,8 @@ impl CertificateAuthority {
         };
         // Drawn before the claim: if another caller wins the claim, this leaves a gap in the ids.
         let id = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
-        let job = id.map(|id| Job::new(request.job(settings, id, generation, before.signing), now));
+        let since = self.since_preflight(before, now).await?;
+        let job = id.map(|id| Job { since, ..Job::new(request.job(settings, id, generation, before.signing), now) });
         let claim = Claim { generation, job: id, until: now + CLAIM };
         let mut authority = Authority {
             last_generation: generation,

@@ -55,11 +55,8 @@ impl Job {
         let (generation, old_generation) = (signing.unwrap_or_default(), signing);
         let activation = Activation::Proven;
         let new = NewJob { id, generation, old_generation, activation, rollout, until, requested_for };
-        let mut job = Self {
-            purpose: JobPurpose::Preflight,
-            preflight: Some(Box::new(preflight)),
-            ..Self::new(new, now)
-        };
+        let mut job =
+            Self { purpose: JobPurpose::Preflight, preflight: Some(Box::new(preflight)), ..Self::new(new, now) };
         job.publish(bundle_version);
         job.distribute(now);
         "The devices are read; nothing is written to them.".clone_into(&mut job.reason);

@@ -56,7 +56,8 @@ pub fn estimate(job: &Job, preflight: &Preflight) -> Option<Vec<Part>> {
         return None;
     }
     let visits = |phase, devices: u64, mean: u64, longest: u64| {
-        let (waves, millis) = waves(devices, &job.rollout, preflight.places.into(), mean, longest);
+        let places = u64::from(preflight.workers) * BATCH;
+        let (waves, millis) = waves(devices, &job.rollout, places, mean, longest);
         Part { phase, devices, waves, seconds: millis.div_ceil(1000), cost: devices * of_visit(mean) }
     };
     let trust = |phase| visits(phase, report.devices, mean, report.longest_millis);
@@ -68,8 +69,7 @@ pub fn estimate(job: &Job, preflight: &Preflight) -> Option<Vec<Part>> {
     }
     if goes_beyond(Phase::Activate) {
         let renewal = |visit: u64| VISITS_OF_RENEWAL * visit + RESTART;
-        let renewals =
-            visits(Phase::Reissue, report.reissued, renewal(mean), renewal(report.longest_millis));
+        let renewals = visits(Phase::Reissue, report.reissued, renewal(mean), renewal(report.longest_millis));
         // The restart is waited for in the queue.
         let each = VISITS_OF_RENEWAL * of_visit(mean) + RENEWAL_WRITES * WRITE + SIGNATURE;
         parts.push(Part { cost: report.reissued * each, ..renewals });
@@ -117,7 +117,7 @@ mod tests {
         let read = devices;
         let (writing_millis, longest_millis) = (devices * 1000, 10_000);
         let report = Report { devices, reissued, read, writing_millis, longest_millis, ..Report::default() };
-        let preflight = Preflight { report, ..Preflight::new(expected, 500) };
+        let preflight = Preflight { report, ..Preflight::new(expected, 50) };
         let new = NewPreflight {
             id: JobId(7),
             signing: Some(1),
@@ -153,10 +153,7 @@ mod tests {
         let phases = |until| estimated(100, 40, until, rollout).iter().map(|part| part.phase).collect::<Vec<_>>();
         assert_eq!(phases(Phase::Distribute), [Phase::Distribute]);
         assert_eq!(phases(Phase::Activate), [Phase::Distribute, Phase::HoldDown]);
-        assert_eq!(
-            phases(Phase::Retire),
-            [Phase::Distribute, Phase::HoldDown, Phase::Reissue, Phase::Distrust]
-        );
+        assert_eq!(phases(Phase::Retire), [Phase::Distribute, Phase::HoldDown, Phase::Reissue, Phase::Distrust]);
         let parts = estimated(100, 40, Phase::Retire, rollout);
         assert_eq!((parts[2].devices, parts[3].devices), (40, 100));
     }

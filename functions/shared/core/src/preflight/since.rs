@@ -139,14 +139,20 @@ mod tests {
             failure: Some(Failure::new(ErrorClass::Connect, "")),
             ..read("c")
         };
-        let mut compare = |device: &str, version, task| since.compare(&device.parse().unwrap(), version, task);
-        compare("a", Some(version(1)), Some(&read("a")));
-        compare("b", None, Some(&read("b")));
-        compare("c", Some(version(2)), Some(&failed));
-        compare("d", Some(version(1)), None);
-        compare("e", Some(version(1)), Some(&TaskRecord { device: "e".parse().unwrap(), ..failed.clone() }));
+        for (device, now, task) in [
+            ("a", Some(version(1)), Some(read("a"))),
+            ("b", None, Some(read("b"))),
+            ("c", Some(version(2)), Some(failed.clone())),
+            ("d", Some(version(1)), None),
+            ("e", Some(version(1)), Some(failed)),
+        ] {
+            since.compare(&device.parse().unwrap(), now, task.as_ref());
+        }
         let names = |named: &Named| named.names.join(" ");
-        assert_eq!((names(&since.left), names(&since.edited), names(&since.enrolled)), ("b".into(), "c".into(), "d".into()));
+        assert_eq!(
+            (names(&since.left), names(&since.edited), names(&since.enrolled)),
+            ("b".into(), "c".into(), "d".into())
+        );
         assert_eq!((since.open.count, names(&since.open)), (1, "e".to_owned()));
     }
 

@@ -293,6 +293,7 @@ mod tests {
             of: None,
             ack: None,
             shown: None,
+            checked: None,
             failure: (state != TaskState::Acked).then(|| Failure::new(ErrorClass::StoreFull, "Ten of ten.")),
             waiver: (state == TaskState::Waived).then(|| "It is scrapped.".to_owned()),
             history: Vec::new(),
