@@ -159,11 +159,13 @@ impl App {
     }
 
     async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
+        if job.state != JobState::Ended
+            && let Some(why) = self.overtaken(&job).await?
+        {
+            return self.end_preflight(held, job, JobOutcome::Aborted, why, (self.clock)()).await;
+        }
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
-        }
-        if let Some(why) = self.overtakes(&job).await? {
-            return self.end_preflight(held, job, JobOutcome::Aborted, &why, (self.clock)()).await;
         }
         let tally: Tally = self.ledger.counters(job.id, job.pass()).await?.into_iter().sum();
         let step = plan(&job, &tally, (self.clock)(), self.stall);

@@ -13,19 +13,20 @@ use tokio::time::Instant;
 use crate::sweep::Row;
 use crate::{App, ConductError, StepResult};
 
+const OVERTAKEN: &str = "Ended: another job began to change the devices' trust anchors before every device was read.";
+
 impl App {
-    /// A rollover is not held up by a preflight, and changes what the preflight reads.
+    /// Why a preflight ends although devices are left: a rollover is not held up by it, and changes what it reads.
     ///
     /// # Errors
     /// [`LedgerError`] if the authority's record could not be read.
-    pub(crate) async fn overtakes(&self, job: &Job) -> Result<Option<String>, LedgerError> {
+    pub(crate) async fn overtaken(&self, job: &Job) -> Result<Option<&'static str>, LedgerError> {
         if job.preflight.is_none() {
             return Ok(None);
         }
-        let running = self.ledger.authority().await?.running;
-        Ok(running.map(|other| {
-            format!("Ended: job {other} began to change the devices' trust anchors before every device was read.")
-        }))
+        let authority = self.ledger.authority().await?;
+        let is_overtaken = authority.preflight.is_none_or(|last| last.job != job.id || last.overtaken);
+        Ok((is_overtaken || authority.running.is_some()).then_some(OVERTAKEN))
     }
 
     /// Counts the results shard by shard, with the certificates that the end of the roots of today concerns. The place is
@@ -87,7 +88,7 @@ impl App {
             return Ok(StepResult::Rest);
         }
         let checked = outcome == JobOutcome::Checked;
-        let last = checked.then_some(LastPreflight { job: job.id, ended: Some(now) });
+        let last = checked.then_some(LastPreflight { ended: Some(now), ..LastPreflight::begun(job.id) });
         let is_current = before.preflight.is_some_and(|last| last.job == job.id);
         let authority = is_current.then(|| Authority { preflight: last, ..before });
         job.end(outcome, why);

@@ -76,7 +76,7 @@ impl CertificateAuthority {
             requested_for,
         };
         let job = Job::of_preflight(new, now);
-        let authority = Authority { preflight: Some(LastPreflight { job: id, ended: None }), ..authority };
+        let authority = Authority { preflight: Some(LastPreflight::begun(id)), ..authority };
         let mut act = Act::new(Subject::Job(id), Action::Create, by, now).with("purpose", "preflight");
         if let Some(reason) = &request.requested_for {
             act = act.with("reason", reason);

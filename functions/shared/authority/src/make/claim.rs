@@ -5,6 +5,7 @@ use rootcast_core::audit::{self, Act, Action, Actor};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::{Activation, Job};
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::restore::{Counters, Evidence, admitted, is_plausible};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
@@ -132,6 +133,7 @@ impl CertificateAuthority {
         let mut authority = Authority {
             last_generation: generation,
             running: claim.job,
+            preflight: before.preflight.map(LastPreflight::overtake),
             claim: Some(claim.clone()),
             ..installed(before)?
         };

@@ -18,9 +18,22 @@ pub struct LastPreflight {
     /// `None`: it is running.
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<OffsetDateTime>,
+    /// A rollover began while it was running.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overtaken: bool,
 }
 
 impl LastPreflight {
+    pub const fn begun(job: JobId) -> Self {
+        Self { job, ended: None, overtaken: false }
+    }
+
+    /// As a rollover that begins leaves it.
+    #[must_use]
+    pub const fn overtake(self) -> Self {
+        Self { overtaken: self.ended.is_none(), ..self }
+    }
+
     pub fn running(self) -> Option<JobId> {
         self.ended.is_none().then_some(self.job)
     }
@@ -158,10 +171,12 @@ mod tests {
 
     #[test]
     fn a_preflight_counts_for_a_day() {
-        let last = LastPreflight { job: JobId(6), ended: Some(NOW) };
+        let last = LastPreflight { ended: Some(NOW), ..LastPreflight::begun(JobId(6)) };
         assert_eq!((last.young(NOW + Duration::DAY), last.running()), (Some(JobId(6)), None));
         assert_eq!(last.young(NOW + Duration::DAY + Duration::SECOND), None);
-        let running = LastPreflight { ended: None, ..last };
+        assert_eq!(last.overtake(), last);
+        let running = LastPreflight::begun(JobId(6));
+        assert!(running.overtake().overtaken);
         assert_eq!((running.young(NOW), running.running()), (None, Some(JobId(6))));
     }
 }
