@@ -116,6 +116,8 @@ table! {
     // for clients that check, until the devices have others.
     REVOKE_ISSUING: Regenerate Post "/issuingAuthorities/{issuing}/compromise" needs REGENERATE_ROOT;
 
+    // It signs nothing and writes to no device: whoever may steer rollovers may look before one.
+    PREFLIGHT: Regenerate Post "/rollovers/preflight" needs WRITE_JOBS;
     KEEP_ROOT: Regenerate Post "/roots/{generation}/keep" needs Needs::Operation(Operation::Activate, Roots);
     // These need the operation `activate` as well: whoever puts an anchor into every trust store decides whom the whole fleet
     // believes, without a survey of the devices before it counts.
