@@ -21,12 +21,18 @@ pub(crate) async fn begin(
     Extension(id): Extension<RequestId>,
     uri: Uri,
 ) -> Result<Response, LenovoError> {
-    let RootQuery { activation, rollout, hold_down, until, reason } =
+    let RootQuery { activation, rollout, hold_down, until, reason, compromised } =
         RootQuery::parse(uri.query().unwrap_or_default())?;
     if activation == Activation::Immediate {
         return Err(LenovoError::invalid(
             "A preflight activates nothing: activation is for new roots.",
             "Leave it out.",
+        ));
+    }
+    if compromised.is_some() {
+        return Err(LenovoError::invalid(
+            "A compromised root is not waited for: no preflight is made.",
+            "Send PUT /signingCertificate?reason=keyCompromise.",
         ));
     }
     let request = RootRequest { activation, rollout, hold_down, until, requested_for: reason };
