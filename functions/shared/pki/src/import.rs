@@ -20,6 +20,7 @@
 //! most 33 bits. Each limit has a problem with its own message.
 
 mod assess;
+mod ber;
 pub(crate) mod constraints;
 pub(crate) mod der;
 mod judge;
@@ -31,6 +32,7 @@ mod pem;
 mod pkcs12;
 mod problem;
 pub(crate) mod public_key;
+mod purposes;
 pub(crate) mod signature;
 pub(crate) mod text;
 
@@ -50,6 +52,7 @@ pub use pkcs12::ITERATIONS;
 pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems};
 pub use public_key::LeafKey;
 pub(crate) use public_key::PublicKey;
+pub use purposes::Purposes;
 pub(crate) use signature::{Scheme, SignatureCheck};
 
 /// Largest size of certificate and chain text together, in bytes.
@@ -94,6 +97,8 @@ pub struct Checked {
     pub common_name: Option<String>,
     /// All DNS names and IP addresses of the SAN, in the certificate's order. Empty without a SAN.
     pub names: Vec<String>,
+    /// At least one.
+    pub purposes: Purposes,
     pub warnings: Vec<Warning>,
 }
 
@@ -132,8 +137,9 @@ pub fn check(material: &Material<'_>, ours: &[Certificate], now: OffsetDateTime)
     let mut problems = Vec::new();
     let sent = match material {
         Material::Pem { certificate, certificate_chain, private_key } => {
-            let key = key::from_pem(private_key, &mut problems);
-            Sent { key, ..pem::certificates(certificate, *certificate_chain, &mut problems) }
+            let mut sent = pem::certificates(certificate, *certificate_chain, &mut problems);
+            key::from_pem(private_key, &mut sent, &mut problems);
+            sent
         }
         Material::Pkcs12 { der, password } => pkcs12::read(der, password, &mut problems),
     };
@@ -149,7 +155,12 @@ struct Sent {
     leaf_first: bool,
     /// Some certificates could not be parsed, or were too many: a missing one may be among them.
     partial: bool,
-    key: Option<key::Key>,
+    /// Without duplicates.
+    keys: Vec<key::Key>,
+    /// Of keys that cannot be used: they only count where no other key is the leaf's.
+    key_problems: Vec<Problem>,
+    /// Lines that may be damaged headers: they only count where something is missing.
+    doubts: Vec<Problem>,
 }
 
 impl Sent {
@@ -164,6 +175,15 @@ impl Sent {
         }
         self.certificates.push((der, place));
         Ok(())
+    }
+
+    /// Ignores duplicates: a keystore has a key once per alias.
+    fn push_key(&mut self, read: Result<key::Key, Problem>) {
+        match read {
+            Ok(key) if self.keys.iter().any(|known| known.public_bits() == key.public_bits()) => {}
+            Ok(key) => self.keys.push(key),
+            Err(problem) => self.key_problems.push(problem),
+        }
     }
 }
 

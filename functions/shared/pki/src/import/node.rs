@@ -11,7 +11,8 @@ use x509_parser::extensions::{
 };
 use x509_parser::x509::X509Version;
 
-use super::der::element;
+use super::der::{element, sequence, tagged};
+use super::key::Key;
 use super::problem::Problem;
 use super::public_key::{KeyFault, PublicKey};
 use super::signature::{Scheme, Unusable};
@@ -37,9 +38,16 @@ pub(super) struct Node<'p> {
     pub(super) identifier: Option<&'p [u8]>,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
+    /// Whether its clients insist on a stapled OCSP answer (RFC 7633).
+    pub(super) must_staple: bool,
+    /// Whether both dates are DER.
+    dates: bool,
     extensions: Vec<ExtensionFault>,
     shown: OnceCell<String>,
 }
+
+/// 1.3.6.1.5.5.7.1.24. Its value is a sequence of TLS extensions, of which status_request is 5.
+const TLS_FEATURE: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x01\x18";
 
 #[derive(Clone)]
 enum ExtensionFault {
@@ -65,6 +73,11 @@ impl<'p> Node<'p> {
             identifier: None,
             not_before: parsed.validity().not_before.to_datetime(),
             not_after: parsed.validity().not_after.to_datetime(),
+            must_staple: parsed
+                .extensions()
+                .iter()
+                .any(|each| each.oid.as_bytes() == TLS_FEATURE && each.value.contains(&5)),
+            dates: has_der_dates(parsed.tbs_certificate.as_ref()).unwrap_or_default(),
             extensions: Vec::new(),
             shown: OnceCell::new(),
         };
@@ -125,6 +138,11 @@ impl<'p> Node<'p> {
         self.parsed.subject().as_raw() == self.parsed.issuer().as_raw()
     }
 
+    /// Whether its key is the public one of `key`.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.key.as_ref().is_ok_and(|public| public.is(key.public_bits()))
+    }
+
     pub(super) fn is_ca(&self) -> bool {
         self.basic.is_some_and(|basic| basic.ca)
     }
@@ -143,17 +161,25 @@ impl<'p> Node<'p> {
         !matches!((self.authority, issuer.identifier), (Some(named), Some(own)) if named != own)
     }
 
+    /// A root of X.509 version 1, such as `openssl x509 -req -signkey` writes, has no extensions that could say cA. As a
+    /// trust anchor it is a name and a key (RFC 5280 §6.1.1 d).
+    pub(super) fn is_bare_anchor(&self) -> bool {
+        self.is_self_issued() && self.parsed.version() == X509Version::V1
+    }
+
     /// Problems of this certificate, whoever issued it. Trust in an `anchor` does not rest on its own signature (RFC
     /// 5280 §6.1), so SHA-1 is no problem there.
     pub(super) fn problems(&self, anchor: bool, now: OffsetDateTime, problems: &mut Vec<Problem>) {
         let subject = || self.subject();
-        if self.is_expired_at(now) {
+        if !self.dates {
+            problems.push(Problem::MalformedDate(subject()));
+        } else if self.is_expired_at(now) {
             problems.push(Problem::Expired { subject: subject(), at: self.not_after });
         }
-        if now < self.not_before {
+        if self.dates && now < self.not_before {
             problems.push(Problem::NotYetValid { subject: subject(), at: self.not_before });
         }
-        if self.parsed.version() != X509Version::V3 {
+        if self.parsed.version() != X509Version::V3 && !(anchor && self.is_bare_anchor()) {
             problems.push(Problem::Version(subject()));
         }
         for fault in &self.extensions {
@@ -188,6 +214,28 @@ impl<'p> Node<'p> {
             }
         }
     }
+}
+
+/// UTCTime and GeneralizedTime in the only form that RFC 5280 §4.1.2.5 allows: to the second, in UTC, without fractions.
+/// The parser reads others too. `None` if the dates are not found.
+fn has_der_dates(tbs: &[u8]) -> Option<bool> {
+    let content = sequence(tbs)?;
+    let rest = tagged(content, 0, true).map_or(content, |(rest, _version)| rest);
+    let (rest, _serial) = element(rest, Tag::Integer)?;
+    let (rest, _algorithm) = element(rest, Tag::Sequence)?;
+    let (rest, _issuer) = element(rest, Tag::Sequence)?;
+    let (_, mut validity) = element(rest, Tag::Sequence)?;
+    for _ in 0..2 {
+        let (digits, (rest, date)) = element(validity, Tag::UtcTime)
+            .map(|found| (12, found))
+            .or_else(|| element(validity, Tag::GeneralizedTime).map(|found| (14, found)))?;
+        let (last, all) = date.split_last()?;
+        if *last != b'Z' || all.len() != digits || !all.iter().all(u8::is_ascii_digit) {
+            return Some(false);
+        }
+        validity = rest;
+    }
+    Some(validity.is_empty())
 }
 
 /// Exactly one element. If it is a sequence that starts with a BOOLEAN, as in basicConstraints, the BOOLEAN must be DER

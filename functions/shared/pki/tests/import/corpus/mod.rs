@@ -7,6 +7,7 @@ pub(crate) mod certificate;
 pub(crate) mod chains;
 pub(crate) mod code;
 pub(crate) mod der;
+mod found;
 mod framing;
 mod hostile;
 pub(crate) mod key;
@@ -68,6 +69,7 @@ pub(crate) fn cases() -> &'static [Case] {
             framing::cases(),
             hostile::cases(),
             pkcs12::cases(),
+            found::cases(),
         ]
         .concat()
     })
