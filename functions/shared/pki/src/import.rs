@@ -5,12 +5,17 @@
 //! and policies. Out of scope: whether anyone trusts the certificate, its revocation, and where it is stored.
 //!
 //! Choices that RFC 5280 leaves open, and deviations from it:
-//! - Roots are checked like every other issuer: validity, cA, keyCertSign, path length and name constraints. Only
-//!   SHA-1 in a root's self-signature is just a [`Warning`]: trust in a root does not rest on that signature.
+//! - Roots are checked like every other issuer: validity, cA, keyCertSign, path length and name constraints. SHA-1 in a
+//!   root's self-signature is just a [`Warning`], since trust in a root does not rest on that signature; and so is a
+//!   root of version 1, which cannot say cA.
 //! - An issuer's extKeyUsage limits the certificates below it, as in OpenSSL and webpki.
-//! - No policies are required, so certificatePolicies, policyMappings and inhibitAnyPolicy cannot refuse a chain. A
-//!   critical policyConstraints, like every other critical extension, is refused as unknown.
-//! - CN stands for a host only if the SAN names none; name constraints then apply to it.
+//! - No policies are required, so certificatePolicies, policyMappings, inhibitAnyPolicy and a policyConstraints that is
+//!   not critical cannot refuse a chain. A critical policyConstraints, like every other critical extension, is refused
+//!   as unknown, and so are critical certificatePolicies with unknown qualifiers.
+//! - Names are compared by RFC 5280 §7.1. Where only that makes them equal, a [`Warning`] says so: Go and rustls compare
+//!   bytes.
+//! - CN stands for a host only if the SAN names none. Name constraints apply to it wherever the SAN has no DNS name,
+//!   since clients look for a host in it then.
 //! - An issuer that has the right key under another name is the vendor's SCM.0079. If no certificate has the key, the
 //!   chain is incomplete.
 //!
@@ -26,6 +31,7 @@ pub(crate) mod der;
 mod judge;
 mod key;
 mod leaf;
+mod names;
 mod node;
 mod path;
 mod pem;

@@ -29,6 +29,8 @@ pub enum Warning {
     V1Root { subject: String },
     /// An address that is a DNS name too, for clients that look for it there.
     AddressAsName { subject: String, address: String },
+    /// It names its issuer in other letters, spaces or string types than the issuer does.
+    NameForm { subject: String, issuer: String },
     /// The TLS feature status_request (RFC 7633).
     MustStaple { subject: String },
 }
@@ -50,6 +52,12 @@ impl fmt::Display for Warning {
             }
             Self::AddressAsName { subject, address } => {
                 write!(f, "{subject} has the address {address} as a DNS name too, where it matches nothing")
+            }
+            Self::NameForm { subject, issuer } => {
+                write!(
+                    f,
+                    "{subject} names its issuer in another form (case, spaces or string type) than {issuer} does: clients that compare bytes, as Go and rustls do, refuse this chain"
+                )
             }
             Self::MustStaple { subject } => {
                 write!(
@@ -240,6 +248,12 @@ fn warnings(nodes: &[Node<'_>], path: &[usize], names: &Names, dropped_keys: usi
         }
         if node.is_bare_anchor() {
             warnings.push(Warning::V1Root { subject: node.subject() });
+        }
+    }
+    for link in path.windows(2) {
+        let (child, issuer) = (&nodes[link[0]], &nodes[link[1]]);
+        if child.parsed.issuer().as_raw() != issuer.parsed.subject().as_raw() {
+            warnings.push(Warning::NameForm { subject: child.subject(), issuer: issuer.subject() });
         }
     }
     if dropped_keys > 0 {

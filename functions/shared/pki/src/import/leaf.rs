@@ -62,7 +62,7 @@ fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
 
 /// The last CN of the subject, which is the most specific. `None` if it is too long for a CN or holds control
 /// characters.
-pub(super) fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
+fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
     let last = node.parsed.subject().iter_common_name().last().and_then(|attribute| attribute.as_str().ok());
     last.filter(|name| name.chars().count() <= COMMON_NAME && !name.chars().any(char::is_control))
 }
@@ -75,7 +75,7 @@ fn is_address_of(leaf: &Node<'_>, name: &str) -> bool {
 }
 
 /// Whether the SAN names a host, valid or not: then the CN is not a host name (RFC 6125 §6.4.4).
-pub(super) fn has_alternative(node: &Node<'_>) -> bool {
+fn has_alternative(node: &Node<'_>) -> bool {
     node.names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
 }
 
@@ -85,16 +85,21 @@ pub(super) fn is_host(name: &str) -> bool {
 
 /// RFC 1123 §2.1, with underscores, which exist in practice, and `*` as first label (RFC 6125 §6.4.3). Not an IPv4
 /// address.
-fn is_dns_name(name: &str) -> bool {
+pub(super) fn is_dns_name(name: &str) -> bool {
     let labels = name.strip_prefix("*.").unwrap_or(name);
+    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= 253 && is_labels(labels) && !labels.rsplit('.').next().is_some_and(numeric)
+}
+
+/// At least one label, without a wildcard.
+pub(super) fn is_labels(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    name.len() <= 253 && labels.split('.').all(label) && !labels.rsplit('.').next().is_some_and(numeric)
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// 4 or 16 bytes.

@@ -152,7 +152,7 @@ pub enum Problem {
     #[error("{subject} may not be used for TLS: {why}; have it issued for a server or a client")]
     Usage { subject: String, why: &'static str },
     #[error(
-        "{issuer} does not match the issuer that {subject} names, {expected}, byte for byte; send the issuer's own certificate"
+        "{issuer} does not match the issuer that {subject} names, {expected}; send the issuer's own certificate"
     )]
     IssuerMismatch { subject: String, expected: String, issuer: String },
     #[error("the signature of {subject} does not verify with the key of {issuer}; send both as they were issued")]

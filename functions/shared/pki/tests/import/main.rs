@@ -9,10 +9,12 @@
 )]
 
 mod corpus;
+mod differential;
 #[path = "../../fuzz/fuzz_targets/input.rs"]
 mod input;
 mod limits;
 mod properties;
+mod purposes;
 mod random;
 mod seeds;
 mod table;

@@ -34,14 +34,14 @@ fn text() -> Vec<Case> {
         pem("CERTIFICATE", &bundle.leaf) + &issuer + &pem("CERTIFICATE", &pki().root.der)
     };
     vec![
-        case("footers directly followed by headers", whole, { text.replace("-----\n-----BEGIN", "----------BEGIN") }),
+        case("footers directly followed by headers", whole, text.replace("-----\n-----BEGIN", "----------BEGIN")),
         case("lines with dashes and words between the blocks", whole, {
             let words = "-----\n----BEGIN CERTIFICATE----\n-----END CERTIFICATE-----\n-- BEGIN\n-----BEGIN a list\n";
             format!("{words}{}{words}", text.replace("-----BEGIN", &format!("{words}-----BEGIN")))
         }),
         case(
             "a block between two others has a damaged header, and is missing",
-            { Expected::Refused(&[code::CERTIFICATE_FRAMING, code::INCOMPLETE]) },
+            Expected::Refused(&[code::CERTIFICATE_FRAMING, code::INCOMPLETE]),
             damaged("----BEGIN"),
         ),
         case("everything in one line, with spaces", Expected::Refused(&[code::CERTIFICATE_FRAMING]), {
@@ -86,7 +86,7 @@ fn keys() -> Vec<Case> {
         refused("a scalar with another octet in front", &[code::KEY_UNREADABLE], {
             p256(ec, &[&[1], scalar(ec).as_slice()].concat())
         }),
-        imported("one key in two forms", { leaf_with(|_| {}).with_key(pem("EC PRIVATE KEY", &ec.sec1()) + &ec.pem()) }),
+        imported("one key in two forms", leaf_with(|_| {}).with_key(pem("EC PRIVATE KEY", &ec.sec1()) + &ec.pem())),
     ]
 }
 
@@ -146,7 +146,7 @@ fn names() -> Vec<Case> {
     let beside = Expected::Imported { chain: 2, warnings: 1 };
     vec![
         judged("an address that is a DNS name too", beside, named(&[dns(HOST), dns("192.0.2.7"), ip(&[192, 0, 2, 7])])),
-        judged("an IPv6 address that is a DNS name too", beside, { named(&[ip(&v6), dns("2001:DB8::7")]) }),
+        judged("an IPv6 address that is a DNS name too", beside, named(&[ip(&v6), dns("2001:DB8::7")])),
         refused("an address as a DNS name beside another address", &[code::BAD_NAME], {
             named(&[dns(HOST), dns("192.0.2.7"), ip(&[192, 0, 2, 8])])
         }),

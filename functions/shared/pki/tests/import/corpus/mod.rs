@@ -13,6 +13,7 @@ mod hostile;
 pub(crate) mod key;
 mod keys;
 mod leaves;
+mod names;
 mod oddities;
 pub(crate) mod openssl;
 pub(crate) mod pkcs12;
@@ -70,6 +71,7 @@ pub(crate) fn cases() -> &'static [Case] {
             hostile::cases(),
             pkcs12::cases(),
             found::cases(),
+            names::cases(),
         ]
         .concat()
     })
