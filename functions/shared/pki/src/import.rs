@@ -95,7 +95,8 @@ impl fmt::Debug for Material<'_> {
 #[derive(Debug)]
 pub struct Checked {
     pub leaf: Certificate,
-    /// The leaf's issuer first; the root last if it was sent. Only what was sent: empty if one of our own authorities issued the leaf.
+    /// The leaf's issuer first; the root last if it was sent or is one of [`Anchors::others`]. Otherwise only what was
+    /// sent: empty if one of our own authorities issued the leaf.
     pub chain: Vec<Certificate>,
     pub key: PrivateKey,
     pub key_algorithm: LeafKey,
@@ -105,11 +106,24 @@ pub struct Checked {
     pub names: Vec<String>,
     /// At least one.
     pub purposes: Purposes,
+    /// Nothing is proven of the chain: its end was not sent, and is not known.
+    pub unproven: bool,
     pub warnings: Vec<Warning>,
 }
 
-/// Parses and checks everything, and reports all problems. `ours` are our own generations, and issuing authorities below
-/// them: a chain may end in one of the former, and lead through one of the latter, without containing it.
+/// What a chain may lead to without containing it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anchors<'a> {
+    /// Our own generations, and issuing authorities below them: a chain may end in one of the former, and lead through one
+    /// of the latter.
+    pub ours: &'a [Certificate],
+    /// Roots of others. The one that a chain ends at becomes a part of it.
+    pub others: &'a [Certificate],
+    /// Accept a chain that leads to none of them, of which nothing is proven then.
+    pub allow_incomplete: bool,
+}
+
+/// Parses and checks everything, and reports all problems. `ours`: [`Anchors::ours`].
 ///
 /// Costs one signature verification per link, and one signature by the key with its verification.
 ///
@@ -140,6 +154,11 @@ pub struct Checked {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn check(material: &Material<'_>, ours: &[Certificate], now: OffsetDateTime) -> Result<Checked, Problems> {
+    check_with(material, Anchors { ours, ..Anchors::default() }, now)
+}
+
+/// As [`check`], with other ends of a chain.
+pub fn check_with(material: &Material<'_>, anchors: Anchors<'_>, now: OffsetDateTime) -> Result<Checked, Problems> {
     let mut problems = Vec::new();
     let sent = match material {
         Material::Pem { certificate, certificate_chain, private_key } => {
@@ -149,7 +168,7 @@ pub fn check(material: &Material<'_>, ours: &[Certificate], now: OffsetDateTime)
         }
         Material::Pkcs12 { der, password } => pkcs12::read(der, password, &mut problems),
     };
-    assess::assess(sent, ours, now, problems)
+    assess::assess(sent, anchors, now, problems)
 }
 
 /// The parsed parts of the material.

@@ -12,7 +12,7 @@ use super::leaf::{self, Names};
 use super::node::Node;
 use super::path::{self, Found};
 use super::problem::{Location, Problem, Problems};
-use super::{Checked, Sent, purposes, text};
+use super::{Anchors, Checked, Sent, names, purposes, text};
 use crate::certificate::{self, Certificate};
 use crate::fingerprint::Fingerprint;
 
@@ -21,6 +21,10 @@ use crate::fingerprint::Fingerprint;
 pub enum Warning {
     /// A certificate that is not part of the chain.
     Dropped { subject: String, fingerprint: Fingerprint },
+    /// The root at which the chain ends. It was not sent, but is known.
+    Completed { subject: String, fingerprint: Fingerprint },
+    /// The chain leads to no root that was sent or is known, which the sender allowed.
+    Unproven { issuer: String },
     /// Keys that are not the leaf's.
     KeysDropped(usize),
     /// A root whose self-signature uses SHA-1. Trust in a root does not rest on that signature.
@@ -43,6 +47,15 @@ impl fmt::Display for Warning {
             }
             Self::Sha1Root { subject } => {
                 write!(f, "{subject} is signed with SHA-1 by itself, which is no risk in a root, but old")
+            }
+            Self::Completed { subject, fingerprint } => {
+                write!(
+                    f,
+                    "{subject} (SHA-256 {fingerprint}) was not sent; it is known, and stored as the end of the chain"
+                )
+            }
+            Self::Unproven { issuer } => {
+                write!(f, "the chain is incomplete: {issuer} was neither sent nor is it known, so nothing is proven")
             }
             Self::KeysDropped(count) => {
                 write!(f, "{count} private keys that are not the leaf's were dropped")
@@ -71,19 +84,22 @@ impl fmt::Display for Warning {
 
 pub(super) fn assess(
     mut sent: Sent,
-    ours: &[Certificate],
+    anchors: Anchors<'_>,
     now: OffsetDateTime,
     mut problems: Vec<Problem>,
 ) -> Result<Checked, Problems> {
     let (keys, key_problems, mut doubts) = (take(&mut sent.keys), take(&mut sent.key_problems), take(&mut sent.doubts));
     let parsed = parse(&sent.certificates, &mut problems);
     sent.partial |= parsed.len() < sent.certificates.len();
-    let own = own_authorities(&parsed, ours);
+    let own = own_authorities(&parsed, anchors.ours);
+    let ends = others(&parsed, anchors.others);
     let mut nodes: Vec<Node<'_>> = parsed
         .iter()
-        .map(|sent| Node::new(sent, is_root(sent) && ours.iter().any(|own| own.der() == sent.as_raw()), true))
+        .map(|sent| Node::new(sent, is_root(sent) && anchors.ours.iter().any(|own| own.der() == sent.as_raw()), true))
         .collect();
     nodes.extend(own.iter().map(|own| Node::new(own, is_root(own), false)));
+    let ends_from = nodes.len();
+    nodes.extend(ends.iter().map(|end| Node::new(end, false, false)));
 
     let (key, dropped_keys) = choose_key(keys, key_problems, &nodes[..parsed.len()], &mut problems);
     let leaf = choose_leaf(&nodes[..parsed.len()], &sent, key.as_ref(), now);
@@ -99,8 +115,13 @@ pub(super) fn assess(
                 .problems
                 .retain(|problem| !matches!(problem, Problem::ChainIncomplete { .. } | Problem::ChainTooLong));
         }
+        let incomplete = |problem: &Problem| matches!(problem, Problem::ChainIncomplete { .. });
+        let unproven = anchors.allow_incomplete && found.problems.iter().any(incomplete);
+        if unproven {
+            found.problems.retain(|problem| !incomplete(problem));
+        }
         problems.append(&mut found.problems);
-        (found, names)
+        (found, names, unproven)
     });
     let lacks = |problem: &Problem| matches!(problem, Problem::ChainIncomplete { .. } | Problem::KeyMismatch { .. });
     if problems.iter().any(lacks) {
@@ -108,14 +129,17 @@ pub(super) fn assess(
     }
     let ready = Problems::of(problems).map_or(Ok(()), Err);
     match (ready, checked, key) {
-        (Ok(()), Some((Found { path, .. }, names)), Some(key)) => {
-            let chain = path.iter().skip(1).filter(|at| nodes[**at].sent);
+        (Ok(()), Some((Found { path, .. }, names, unproven)), Some(key)) => {
+            let chain = path.iter().skip(1).filter(|at| nodes[**at].sent || **at >= ends_from);
             let whole = |at: &usize| Certificate::of(nodes[*at].parsed);
             let certificates: Vec<&Node<'_>> = path.iter().map(|at| &nodes[*at]).collect();
             match path.first().map(whole) {
                 Some(leaf) => Ok(Checked {
+                    unproven,
                     purposes: purposes::narrow(&certificates, &mut Vec::new()),
-                    warnings: warnings(&nodes, &path, &names, dropped_keys),
+                    warnings: ends_of(&nodes, &path, ends_from, unproven)
+                        .chain(warnings(&nodes, &path, &names, dropped_keys))
+                        .collect(),
                     leaf,
                     chain: chain.map(whole).collect(),
                     key_algorithm: key.algorithm,
@@ -196,6 +220,28 @@ fn own_authorities<'r>(sent: &[X509Certificate<'_>], ours: &'r [Certificate]) ->
         found.extend(parsed);
     }
     found
+}
+
+/// Roots of others that were not sent, and are named by a certificate that was.
+fn others<'r>(sent: &[X509Certificate<'_>], others: &'r [Certificate]) -> Vec<X509Certificate<'r>> {
+    let named: Vec<Vec<u8>> = sent.iter().map(|each| names::canonical(each.issuer())).collect();
+    let absent = others.iter().filter(|other| sent.iter().all(|each| each.as_raw() != other.der()));
+    let parsed = absent.filter_map(|other| certificate::parse(other.der()).ok());
+    parsed.filter(|other| named.contains(&names::canonical(other.subject()))).take(ENDS).collect()
+}
+
+/// Most roots of others that come into question: an authority has a handful of one name.
+const ENDS: usize = 8;
+
+/// What was added to the chain, or is missing at its end.
+fn ends_of(nodes: &[Node<'_>], path: &[usize], ends_from: usize, unproven: bool) -> impl Iterator<Item = Warning> {
+    let last = path.last().map(|at| (*at, &nodes[*at]));
+    let completed = last.filter(|(at, _)| *at >= ends_from).map(|(_, node)| Warning::Completed {
+        subject: node.subject(),
+        fingerprint: Fingerprint::of(node.parsed.as_raw()),
+    });
+    let open = last.filter(|_| unproven).map(|(_, node)| Warning::Unproven { issuer: node.issuer() });
+    completed.into_iter().chain(open)
 }
 
 fn authority<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c [u8]> {

@@ -128,7 +128,8 @@ impl<'p> Node<'p> {
                 ParsedExtension::SubjectKeyIdentifier(identifier) => self.identifier = Some(identifier.0),
                 // RFC 5280 §4.2.1.4: who marks it critical wants its qualifiers to be understood.
                 ParsedExtension::CertificatePolicies(policies) if extension.critical && !are_known(policies) => {
-                    self.extensions.push(ExtensionFault::Unknown("certificatePolicies with an unknown qualifier".to_owned()));
+                    self.extensions
+                        .push(ExtensionFault::Unknown("certificatePolicies with an unknown qualifier".to_owned()));
                 }
                 // Without a required policy, these three cannot refuse a path (RFC 5280 §6.1).
                 ParsedExtension::CertificatePolicies(_)

@@ -151,13 +151,13 @@ pub enum Problem {
     TooManyNames(String),
     #[error("{subject} may not be used for TLS: {why}; have it issued for a server or a client")]
     Usage { subject: String, why: &'static str },
-    #[error(
-        "{issuer} does not match the issuer that {subject} names, {expected}; send the issuer's own certificate"
-    )]
+    #[error("{issuer} does not match the issuer that {subject} names, {expected}; send the issuer's own certificate")]
     IssuerMismatch { subject: String, expected: String, issuer: String },
     #[error("the signature of {subject} does not verify with the key of {issuer}; send both as they were issued")]
     BadSignature { subject: String, issuer: String },
-    #[error("the chain is incomplete: {subject} was issued by {issuer}, whose certificate is not there; append it")]
+    #[error(
+        "the chain is incomplete: {subject} was issued by {issuer}, whose certificate is neither there nor known here; append it, as its authority publishes it, or send allow_incomplete_chain: true to store the chain unproven"
+    )]
     ChainIncomplete { subject: String, issuer: String },
     #[error(
         "no chain of at most {DEPTH} issuers was found with {SIGNATURES} signatures tried; send only those that lead to one root"

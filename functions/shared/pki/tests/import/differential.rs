@@ -10,9 +10,7 @@ use proptest::strategy::{Strategy, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use rootcast_pki::import::{Material, Problem, check};
 
-use crate::corpus::certificate::{
-    Spec, TODAY, alternative_names, common_name, dns, email, ip, name, name_constraints,
-};
+use crate::corpus::certificate::{Spec, TODAY, alternative_names, common_name, dns, email, ip, name, name_constraints};
 use crate::corpus::der::{explicit, tlv};
 use crate::corpus::key::pem;
 use crate::corpus::{Bundle, HOST, code, intermediate_key, leaf_key, leaf_with, pki};
@@ -106,7 +104,8 @@ fn what_openssl_reads_of_a_text_is_imported() {
         let text = if crlf { text.replace('\n', "\r\n") } else { text };
         std::fs::write(&file, &text).unwrap();
         let theirs = openssl_reads(&file, &ders);
-        let ours = check(&Material::Pem { certificate: &text, certificate_chain: None, private_key: &bundle.key }, &[], TODAY);
+        let ours =
+            check(&Material::Pem { certificate: &text, certificate_chain: None, private_key: &bundle.key }, &[], TODAY);
         // The vendor's own example is glued, YAML indents, and forms double line breaks.
         let known = gaps[1..].iter().any(|gap| gap.glued)
             || forms.iter().any(|form| matches!(form, Form::Indented | Form::Spaced));
@@ -217,7 +216,11 @@ fn trees(count: usize) -> Vec<Tree> {
         let leaf = leaf.signed_by(&issuing);
         let (bases, named) = ([shown(&permitted), shown(&excluded)].concat(), shown(&names));
         trees.push(Tree {
-            shown: format!("permitted {:?}, excluded {:?}, CN {subject}, SAN {named:?}", shown(&permitted), shown(&excluded)),
+            shown: format!(
+                "permitted {:?}, excluded {:?}, CN {subject}, SAN {named:?}",
+                shown(&permitted),
+                shown(&excluded)
+            ),
             issuer: issuing.der.clone(),
             bundle: Bundle { leaf, ..leaf_with(|_| {}) }.with_others(&[&issuing.der, &pki().root.der]),
             bases,
@@ -279,9 +282,10 @@ fn openssl_verifies(trees: &[Tree]) -> Vec<Option<String>> {
     };
     let root = write("root.pem", pem("CERTIFICATE", &pki().root.der));
     let issuers = write("issuers.pem", trees.iter().map(|tree| pem("CERTIFICATE", &tree.issuer)).collect());
-    let leaves = trees.iter().enumerate().map(|(at, tree)| {
-        write(&format!("leaf-{at}.pem"), pem("CERTIFICATE", &tree.bundle.leaf))
-    });
+    let leaves = trees
+        .iter()
+        .enumerate()
+        .map(|(at, tree)| write(&format!("leaf-{at}.pem"), pem("CERTIFICATE", &tree.bundle.leaf)));
     let leaves: Vec<PathBuf> = leaves.collect();
     let output = Command::new("openssl")
         .args(["verify", "-no-CApath", "-attime", &TODAY.unix_timestamp().to_string(), "-CAfile"])

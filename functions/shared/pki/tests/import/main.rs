@@ -10,6 +10,7 @@
 
 mod corpus;
 mod differential;
+mod ends;
 #[path = "../../fuzz/fuzz_targets/input.rs"]
 mod input;
 mod limits;

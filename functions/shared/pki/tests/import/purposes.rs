@@ -1,6 +1,6 @@
 //! For which purposes a certificate is imported.
 
-use rootcast_pki::import::{Purposes, check};
+use rootcast_pki::import::{LeafKey, Purposes, check};
 
 use crate::corpus::certificate::TODAY;
 use crate::corpus::{Input, cases};
@@ -27,5 +27,10 @@ fn usages_along_the_path_decide_the_purposes() {
         assert_eq!(checked.purposes, expected, "{name}");
         assert_eq!(Purposes::of(&checked.leaf, &checked.chain), expected, "{name}, as it is stored");
     }
+    let of = |name| {
+        let case = cases().iter().find(|case| case.name == name).unwrap();
+        LeafKey::of(&check(&material(&case.input), &[], TODAY).unwrap().leaf).unwrap()
+    };
+    assert!(of("ML-DSA-65").is_post_quantum() && !of("P-384").is_post_quantum());
     assert_eq!([BOTH, SERVER, CLIENT].map(|each| each.to_string()), ["server and client", "server", "client"]);
 }

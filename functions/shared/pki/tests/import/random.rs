@@ -8,7 +8,8 @@ use time::Duration;
 
 use crate::corpus::certificate::{
     Aki, CLIENT_AUTH, CODE_SIGNING, CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN, SERVER_AUTH, Spec, TODAY,
-    alternative_names, basic_constraints, common_name, dns, extended_key_usage, extension, ip, key_usage, name_constraints,
+    alternative_names, basic_constraints, common_name, dns, extended_key_usage, extension, ip, key_usage,
+    name_constraints,
 };
 use crate::corpus::der::{sequence, tlv};
 use crate::corpus::key::Key;
