@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
+use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
@@ -93,6 +93,8 @@ fn rollover_summary(job: &Job) -> Summary {
             old_generation: job.old_generation,
             bundle_version: job.bundle_version,
             unusable_keys: job.unusable_keys.clone(),
+            compromised: job.compromised.clone(),
+            breaks: job.breaks.as_ref().map(seen),
             activation: job.activation,
             rollout: job.rollout,
             until: job.purpose.is_rollover().then_some(job.until),
@@ -107,6 +109,10 @@ pub(crate) async fn view(ledger: &Ledger, job: &JobRecord) -> Result<native::Job
         JobRecord::Rollover(job) => rollover_view(ledger, job).await,
         JobRecord::Deployment(job) => deployments::view(ledger, job).await,
     }
+}
+
+fn seen(looked: &InUse) -> native::InUse {
+    native::InUse { found: looked.found, names: looked.names.clone() }
 }
 
 /// A rollover with the devices of its current pass and the waves of all passes.
@@ -136,7 +142,7 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         devices: counts(tally, is_counted(job)),
         proofs: job.survey.is_complete().then(|| proofs(job.survey.total())),
         left: left.into_iter().map(named).collect(),
-        in_use: in_use.map(|looked| native::InUse { found: looked.found, names: looked.names.clone() }),
+        in_use: in_use.map(seen),
         waves: Some(waves.into_iter().map(wave).collect()),
     }
 }

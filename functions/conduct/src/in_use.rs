@@ -81,6 +81,33 @@ impl App {
         Ok(looked)
     }
 
+    /// What the gates of another rollover would have protected when a compromised root, and the others with it, left at once:
+    /// imported certificates, which only their owners can replace. Goes on like every look.
+    pub(crate) async fn look_for_broken(&self, job: &Job, deadline: Instant) -> Result<InUse, ConductError> {
+        let mut looked = job.breaks.clone().unwrap_or_default();
+        let place = looked.place.take().and_then(|place| serde_json::from_str(&place).ok());
+        let Some(Place::Imported { mut shard, mut from }) = place.or_else(|| {
+            looked = InUse::default();
+            Some(Place::Imported { shard: 0, from: (self.clock)() })
+        }) else {
+            return Ok(looked);
+        };
+        let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        let (old, new): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.generation < job.generation);
+        let leads = self.leads(job, &old, &new).await?;
+        while shard < SHARDS {
+            if Instant::now() >= deadline {
+                looked.place = serde_json::to_string(&Place::Imported { shard, from }).ok();
+                break;
+            }
+            match self.look_at_imported(&leads, shard, from, deadline, &mut looked).await? {
+                Place::Imported { shard: next, from: on } => (shard, from) = (next, on),
+                Place::Signed(_) => break,
+            }
+        }
+        Ok(looked)
+    }
+
     /// One page. Below a root that is gone already, nothing is kept by this one.
     async fn look_at_signed(
         &self,

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod compromised;
 mod config;
 mod deploy;
 mod dispatch;
@@ -191,7 +192,7 @@ impl App {
             Action::Distribute => job.distribute(now),
             Action::HoldDown => job.hold_down(now),
             Action::ReadSample => job.read_sample(now),
-            Action::Reissue => return self.begin_reissue(held, job, why, now).await,
+            Action::Reissue => return self.begin_reissue(held, job, tally, why, deadline).await,
             Action::GoOnAlone => return self.go_on_alone(held, job, now).await,
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
@@ -227,6 +228,7 @@ impl App {
             {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
+            Action::Distrust if job.is_compromise() => return self.visit_the_rest(held, job, why, now).await,
             Action::Distrust => return self.distrust(held, job, tally, why, deadline).await,
             Action::Retire => return self.retire(held, job, why, now).await,
             Action::Activate => {
@@ -277,7 +279,8 @@ impl App {
     }
 
     async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<StepResult, ConductError> {
-        job.pause(why);
+        let why = self.with_names(&job, why.to_owned()).await?;
+        job.pause(&why);
         self.save(job, now).await?;
         self.count(Metric::JobsPaused);
         Ok(StepResult::Rest)

@@ -190,6 +190,15 @@ pub enum JobOutcome {
     Aborted,
     /// The devices hold the bundle's trust anchors of others, and no withdrawn one.
     Distributed,
+    /// A root was compromised, and the job that replaces it does what was left of this one.
+    TakenOver,
+}
+
+impl JobOutcome {
+    /// Whether nobody goes on with the job.
+    pub const fn is_given_up(self) -> bool {
+        matches!(self, Self::Aborted | Self::RolledBack | Self::TakenOver)
+    }
 }
 
 /// What the last look found below the older roots that is valid and not revoked.
@@ -326,6 +335,13 @@ pub struct Job {
     pub reached: Option<Phase>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use: Option<InUse>,
+    /// Roots whose keys somebody else may have. They left the bundle when the job's root was published, and that root signs
+    /// since then: one visit installs it and removes the old ones.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// Certificates of others' making that a compromise breaks until their owners replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<InUse>,
     /// Set when a job that had ended runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Continued>,
@@ -417,6 +433,8 @@ impl Job {
             hold: None,
             reached: None,
             in_use: None,
+            compromised: BTreeSet::new(),
+            breaks: None,
             continued: None,
             abort_requested: false,
             rollback_requested: false,
@@ -438,6 +456,11 @@ impl Job {
             created: now,
             updated: now,
         }
+    }
+
+    /// Whether it replaces roots whose keys somebody else may have.
+    pub fn is_compromise(&self) -> bool {
+        !self.compromised.is_empty()
     }
 
     pub fn pass(&self) -> Pass {

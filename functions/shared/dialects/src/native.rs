@@ -11,7 +11,8 @@ mod task;
 
 pub use audit::{AuditChain, AuditHeads};
 pub use certificate::{
-    Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed, SignedState, Trusted,
+    CompromisedRoot, Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed,
+    SignedState, Trusted,
 };
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{

@@ -113,6 +113,7 @@ fn state(job: &Summary) -> &'static str {
             Some(JobOutcome::RolledBack) => "ended: rolled back, the old root signs again",
             Some(JobOutcome::Distributed) => "completed: the devices hold the trusted certificates",
             Some(JobOutcome::Aborted) => "ended: aborted",
+            Some(JobOutcome::TakenOver) => "ended: taken over by the job that replaces a compromised root",
             None => "ended",
         },
         (JobState::Ended, Work::Deployment(deployment)) => match deployment.outcome {
@@ -127,6 +128,9 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
     let follows = rollover.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
     let activation = match rollover.activation {
         Activation::Proven => "activated when every device has proven that it holds it, or is waived",
+        Activation::Immediate if !rollover.compromised.is_empty() => {
+            "activated at once, in the place of every other root, since one is compromised"
+        }
         Activation::Immediate => "activated at once, before the devices hold it",
     };
     let rollout = rollover.rollout;
@@ -152,6 +156,10 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
             ),
         ),
     ];
+    if let Some(InUse { found, names }) = rollover.breaks.as_ref().filter(|breaks| breaks.found > 0) {
+        let names = names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+        lines.push(("Breaks", format!("{found} imported certificates, until they are replaced: {names}")));
+    }
     lines.extend(rollover.until.map(|until| ("Goes", format!("as far as {until}"))));
     lines.extend(rollover.hold.as_ref().map(|hold| {
         let sampled =

@@ -112,10 +112,24 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Phase::Activate if job.activated.is_none() => {
             step(Action::Activate, "Every device proved that it holds the new root.")
         }
+        Phase::Activate if job.is_compromise() => step(
+            Action::Distribute,
+            format!(
+                "The new root is active, since {}. One visit brings it to a device and removes every older root.",
+                job.compromise()
+            ),
+        ),
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
         Phase::Activate => after_activation(job),
+        Phase::Retire | Phase::Ended if job.is_compromise() => step(
+            Action::End(JobOutcome::Completed),
+            format!(
+                "The new root signs, and no device that was read trusts an older one. Since {}, its key stays in KMS as evidence, disabled. See `rootcast root show`.",
+                job.compromise()
+            ),
+        ),
         Phase::Retire | Phase::Ended => step(
             Action::End(JobOutcome::Completed),
             "The new root signs, and no device trusts an older one. The keys of the older ones are put out of use: see `rootcast root show`.",
@@ -246,6 +260,16 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         return step(Action::Pause, forgot(found));
     }
     let only_failures = job.survey.is_complete() && found.awaited() == 0 && found.failed > 0 && tally.failed > 0;
+    if only_failures && job.is_compromise() && job.phase == Phase::Distribute {
+        // The other devices show certificates that nobody should believe any more, and do not wait for these.
+        return step(
+            Action::Reissue,
+            format!(
+                "{} devices may still trust a compromised root, and are visited again at the end. What older roots signed for devices is replaced.",
+                found.failed
+            ),
+        );
+    }
     if only_failures && job.activated.is_some() && job.phase == Phase::Distribute {
         return step(
             Action::End(JobOutcome::ActivatedWithFailures),
@@ -280,6 +304,10 @@ fn pass_gate(job: &Job, now: OffsetDateTime) -> Step {
         (Phase::Reissue, _, _) if job.until <= Phase::Reissue => step(
             Action::End(JobOutcome::Activated),
             "The new root is active, and no device shows a certificate of an older one. The older roots are still trusted.",
+        ),
+        (Phase::Reissue, _, _) if job.is_compromise() => step(
+            Action::Distrust,
+            "No device shows a certificate of an older root. Devices that may still trust a compromised root are visited again.",
         ),
         (Phase::Reissue, _, _) => step(
             Action::Distrust,

@@ -75,6 +75,12 @@ pub struct Rollover {
     /// Older generations whose KMS key could not sign: the bundle lacks their signature, or there is no link from them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_keys: BTreeSet<u32>,
+    /// Roots that the new one replaces because somebody else may have their keys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// Of a compromise: imported certificates that nobody believes until their owners replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<InUse>,
     pub activation: Activation,
     pub rollout: Rollout,
     /// The job goes no further than this phase, until somebody tells it to continue.

@@ -115,7 +115,7 @@ fn what_openssl_reads_of_a_text_is_imported() {
         assert!(ours.is_err() || theirs || known, "we read it, OpenSSL does not:\n{text}");
         *seen.entry((ours.is_ok(), theirs)).or_insert(0) += 1;
     }
-    println!("(ours, OpenSSL): {seen:?}");
+    eprintln!("(ours, OpenSSL): {seen:?}");
     assert!(seen[&(true, true)] > 40 && seen[&(false, false)] > 20, "{seen:?}");
 }
 
@@ -129,8 +129,11 @@ fn openssl_reads(file: &Path, ders: &[&[u8]]) -> bool {
     output.status.success() && ders.iter().all(holds)
 }
 
-/// GeneralNames for leaves and constraints, with a name for messages. A base is compared with every kind of name.
-fn vocabulary() -> (Vec<(&'static str, Vec<u8>)>, Vec<(&'static str, Vec<u8>)>) {
+/// A GeneralName, and what messages call it.
+type Named = (&'static str, Vec<u8>);
+
+/// GeneralNames for constraints and for leaves. A base is compared with every kind of name.
+fn vocabulary() -> (Vec<Named>, Vec<Named>) {
     let directory = |tag, value: &[u8]| explicit(4, &name(&[("2.5.4.10", tlv(tag, value))]));
     let uri = |text: &str| tlv(0x86, text.as_bytes());
     let bases = vec![
@@ -188,9 +191,8 @@ struct Tree {
 
 fn trees(count: usize) -> Vec<Tree> {
     let (bases, names) = vocabulary();
-    let pick = |list: &Vec<(&'static str, Vec<u8>)>, most: usize| {
-        proptest::collection::vec(proptest::sample::select(list.clone()), 0..=most)
-    };
+    let pick =
+        |list: &Vec<Named>, most: usize| proptest::collection::vec(proptest::sample::select(list.clone()), 0..=most);
     let subjects = proptest::sample::select(vec!["Board 7", HOST, "x.other.example", "192.0.2.7"]);
     let generated = (pick(&bases, 2), pick(&bases, 2), pick(&names, 2), subjects);
     let mut runner = TestRunner::deterministic();
@@ -204,8 +206,8 @@ fn trees(count: usize) -> Vec<Tree> {
         if !names.iter().any(|(shown, _)| shown.starts_with("dns:") || shown.starts_with("ip:")) {
             names.push(("ip:192.0.2.7", ip(&[192, 0, 2, 7])));
         }
-        let ders = |list: &[(&str, Vec<u8>)]| list.iter().map(|(_, der)| der.clone()).collect::<Vec<_>>();
-        let shown = |list: &[(&'static str, Vec<u8>)]| list.iter().map(|(shown, _)| *shown).collect::<Vec<_>>();
+        let ders = |list: &[Named]| list.iter().map(|(_, der)| der.clone()).collect::<Vec<_>>();
+        let shown = |list: &[Named]| list.iter().map(|(shown, _)| *shown).collect::<Vec<_>>();
         let mut issuing = Spec::authority(&format!("Issuing {}", trees.len()), intermediate_key());
         issuing.serial = vec![1, (trees.len() >> 8) as u8, trees.len() as u8];
         issuing.more = vec![name_constraints(&ders(&permitted), &ders(&excluded))];
@@ -267,7 +269,7 @@ fn constraints_that_openssl_enforces_are_enforced() {
             (ours, ..) => writeln!(wrong, "we {ours}, OpenSSL {theirs:?}: {}", tree.shown).unwrap(),
         }
     }
-    println!("refused by both {}, accepted by both {}, differing {differing:#?}", agreed[0], agreed[1]);
+    eprintln!("refused by both {}, accepted by both {}, differing {differing:#?}", agreed[0], agreed[1]);
     assert!(wrong.is_empty(), "{wrong}");
     assert!(agreed[0] > 100 && agreed[1] > 50, "{agreed:?}");
 }
