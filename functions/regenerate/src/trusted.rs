@@ -63,7 +63,7 @@ async fn carry_out(
         ));
     }
     let (by, now) = (caller.acting(id), (app.clock)());
-    let request = AnchorRequest { change, rollout, requested_for: reason.as_deref(), by: &by, now };
+    let request = AnchorRequest { change, rollout: &rollout, requested_for: reason.as_deref(), by: &by, now };
     match app.authority.change_anchors(request).await {
         Ok(changed) => {
             if let Some(job) = changed.job {

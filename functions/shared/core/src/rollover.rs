@@ -10,3 +10,4 @@ pub mod rollout;
 pub mod rotation;
 pub mod survey;
 pub mod transition;
+pub mod windows;
