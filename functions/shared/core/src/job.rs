@@ -494,7 +494,7 @@ impl Job {
         let held = hold.map_or(Duration::ZERO, |hold| (now - hold.since).min(hold.until - hold.since));
         let age = Duration::seconds(self.rollout.proof_age.into());
         let sample = hold.and_then(|hold| self.sample(hold));
-        Demand { bundle_version: self.bundle_version, since: now - held - age, sample }
+        Demand { bundle_version: self.bundle_version, since: now - held - age, refresh: Duration::ZERO, sample }
     }
 
     /// Which devices are read anew. A device is in it by its id and the job's, so each job reads others. Somewhat more
@@ -513,7 +513,7 @@ impl Job {
         let demand = self.demand(now);
         let half = Duration::seconds((self.rollout.proof_age / 2).into());
         let refreshes = self.sweep.as_ref().is_some_and(|sweep| sweep.refreshes);
-        if refreshes { Demand { since: demand.since + half, ..demand } } else { demand }
+        if refreshes { Demand { refresh: half, ..demand } } else { demand }
     }
 }
 

@@ -13,7 +13,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::rollover::survey::{Demand, Finding, find};
 use rootcast_core::rollover::windows::Turn;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::audit::Links;
 use crate::authority::Authority;
@@ -299,7 +299,7 @@ impl Ledger {
         let (_, tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
         // Its proof may be old: the device held the bundle when it left.
         let since = OffsetDateTime::UNIX_EPOCH;
-        let demand = Demand { bundle_version: rollover.bundle_version, since, sample: None };
+        let demand = Demand { bundle_version: rollover.bundle_version, since, refresh: Duration::ZERO, sample: None };
         let finding = find(Some(version), tasks.get(&key), demand, Turn::Open, since);
         // An abort that has not begun to withdraw has no proofs yet.
         let withdraws = rollover.abort_requested == (rollover.pass() == Pass::Withdraw);

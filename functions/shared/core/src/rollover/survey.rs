@@ -9,7 +9,7 @@ pub mod joining;
 
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::device::{DeviceId, DeviceVersion, SHARDS};
 use crate::job::task::{Probe, TaskRecord, TaskState};
@@ -22,6 +22,8 @@ pub struct Demand {
     pub bundle_version: u64,
     /// Proofs from before this time are old.
     pub since: OffsetDateTime,
+    /// So much younger they are to be if the device can be read now.
+    pub refresh: Duration,
     /// Devices that are read anew during the hold-down.
     pub sample: Option<Sample>,
 }
@@ -101,7 +103,8 @@ pub fn find(
     now: OffsetDateTime,
 ) -> Finding {
     let closed_for = turn.closed_for(now);
-    let demand = Demand { since: demand.since - closed_for, ..demand };
+    let since = if turn.is_open() { demand.since + demand.refresh } else { demand.since - closed_for };
+    let demand = Demand { since, ..demand };
     match judge(version, task, demand) {
         Finding::Proven { at } => Finding::Proven { at: (at + closed_for).min(at.max(now)) },
         found => found.in_turn(task, turn),
@@ -387,14 +390,12 @@ impl Cursor {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use time::Duration;
-
     use super::*;
     use crate::device::Incarnation;
     use crate::job::task::Ack;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW, sample: None };
+    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW, refresh: Duration::ZERO, sample: None };
 
     fn version(incarnation: u8, endpoint_revision: u64) -> DeviceVersion {
         DeviceVersion { incarnation: Incarnation::from_random([incarnation; 16]), endpoint_revision }

@@ -147,7 +147,8 @@ impl Job {
         self.outside = Held::default();
         let refreshes = std::mem::take(&mut self.refresh);
         self.sweep = Some(Sweep { refreshes, ..Sweep::new(Purpose::Survey, revisions) });
-        self.survey.forget_unproven(self.demand_of_sweep(now).since);
+        let demand = self.demand_of_sweep(now);
+        self.survey.forget_unproven(demand.since + demand.refresh);
         if let Some(sweep) = &mut self.sweep {
             sweep.at = Cursor::default().skip_known(self.id, &self.survey);
         }

@@ -86,6 +86,7 @@ proptest! {
     #[test]
     fn devices_wait_for_their_windows_and_turns(mut world in worlds(), events in events()) {
         world.broken.clear();
+        (world.job.until, world.job.activation) = (Phase::Activate, Activation::Proven);
         let calm = |event: &&Event| matches!(event, Event::Wake | Event::WakeAndDie(_) | Event::Deliver { .. } | Event::Minutes(_));
         for event in events.iter().filter(calm) {
             world.happen(event);

@@ -55,6 +55,7 @@ pub(crate) struct World {
     pub sent_while_paused: bool,
     /// Whether each device was sent after those that come before it in order.
     pub in_order: bool,
+    pub log: Vec<String>,
     /// The devices without a proof when the gate was passed.
     pub unproven: Option<BTreeSet<DeviceId>>,
 }
@@ -112,6 +113,7 @@ impl World {
             now,
             sent_while_paused: false,
             in_order: true,
+            log: Vec::new(),
             unproven: None,
         }
     }

@@ -5,6 +5,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::device::labels::Selector;
 use rootcast_core::job::task::{Probe, TaskState};
 use rootcast_core::job::{Activation, Command, JobOutcome, JobState, Pass, Phase};
+use rootcast_core::rollover::plan::plan;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::windows::Window;
 use serde_json::json;
@@ -194,7 +195,12 @@ impl World {
     /// retried each time; if they select nothing, or are used up, all of them.
     pub(crate) fn settle(&mut self, choices: &[Choice]) -> JobOutcome {
         self.broken.clear();
-        for round in 0..500 {
+        for round in 0..1500 {
+            if round > 1200 {
+                let step = plan(&self.job, &self.tally(), self.now, STALL);
+                self.log.push(format!("{:?} {}", step.action, step.why));
+                self.log.dedup();
+            }
             if let Some(outcome) = self.job.outcome {
                 return outcome;
             }
@@ -209,12 +215,14 @@ impl World {
             }
             self.now += STALL + Duration::minutes(1);
         }
-        panic!("the job does not end: {:?} {:?}", self.job, self.tally());
+        let step = plan(&self.job, &self.tally(), self.now, STALL);
+        std::fs::write("/tmp/log.txt", self.log.join("\n")).unwrap();
+        panic!("the job does not end: {step:?} {:?} {:?} {:?}", self.job.survey.total(), self.tally(), self.rows);
     }
 
     /// Without an operator: until the job stops or ends by itself.
     pub(crate) fn run_calmly(&mut self) -> bool {
-        for _ in 0..1000 {
+        for _ in 0..3000 {
             self.wake(u32::MAX);
             if self.job.state != JobState::Running {
                 // At the end of the phase at which it was to stop, if it was to.
@@ -298,9 +306,9 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
     let activation = prop_oneof![4 => Just(Activation::Proven), 1 => Just(Activation::Immediate)];
     // The world begins on a Tuesday at 22:13 UTC, and its events take some hours.
     let windows = json!([
-        { "where": "site=a", "from": "22:00", "to": "23:00", "zone": "UTC" },
-        { "where": "site=a", "days": ["wed", "thu"], "from": "04:30", "to": "06:00", "zone": "Asia/Kathmandu" },
-        { "where": "site=b", "from": "00:30", "to": "02:00", "zone": "Europe/Berlin" },
+        { "where": "site=a", "from": "20:00", "to": "23:30", "zone": "UTC" },
+        { "where": "site=a", "days": ["wed", "thu"], "from": "04:30", "to": "11:00", "zone": "Asia/Kathmandu" },
+        { "where": "site=b", "from": "00:30", "to": "07:00", "zone": "Europe/Berlin" },
     ]);
     let windows: Vec<Window> = serde_json::from_value(windows).unwrap();
     let order: Vec<Selector> = ["site=b", "site=a"].map(|selector| selector.parse().unwrap()).to_vec();
