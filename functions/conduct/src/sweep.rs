@@ -129,11 +129,11 @@ impl App {
         let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
         let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());
         let tasks = self.ledger.tasks(job.id, job.pass(), shard, after, last.as_ref()).await?;
+        let had_task = self.had_task(job, shard, after, last.as_ref()).await?;
         let to = match last {
             Some(last) => Cursor { step: at.step, after: Some(last) },
             None => at.next_shard(),
         };
-        let had_task = self.had_task(job, shard, after, last.as_ref()).await?;
         let schedule = job.rollout.schedule((self.clock)());
         let mut rows: BTreeMap<DeviceId, Row> = BTreeMap::new();
         for FleetEntry { device, version, labels, during } in fleet {

@@ -6,6 +6,8 @@ use rootcast_core::asked::{self, Asked, EventId, NotAsked, Wanted};
 use rootcast_core::audit::Subject;
 use rootcast_core::key_change::KeyChange;
 use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::rollover::template::RolloutName;
 use rootcast_dialects::lenovo::RootQuery;
 use rootcast_gate::{Unmet, once};
 use rootcast_ledger::LedgerError;
@@ -38,7 +40,7 @@ pub async fn carry_out(app: &App, event: &str) -> Result<(), Unmet> {
 
 async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
     let asked = Asked::read(event)?;
-    let Wanted::Root { reason } = asked.wanted.clone() else { return Err(NotAsked::DetailType.into()) };
+    let Wanted::Root { reason, rollout } = asked.wanted.clone() else { return Err(NotAsked::DetailType.into()) };
     once(&app.ledger, &asked, app.clock, async |again| {
         if app.second.is_needed_for(Operation::Regenerate) {
             return Err(Unmet::Refused(
@@ -50,7 +52,13 @@ async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
         if again && let Some(made) = app.made_for(&asked.id).await? {
             return Ok(made);
         }
-        let query = RootQuery { reason, ..RootQuery::default() };
+        let query = match &rollout {
+            Some(name) => match app.named(name).await? {
+                Some(named) => RootQuery { reason, ..named },
+                None => return Err(Unmet::Refused(format!("there is no rollout {name}"))),
+            },
+            None => RootQuery { reason, ..RootQuery::default() },
+        };
         match Box::pin(app.requested(query, &asked.actor())).await {
             Ok(Some(job)) => Ok(format!("job {job} brings a new root to the devices")),
             Ok(None) => Ok("a new root signs: there are no devices".to_owned()),
@@ -65,6 +73,17 @@ async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
 }
 
 impl App {
+    /// A stored rollout, as a call would ask for it.
+    pub(crate) async fn named(&self, name: &RolloutName) -> Result<Option<RootQuery>, LedgerError> {
+        let rollouts = self.ledger.rollouts().await?;
+        Ok(rollouts.get(name).map(|template| RootQuery {
+            rollout: Rollout { name: Some(name.clone()), ..template.rollout() },
+            hold_down: template.hold_down,
+            until: template.until,
+            ..RootQuery::default()
+        }))
+    }
+
     /// What an earlier delivery of the event made: the record of each root says who asked for it. A reserved one is
     /// finished.
     async fn made_for(&self, event: &EventId) -> Result<Option<String>, LedgerError> {

@@ -140,6 +140,10 @@ table! {
     CHOOSE_POLICY: Catalog Put "/certificatepolicy" needs REGENERATE_ROOT;
     ISSUANCE_POLICY: Catalog Get "/issuancepolicy" needs READ_ROOTS;
     SET_ISSUANCE_POLICY: Catalog Put "/issuancepolicy" needs REGENERATE_ROOT;
+    ROLLOUTS: Catalog Get "/rollouts" needs READ_ROOTS;
+    ROLLOUT: Catalog Get "/rollouts/{name}" needs READ_ROOTS;
+    STORE_ROLLOUT: Catalog Put "/rollouts/{name}" needs REGENERATE_ROOT;
+    DELETE_ROLLOUT: Catalog Delete "/rollouts/{name}" needs REGENERATE_ROOT;
     ABOUT: Catalog Get "/aicc" needs Authenticated;
     CANCEL_TASKS: Catalog Put "/tasks" needs ABORT;
     TASK_LIST: Catalog Get "/tasks" needs READ_JOBS;

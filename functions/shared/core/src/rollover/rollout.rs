@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use super::template::RolloutName;
 use super::windows::{InvalidWindow, MOST_WINDOWS, Schedule, Window};
 use crate::device::labels::{Labels, Selector};
 
@@ -14,6 +15,9 @@ pub const MOST_IN_ORDER: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
+    /// The stored rollout that the job started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<RolloutName>,
     /// Devices in the first wave.
     pub canary: u64,
     /// Each wave is this many times the one before.
@@ -57,6 +61,7 @@ const fn a_day() -> u32 {
 impl Default for Rollout {
     fn default() -> Self {
         Self {
+            name: None,
             canary: 5,
             growth: 10,
             largest_wave: 10_000,
@@ -91,6 +96,8 @@ pub enum InvalidRollout {
     HoldDown,
     #[error("sample is a percentage: 0 to 100")]
     Sample,
+    #[error("until: {}", crate::job::NotAStop)]
+    Until,
     #[error("windows: {0}")]
     Windows(#[from] InvalidWindow),
     #[error("order names at most {MOST_IN_ORDER} selections of labels, as in site=fra, each once")]

@@ -291,6 +291,14 @@ impl Schedule {
         turn
     }
 
+    /// When work may begin at the device; `None`: now.
+    pub fn next(&self, labels: &Labels) -> Option<OffsetDateTime> {
+        match self.turn(labels) {
+            Turn::Open => None,
+            Turn::Closed { windows, .. } => self.opens(Held { windows, devices: 1 }).map(|(at, _)| at),
+        }
+    }
+
     /// When the first of the windows opens, and a sentence about that; `None`: one is open.
     pub fn opens(&self, held: Held) -> Option<(OffsetDateTime, String)> {
         let waited = self.0.iter().enumerate().filter(|(place, _)| held.windows & (1 << place) != 0);

@@ -3,6 +3,7 @@
 mod conductor;
 mod events;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rootcast_core::device::labels::Labels;
@@ -12,7 +13,7 @@ use rootcast_core::job::{Activation, Job, JobId, JobState, Member, NewJob, Pass,
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::survey::Sample;
 use rootcast_core::rollover::transition::WaveRecord;
-use rootcast_core::rollover::windows::Turn;
+use rootcast_core::rollover::windows::{Schedule, Turn};
 use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
 
@@ -52,10 +53,11 @@ pub(crate) struct World {
     pub opened: BTreeSet<(Pass, DeviceId, OffsetDateTime)>,
     pub messages: Vec<(Pass, DeviceId, u32)>,
     pub now: OffsetDateTime,
+    /// The windows at that time.
+    schedule: RefCell<Option<(OffsetDateTime, Schedule)>>,
     pub sent_while_paused: bool,
     /// Whether each device was sent after those that come before it in order.
     pub in_order: bool,
-    pub log: Vec<String>,
     /// The devices without a proof when the gate was passed.
     pub unproven: Option<BTreeSet<DeviceId>>,
 }
@@ -111,9 +113,9 @@ impl World {
             opened: BTreeSet::new(),
             messages: Vec::new(),
             now,
+            schedule: RefCell::default(),
             sent_while_paused: false,
             in_order: true,
-            log: Vec::new(),
             unproven: None,
         }
     }
@@ -255,7 +257,11 @@ impl World {
 
     /// Whether its window is open.
     pub(crate) fn turn(&self, device: &DeviceId) -> Turn {
-        self.job.rollout.schedule(self.now).turn(&self.labels[device])
+        let mut schedule = self.schedule.borrow_mut();
+        if schedule.as_ref().is_none_or(|(at, _)| *at != self.now) {
+            *schedule = Some((self.now, self.job.rollout.schedule(self.now)));
+        }
+        schedule.as_ref().unwrap().1.turn(&self.labels[device])
     }
 
     /// Enrols a device under this id. It holds nothing.

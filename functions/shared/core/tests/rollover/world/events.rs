@@ -196,11 +196,6 @@ impl World {
     pub(crate) fn settle(&mut self, choices: &[Choice]) -> JobOutcome {
         self.broken.clear();
         for round in 0..1500 {
-            if round > 1200 {
-                let step = plan(&self.job, &self.tally(), self.now, STALL);
-                self.log.push(format!("{:?} {}", step.action, step.why));
-                self.log.dedup();
-            }
             if let Some(outcome) = self.job.outcome {
                 return outcome;
             }
@@ -216,7 +211,6 @@ impl World {
             self.now += STALL + Duration::minutes(1);
         }
         let step = plan(&self.job, &self.tally(), self.now, STALL);
-        std::fs::write("/tmp/log.txt", self.log.join("\n")).unwrap();
         panic!("the job does not end: {step:?} {:?} {:?} {:?}", self.job.survey.total(), self.tally(), self.rows);
     }
 
