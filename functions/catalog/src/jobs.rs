@@ -131,11 +131,13 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         closed: wave.closed.map(stamp),
     };
     let named = |Departure { device, how, by, at, .. }| Left { device, how, by, at: stamp(at) };
+    let in_use = job.in_use.as_ref().filter(|looked| looked.found > 0 && looked.place.is_none());
     native::Job {
         summary: rollover_summary(job),
         devices: counts(tally, is_counted(job)),
         proofs: job.survey.is_complete().then(|| proofs(job.survey.total())),
         left: left.into_iter().map(named).collect(),
+        in_use: in_use.map(|looked| native::InUse { found: looked.found, names: looked.names.clone() }),
         waves: Some(waves.into_iter().map(wave).collect()),
     }
 }

@@ -4,6 +4,7 @@ mod config;
 mod deploy;
 mod dispatch;
 mod event;
+mod in_use;
 mod issuing;
 mod joining;
 mod old_roots;
@@ -21,7 +22,7 @@ use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_core::job::message::Control;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobPurpose, JobRecord, JobState, Tally};
 use rootcast_core::metric::Metric;
-use rootcast_core::rollover::plan::{Action, Step, plan};
+use rootcast_core::rollover::plan::{Action, Step, plan, way_out};
 use rootcast_core::rollover::survey::Purpose;
 use rootcast_ledger::{Authority, Change, Conducting, FleetShard, Ledger, LedgerError, Misconfigured};
 use rootcast_queue::{Queue, QueueError};
@@ -273,7 +274,8 @@ impl App {
                     error = &source as &dyn std::error::Error,
                     "the new root's key cannot sign; its job is paused"
                 );
-                self.pause(job, &without_key(signer.generation()), now).await
+                let why = without_key(&job, signer.generation());
+                self.pause(job, &why, now).await
             }
             activated => activated.map(|()| StepResult::Continue).map_err(Into::into),
         }
@@ -304,7 +306,7 @@ impl App {
         now: OffsetDateTime,
     ) -> Result<StepResult, ConductError> {
         let id = job.id;
-        if job.note_progress(tally, now) {
+        if job.note_progress(tally, now) || job.reason != why {
             job.reason = why;
             self.save(job, now).await?;
         }
@@ -364,9 +366,10 @@ impl App {
     }
 }
 
-pub(crate) fn without_key(generation: u32) -> String {
+pub(crate) fn without_key(job: &Job, generation: u32) -> String {
     format!(
-        "Root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, or \
-         cancel its deletion, then resume the job; or abort the job."
+        "Paused: root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, \
+         or cancel its deletion, {}.",
+        way_out(job)
     )
 }

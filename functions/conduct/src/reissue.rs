@@ -17,19 +17,9 @@ use crate::{App, ConductError};
 /// Uses that are written at the same time.
 const AT_ONCE: usize = 8;
 
-/// The device's own certificate, and its use by that device.
-pub(crate) struct Owned {
-    pub(crate) own: Own,
-    pub(crate) binding: UseRecord,
-}
-
 impl App {
     /// Of those of these devices that have a certificate of their own.
-    pub(crate) async fn owned(
-        &self,
-        job: &Job,
-        devices: &[&DeviceId],
-    ) -> Result<HashMap<DeviceId, Owned>, ConductError> {
+    pub(crate) async fn owned(&self, job: &Job, devices: &[&DeviceId]) -> Result<HashMap<DeviceId, Own>, ConductError> {
         let records = self.ledger.own_certificates(devices.iter().copied()).await?;
         if records.is_empty() {
             return Ok(HashMap::new());
@@ -39,7 +29,7 @@ impl App {
         let signers = self.new_signers(job).await?;
         let owned = uses.into_iter().filter_map(|binding| {
             let record = records.get(&binding.device)?;
-            Some((binding.device.clone(), Owned { own: own(record, &binding, &signers), binding }))
+            Some((binding.device.clone(), own(record, &binding, &signers)))
         });
         Ok(owned.collect())
     }
@@ -63,7 +53,7 @@ impl App {
             return Ok(devices);
         }
         let (owned, now) = (self.owned(job, &devices.iter().collect::<Vec<_>>()).await?, (self.clock)());
-        let needs = |device: &DeviceId| owned.get(device).is_some_and(|owned| owned.own.is_to_be_replaced(now));
+        let needs = |device: &DeviceId| owned.get(device).is_some_and(|own| own.is_to_be_replaced(now));
         Ok(devices.into_iter().filter(needs).collect())
     }
 
@@ -71,7 +61,7 @@ impl App {
     /// changes meanwhile, is passed over: a resend comes back to it.
     pub(crate) async fn send_reissues(&self, job: &Job, devices: Vec<(DeviceId, u32)>) -> Result<(), ConductError> {
         let named: Vec<&DeviceId> = devices.iter().map(|(device, _)| device).collect();
-        let owned = self.owned(job, &named).await?;
+        let own = self.ledger.own_certificates(named.iter().copied()).await?;
         let records = self.ledger.devices_by_id(named).await?;
         let uses = self.ledger.uses_to_take_over(records.values()).await?;
         let busy: BTreeSet<&DeviceId> = uses
@@ -81,7 +71,7 @@ impl App {
             .collect();
         let now = (self.clock)();
         let begin = devices.into_iter().filter_map(|(device, attempt)| {
-            let certificate = owned.get(&device)?.binding.certificate;
+            let certificate = own.get(&device)?.id;
             let binding = uses.iter().find(|each| each.device == device && each.certificate == certificate)?;
             let record = records.get(&device).filter(|record| record.profile.has_web_server())?;
             let of = record.approved_version().filter(|_| !busy.contains(&device))?;
@@ -113,10 +103,11 @@ impl App {
         job: &Job,
         lost: Vec<Settlement>,
     ) -> Result<Vec<Settlement>, ConductError> {
-        let owned = self.owned(job, &lost.iter().map(|lost| &lost.key.device).collect::<Vec<_>>()).await?;
+        let own = self.ledger.own_certificates(lost.iter().map(|lost| &lost.key.device)).await?;
+        let uses = self.ledger.uses(&own.iter().map(|(device, own)| (own.id, device)).collect::<Vec<_>>()).await?;
         let mut rest = Vec::new();
         for settlement in lost {
-            let binding = owned.get(&settlement.key.device).map(|owned| &owned.binding);
+            let binding = uses.iter().find(|binding| binding.device == settlement.key.device);
             let works = |binding: &&UseRecord| {
                 let same = binding.lifecycle.attempt == settlement.attempt;
                 binding.job == Some(job.id) && same && binding.is_under_way()

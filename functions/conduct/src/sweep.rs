@@ -116,8 +116,7 @@ impl App {
         }
         let owned = self.owned(job, &rows.iter().map(|row| &row.device).collect::<Vec<_>>()).await?;
         let judged = rows.into_iter().map(|row| {
-            let own = owned.get(&row.device).map(|owned| &owned.own);
-            let finding = reissue::find(row.version, row.task.as_ref(), own, row.turn, now);
+            let finding = reissue::find(row.version, row.task.as_ref(), owned.get(&row.device), row.turn, now);
             (row, finding)
         });
         Ok(judged.filter(|(row, finding)| row.task.is_some() || !matches!(finding, Finding::Proven { .. })).collect())

@@ -41,7 +41,7 @@ impl CertificateAuthority {
         let issuing = self.shorten_chains(&roots).await?;
         let signed = Box::pin(self.sign_bundle(&authority, &roots, Some(job.generation), now));
         let bundle = self.awake("old roots leave the bundle", by, now, signed).await?;
-        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+        authority.publish(&bundle);
         authority.joins_during = None;
         let fleet = job.survey.revisions();
         job.distrust(authority.bundle, now);

@@ -59,7 +59,7 @@ impl CertificateAuthority {
         }
         roots.push(root.clone());
         let bundle = self.sign_bundle(&authority, &roots, Some(root.generation), now).await?;
-        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+        authority.publish(&bundle);
         authority.claim = None;
         if let Some(job) = &mut job {
             job.publish(authority.bundle);
@@ -107,7 +107,7 @@ impl CertificateAuthority {
         let root = root.clone();
         let signed = Box::pin(self.sign_bundle(&authority, &roots, None, now));
         let bundle = self.awake("a root is withdrawn from the bundle", by, now, signed).await?;
-        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+        authority.publish(&bundle);
         job.withdraw(authority.bundle, now);
         job.updated = now;
         let mut act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);

@@ -211,13 +211,23 @@ pub struct InUse {
 }
 
 impl InUse {
-    const MOST_NAMES: usize = 10;
+    const MOST_NAMES: usize = 100;
+    const MOST_SAID: usize = 10;
 
     pub fn add(&mut self, name: String) {
         self.found += 1;
         if self.names.len() < Self::MOST_NAMES {
             self.names.push(name);
         }
+    }
+}
+
+/// How many, and the first of them.
+impl fmt::Display for InUse {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.names.iter().take(Self::MOST_SAID).map(String::as_str).collect::<Vec<_>>();
+        let more = if self.found > said.len() as u64 { ", …" } else { "" };
+        write!(out, "{}: {}{more}", self.found, said.join(", "))
     }
 }
 

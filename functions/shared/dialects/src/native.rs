@@ -15,7 +15,7 @@ pub use certificate::{
 };
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{
-    Counts, Deployment, Hold, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults, Wave,
-    Work,
+    CertificateWaiver, Counts, Deployment, Hold, InUse, Job, Left, Proofs, Rollover, Summary, WaiverOutcome,
+    WaiverResult, WaiverResults, Wave, Work,
 };
 pub use task::{Past, Task, Visits};

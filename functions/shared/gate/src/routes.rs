@@ -145,6 +145,16 @@ table! {
     STORE_ROLLOUT: Catalog Put "/rollouts/{name}" needs REGENERATE_ROOT;
     DELETE_ROLLOUT: Catalog Delete "/rollouts/{name}" needs REGENERATE_ROOT;
     ABOUT: Catalog Get "/aicc" needs Authenticated;
+    // The vendor's clients ask for these.
+    NODES: Catalog Get "/nodes" needs Authenticated;
+    CHASSIS: Catalog Get "/chassis" needs Authenticated;
+    SWITCHES: Catalog Get "/switches" needs Authenticated;
+    FANS: Catalog Get "/fans" needs Authenticated;
+    FAN_MUXES: Catalog Get "/fanmuxes" needs Authenticated;
+    POWER_SUPPLIES: Catalog Get "/powersupplies" needs Authenticated;
+    CMMS: Catalog Get "/cmms" needs Authenticated;
+    USERS: Catalog Get "/useraccounts" needs Authenticated;
+    STORED_CREDENTIALS: Catalog Get "/storedcredentials" needs Authenticated;
     CANCEL_TASKS: Catalog Put "/tasks" needs ABORT;
     TASK_LIST: Catalog Get "/tasks" needs READ_JOBS;
     TASKS: Catalog Get "/tasks/{jobs}" needs READ_JOBS;
@@ -239,7 +249,7 @@ pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
         CANCEL_TASKS => &["action", "list"],
         EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject"],
         APPROVE_DEVICE => &["incarnation", "endpointRevision", "pins"],
-        WAIVE => &["devices", "reason"],
+        WAIVE => &["devices", "certificates", "reason"],
         ADD_PRINCIPAL => &["name", "person", "identities", "role", "grants", "permissions"],
         _ => &[],
     }

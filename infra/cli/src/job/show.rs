@@ -5,7 +5,7 @@ use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState};
-use rootcast_dialects::native::{Deployment, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
+use rootcast_dialects::native::{Deployment, InUse, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
 use rootcast_ledger::Leave;
 use serde_json::Value;
 
@@ -168,6 +168,11 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
             .iter()
             .map(|left| ("Left", format!("{} ({}) at {} by {}", left.device, how(left.how), left.at, plain(&left.by)))),
     );
+    if let Some(InUse { found, names }) = &job.in_use {
+        let more = if *found > names.len() as u64 { ", and more" } else { "" };
+        let names: Vec<String> = names.iter().map(|name| plain(name)).collect();
+        lines.push(("Needs", format!("the older roots, {found}: {}{more}", names.join(", "))));
+    }
     if !rollover.unusable_keys.is_empty() {
         let generations: Vec<_> = rollover.unusable_keys.iter().map(u32::to_string).collect();
         let what = "disabled, pending deletion or gone; they sign neither the bundle nor a link";

@@ -66,7 +66,8 @@ impl Job {
             Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
             Command::Pause => {
                 self.state = JobState::Paused;
-                self.reason = "Paused by the operator. No new device is started; resume or abort the job.".to_owned();
+                let or_abort = if self.activated.is_none() { ", or abort it" } else { "" };
+                self.reason = format!("Paused by the operator. No new device is started; resume the job{or_abort}.");
             }
             Command::Resume if self.state != JobState::Paused => return Err(Refusal::NotPaused),
             Command::Resume => self.resume(now),

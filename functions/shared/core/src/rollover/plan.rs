@@ -424,7 +424,8 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
     let (failed, settled) = (tally.failed, tally.with_result());
     let sentence = |failed: u64, settled: u64, of: &str| {
         format!(
-            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks; repair the devices or waive them, then resume; or abort."
+            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks; repair the devices or waive them, {}.",
+            way_out(job)
         )
     };
     if is_over(failed, settled) {
@@ -437,21 +438,30 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
 }
 
 fn unproven(job: &Job, found: Findings) -> String {
-    let (proof, way_out) = match job.phase {
-        Phase::Withdraw if job.purpose == JobPurpose::Anchors => {
-            ("hold the trusted certificates of before", "then resume")
-        }
-        _ if job.purpose == JobPurpose::Anchors => {
-            ("hold the trusted certificates, and none that was removed", "then resume; or abort")
-        }
-        Phase::Withdraw => ("no longer hold the withdrawn root", "then resume"),
-        Phase::Reissue => ("show a certificate of the new root", "then resume"),
-        Phase::Distrust => ("no longer hold the old roots", "then resume"),
-        _ => ("hold the new root", "then resume; or abort"),
+    let proof = match (job.purpose, job.phase) {
+        (JobPurpose::Anchors, Phase::Withdraw) => "hold the trusted certificates of before",
+        (JobPurpose::Anchors, _) => "hold the trusted certificates, and none that was removed",
+        (_, Phase::Withdraw) => "no longer hold the withdrawn root",
+        (_, Phase::Reissue) => "show a certificate of the new root",
+        (_, Phase::Distrust) => "no longer hold the old roots",
+        _ => "hold the new root",
     };
     format!(
-        "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks; repair the devices or waive them, {way_out}.",
+        "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks; repair the devices or waive them, {}.",
         found.failed,
-        found.all()
+        found.all(),
+        way_out(job)
     )
+}
+
+/// What the operator may do with a paused job, after what paused it is mended.
+pub fn way_out(job: &Job) -> &'static str {
+    match job.phase {
+        Phase::Withdraw => "then resume",
+        _ if job.activated.is_none() => "then resume; or abort",
+        Phase::Distribute | Phase::Activate | Phase::Reissue if job.old_generation.is_some() => {
+            "then resume; or roll back (`rootcast job rollback`)"
+        }
+        _ => "then resume",
+    }
 }

@@ -22,6 +22,9 @@ pub struct Job {
     /// Devices that left the fleet during a rollover: the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
+    /// What still needs the older roots, before they leave the devices.
+    #[serde(rename = "inUse", default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<InUse>,
     /// The waves of all passes; `None` for a deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<Vec<Wave>>,
@@ -134,6 +137,14 @@ pub struct Left {
     pub at: String,
 }
 
+/// What the last look found that keeps the older roots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InUse {
+    pub found: u64,
+    /// The first hundred: certificates of devices, imported certificates, devices that lack the new root.
+    pub names: Vec<String>,
+}
+
 /// Devices of the job's current pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -183,7 +194,21 @@ pub struct Wave {
 pub struct WaiverResults {
     #[serde(flatten)]
     pub job: Job,
+    /// Of each device.
     pub results: Vec<WaiverResult>,
+    /// Of each certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateWaiver>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateWaiver {
+    /// Its name.
+    pub certificate: String,
+    pub result: WaiverOutcome,
+    /// Why it was not waived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
