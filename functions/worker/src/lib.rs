@@ -139,7 +139,7 @@ impl App {
         let attempts = self.lease_all(attempts).await;
         let attempts = self.with_credentials(attempts).await;
         let finished = self.run_all(attempts, deadline).await;
-        done.extend(self.record(finished).await);
+        done.extend(self.record(finished, records.jobs()).await);
         done
     }
 

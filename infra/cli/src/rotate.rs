@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
 use rootcast_core::job::{JobId, Phase};
+use rootcast_core::rollover::template::RolloutName;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -42,6 +43,9 @@ pub(crate) struct Rotate {
 /// How devices are visited; the API has its own defaults.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RolloutArguments {
+    /// Start with this stored rollout; the other options take precedence over what it says: rootcast rollout list
+    #[arg(long = "rollout", id = "stored", value_name = "NAME")]
+    stored: Option<RolloutName>,
     /// Devices in the first wave
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     canary: Option<u64>,
@@ -133,7 +137,8 @@ impl RolloutArguments {
             ("errorBudgetMinimum", self.error_budget_minimum),
             ("proofAge", self.proof_age),
         ];
-        numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())))
+        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+        self.stored.iter().map(|name| ("rollout", name.to_string())).chain(numbers)
     }
 }
 
@@ -152,6 +157,10 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(query("rootcast rotate --watch"), []);
+        assert_eq!(
+            query("rootcast rotate --rollout weekend --canary 1"),
+            [("rollout", "weekend"), ("canary", "1")].map(|(name, value)| (name, value.to_owned()))
+        );
         assert_eq!(
             query("rootcast rotate --immediate --reason old --canary 1 --error-budget 0"),
             [("activation", "immediate"), ("reason", "old"), ("canary", "1"), ("errorBudget", "0")]

@@ -194,6 +194,12 @@ fn plan_pass(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     }
 }
 
+/// Whether the conductor is to look at the job: its wave was sent, and what is open of it need not be awaited.
+pub fn is_next_wave_due(job: &Job, tally: &Tally) -> bool {
+    let is_sent = |wave: &&Wave| wave.closed.is_none() && wave.dispatched >= wave.size;
+    job.wave.as_ref().filter(is_sent).is_some_and(|wave| overlaps(job, tally, wave))
+}
+
 /// Whether the next wave may begin although devices have no result yet: even if all of them failed, the error budget would
 /// not be exceeded, so that one dead device holds up nobody. Never after the first wave, and not before another group or lap.
 fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
