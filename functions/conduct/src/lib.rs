@@ -190,6 +190,11 @@ impl App {
         match action {
             Action::Wait { until } => return self.wait(job, tally, until, why, now).await,
             Action::AwaitWindow { until } => {
+                let shards = self.ledger.fleet_shards().await?;
+                if job.note_labelled(shards.into_iter().map(|shard| shard.labelled).sum()) {
+                    self.commit(&mut job, Vec::new()).await?;
+                    return Ok(StepResult::Continue);
+                }
                 if job.reason != why {
                     job.reason.clone_from(&why);
                     self.commit(&mut job, Vec::new()).await?;

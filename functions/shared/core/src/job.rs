@@ -362,6 +362,9 @@ pub struct Job {
     pub bound: Option<Cursor>,
     #[serde(default, skip_serializing_if = "Lap::is_default")]
     pub lap: Lap,
+    /// How often labels had changed when the job last looked. Then whom it waits for may be free.
+    #[serde(default, skip_serializing_if = "none_open")]
+    pub labelled: u64,
     /// Of a withdrawal after a pass with windows or an order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,
@@ -444,6 +447,7 @@ impl Job {
             cursor: Cursor::default(),
             bound: None,
             lap: Lap::default(),
+            labelled: 0,
             reach: None,
             sending: None,
             survey: Survey::default(),

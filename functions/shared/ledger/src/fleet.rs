@@ -4,7 +4,7 @@
 //! device's own record. Each such change also increments the shard's `revision`. A gate reads the entries, and the
 //! write that passes the gate requires unchanged revisions: no device joins, leaves or changes unnoticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, TransactWriteItem, Update};
 use rootcast_core::device::labels::Labels;
@@ -54,6 +54,8 @@ pub struct FleetShard {
     pub revision: u64,
     /// Entries in the shard.
     pub approved: u64,
+    /// Incremented by each change of labels alone.
+    pub labelled: u64,
 }
 
 fn partition(shard: u8) -> String {
@@ -228,19 +230,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// The writes for these changes, including one per shard for its revision, unless only labels change there. `running`: the
-    /// current rollover.
+    /// The writes for these changes, including one per shard for its revision, or for its count of changed labels. `running`:
+    /// the current rollover.
     pub(crate) fn change_fleet<'a>(
         &self,
         changes: impl IntoIterator<Item = FleetChange<'a>>,
         running: Option<JobId>,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
-        let mut shards: BTreeMap<u8, i64> = BTreeMap::new();
+        let (mut shards, mut labelled) = (BTreeMap::<u8, i64>::new(), BTreeMap::<u8, u64>::new());
         for change in changes.into_iter().filter(FleetChange::is_some) {
             let FleetChange { device, before, after, labels, .. } = change;
             if before != after {
                 *shards.entry(device.shard()).or_default() += i64::from(after.is_some()) - i64::from(before.is_some());
+            } else {
+                *labelled.entry(device.shard()).or_default() += 1;
             }
             writes.push(match after {
                 Some(version) => {
@@ -255,13 +259,16 @@ impl Ledger {
                 }
             });
         }
-        for (shard, more) in shards {
+        let both: BTreeSet<u8> = shards.keys().chain(labelled.keys()).copied().collect();
+        for shard in both {
+            let moved = shards.get(&shard);
             let update = Update::builder()
                 .table_name(self.jobs()?)
                 .set_key(Some(revision_key(shard)))
-                .update_expression("ADD revision :one, approved :more")
-                .expression_attribute_values(":one", number(1))
-                .expression_attribute_values(":more", number(more))
+                .update_expression("ADD revision :one, approved :more, labelled :labelled")
+                .expression_attribute_values(":one", number(u8::from(moved.is_some())))
+                .expression_attribute_values(":more", number(moved.copied().unwrap_or_default()))
+                .expression_attribute_values(":labelled", number(labelled.get(&shard).copied().unwrap_or_default()))
                 .build()
                 .map_err(|source| LedgerError::Unwritable { what: "fleet", source: Box::new(source) })?;
             writes.push(TransactWriteItem::builder().update(update).build());

@@ -244,6 +244,17 @@ impl Job {
         }
     }
 
+    /// While the job waits for windows: returns whether labels have changed since its last look. Then it looks again for whom it
+    /// waits.
+    pub fn note_labelled(&mut self, labelled: u64) -> bool {
+        let changed = self.labelled != labelled;
+        if changed {
+            self.labelled = labelled;
+            (self.lap.held.windows, self.outside.windows) = (0, 0);
+        }
+        changed
+    }
+
     /// Records that so many postponed tasks are about to be sent again.
     pub fn take_postponed(&mut self, tasks: u64) {
         self.lap.postponed = self.lap.postponed.saturating_sub(tasks);

@@ -31,6 +31,7 @@ pub(crate) struct World {
     /// Devices enrolled since the job began.
     pub enrolments: u32,
     pub labels: BTreeMap<DeviceId, Labels>,
+    pub labelled: u64,
     /// Devices that were labelled otherwise since the job began.
     pub relabelled: BTreeSet<DeviceId>,
     /// The fleet's revision in each shard.
@@ -99,6 +100,7 @@ impl World {
             fleet: (0..devices).map(|number| (device(number), enrolment(0))).collect(),
             enrolments: 0,
             labels: (0..120).map(|number| (device(number), site(number))).collect(),
+            labelled: 0,
             relabelled: BTreeSet::new(),
             revisions: vec![0; usize::from(SHARDS)],
             broken: broken.into_iter().map(device).collect(),

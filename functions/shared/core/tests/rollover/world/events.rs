@@ -147,6 +147,7 @@ impl World {
             Event::Rename(..) => {}
             Event::Relabel(number, site) => {
                 self.labels.insert(device(*number), super::site(*site));
+                self.labelled += 1;
                 self.relabelled.insert(device(*number));
             }
             Event::Forget(number) => _ = self.holding.remove(&device(*number)),
