@@ -284,6 +284,7 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
     );
     let rollout = rollout.prop_map(|(canary, growth, budget, minimum, pause, hold_down, sample)| {
         Rollout {
+            name: None,
             canary,
             growth,
             largest_wave: 20,
