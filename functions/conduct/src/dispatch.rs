@@ -127,7 +127,7 @@ impl App {
             open.push((device, task, schedule.turn(&labels)));
         }
         let wanted: Vec<DeviceId> = open.iter().map(|(device, ..)| device.clone()).collect();
-        let wanted: BTreeSet<DeviceId> = self.to_be_replaced(job, wanted).await?.into_iter().collect();
+        let wanted: BTreeSet<DeviceId> = self.concerned(job, wanted).await?.into_iter().collect();
         for (device, task, turn) in open.into_iter().filter(|(device, ..)| wanted.contains(device)) {
             match task {
                 _ if !turn.is_open() => due.held.push((device, turn)),

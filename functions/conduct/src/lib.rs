@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod compromised;
 mod config;
 mod deploy;
 mod dispatch;
@@ -8,6 +9,7 @@ mod in_use;
 mod issuing;
 mod joining;
 mod old_roots;
+mod preflight;
 mod reissue;
 mod renewing;
 mod reopen;
@@ -159,6 +161,11 @@ impl App {
     }
 
     async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
+        if job.state != JobState::Ended
+            && let Some(why) = self.overtaken(&job).await?
+        {
+            return self.end_preflight(held, job, JobOutcome::Aborted, why, (self.clock)()).await;
+        }
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
@@ -205,7 +212,7 @@ impl App {
             Action::Distribute => job.distribute(now),
             Action::HoldDown => job.hold_down(now),
             Action::ReadSample => job.read_sample(now),
-            Action::Reissue => return self.begin_reissue(held, job, why, now).await,
+            Action::Reissue => return self.begin_reissue(held, job, tally, why, deadline).await,
             Action::GoOnAlone => return self.go_on_alone(held, job, now).await,
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
@@ -241,6 +248,7 @@ impl App {
             {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
+            Action::Distrust if job.is_compromise() => return self.visit_the_rest(held, job, why, now).await,
             Action::Distrust => return self.distrust(held, job, tally, why, deadline).await,
             Action::Retire => return self.retire(held, job, why, now).await,
             Action::Activate => {
@@ -262,6 +270,11 @@ impl App {
                 let change = Change { job: Some(&job), conducting: Some(held), fleet, ..Change::default() };
                 self.ledger.commit(change).await?;
                 return Ok(StepResult::Continue);
+            }
+            Action::Report => return self.report(job, deadline).await,
+            Action::Compare => return self.compare(job, why, deadline).await,
+            Action::End(outcome) if job.preflight.is_some() => {
+                return self.end_preflight(held, job, outcome, &why, now).await;
             }
             Action::End(outcome) => return self.end(held, job, outcome, &why, now).await,
         }
@@ -291,7 +304,8 @@ impl App {
     }
 
     async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<StepResult, ConductError> {
-        job.pause(why);
+        let why = self.with_names(&job, why.to_owned()).await?;
+        job.pause(&why);
         self.save(job, now).await?;
         self.count(Metric::JobsPaused);
         Ok(StepResult::Rest)

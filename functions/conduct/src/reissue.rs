@@ -10,6 +10,7 @@ use rootcast_core::job::{Job, Pass};
 use rootcast_core::rollover::reissue::Own;
 use rootcast_ledger::{CertificateRecord, IssuingRecord, LedgerError, Settlement, UseRecord};
 use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::Reason;
 use tracing::info;
 
 use crate::{App, ConductError};
@@ -49,9 +50,6 @@ impl App {
         job: &Job,
         devices: Vec<DeviceId>,
     ) -> Result<Vec<DeviceId>, ConductError> {
-        if job.pass() != Pass::Install {
-            return Ok(devices);
-        }
         let (owned, now) = (self.owned(job, &devices.iter().collect::<Vec<_>>()).await?, (self.clock)());
         let needs = |device: &DeviceId| owned.get(device).is_some_and(|own| own.is_to_be_replaced(now));
         Ok(devices.into_iter().filter(needs).collect())
@@ -123,7 +121,9 @@ impl App {
 }
 
 fn own(record: &CertificateRecord, binding: &UseRecord, signers: &[Certificate]) -> Own {
-    let valid_until = record.revoked.as_ref().map_or(record.not_after, |revoked| revoked.at.min(record.not_after));
+    // The device goes on showing one that was revoked only because of its authority.
+    let revoked = record.revoked.as_ref().filter(|revoked| revoked.reason != Reason::CaCompromise);
+    let valid_until = revoked.map_or(record.not_after, |revoked| revoked.at.min(record.not_after));
     Own {
         leaf: record.leaf.fingerprint(),
         is_new: is_signed_by(&record.leaf, signers),

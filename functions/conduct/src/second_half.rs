@@ -12,6 +12,7 @@ use crate::{App, ConductError, StepResult, without_key};
 
 /// For what a renewal replaced to be revoked: the issuer's schedule comes by every quarter of an hour.
 const PATIENCE: time::Duration = time::Duration::minutes(20);
+const NOT_SETTLED: &str = "That begins when nobody can be signing below the old roots any more.";
 
 impl App {
     /// A job that had ended runs again, if nothing has come in between.
@@ -32,6 +33,7 @@ impl App {
         let other = match authority.running {
             Some(other) if other != job.id => Some(format!("job {other} is running")),
             _ if authority.is_claimed(now) => Some("another root is being made".to_owned()),
+            _ if !authority.replacing.is_empty() => Some("a compromised root is to be replaced first".to_owned()),
             _ => None,
         };
         if let Some(other) = other {
@@ -60,10 +62,25 @@ impl App {
         &self,
         held: &Conducting,
         mut job: Job,
+        tally: &Tally,
         why: String,
-        now: OffsetDateTime,
+        deadline: Instant,
     ) -> Result<StepResult, ConductError> {
+        let now = (self.clock)();
+        // What is signed below a compromised root until then would have to be found after this pass.
+        if let Some(settled) = self.settles(&job).filter(|_| job.is_compromise()) {
+            return self.wait(job, tally, Some(settled), format!("{why} {NOT_SETTLED}"), now).await;
+        }
         let authority = Authority { joins_during: Some(job.id), ..self.ledger.authority().await? };
+        if job.is_compromise() {
+            let looked = self.look_for_broken(&job, deadline).await?;
+            let goes_on = looked.place.is_some();
+            job.breaks = Some(looked);
+            if goes_on {
+                self.save(job, now).await?;
+                return Ok(StepResult::HandOn);
+            }
+        }
         job.reissue(now);
         (job.reason, job.updated) = (why, now);
         let change =
@@ -82,11 +99,8 @@ impl App {
         why: String,
         deadline: Instant,
     ) -> Result<StepResult, ConductError> {
-        // Whoever read before the activation who signs may sign below an old root until then.
-        let settled = job.activated.map(|at| at + self.issuer_timeout + LAG).filter(|at| (self.clock)() < *at);
-        if settled.is_some() {
-            let why = "The old roots leave the devices when nobody can be signing below them any more.".to_owned();
-            return self.wait(job, tally, settled, why, (self.clock)()).await;
+        if let Some(settled) = self.settles(&job) {
+            return self.wait(job, tally, Some(settled), NOT_SETTLED.to_owned(), (self.clock)()).await;
         }
         let looked = self.look_for_use(&job, deadline).await?;
         let now = (self.clock)();
@@ -117,6 +131,11 @@ impl App {
             "Paused: {needed}. Renew, replace, revoke or delete certificates that are named (or waive imported ones: `rootcast job waive --certificate`), mend or delete devices that are, then resume; or let the older roots stay."
         );
         self.pause(job, &why, now).await
+    }
+
+    /// Until when whoever read before the activation who signs may sign below an old root; `None`: that is over.
+    fn settles(&self, job: &Job) -> Option<OffsetDateTime> {
+        job.activated.map(|at| at + self.issuer_timeout + LAG).filter(|at| (self.clock)() < *at)
     }
 
     /// Puts the old roots' keys out of use.

@@ -261,6 +261,6 @@ fn event(attempt: &Attempt) -> Option<Event> {
             class: failure.class,
             message: failure.message.clone(),
         }),
-        Outcome::Acked(_) | Outcome::Skipped | Outcome::Postponed => None,
+        Outcome::Acked(_) | Outcome::Checked(_) | Outcome::Skipped | Outcome::Postponed => None,
     }
 }

@@ -238,7 +238,7 @@ impl Ledger {
         running: Option<JobId>,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
-        let (mut shards, mut labelled) = (BTreeMap::<u8, i64>::new(), BTreeMap::<u8, u64>::new());
+        let (mut shards, mut labelled) = (BTreeMap::<u8, i64>::new(), BTreeMap::<u8, i64>::new());
         for change in changes.into_iter().filter(FleetChange::is_some) {
             let FleetChange { device, before, after, labels, .. } = change;
             if before != after {
@@ -261,14 +261,16 @@ impl Ledger {
         }
         let both: BTreeSet<u8> = shards.keys().chain(labelled.keys()).copied().collect();
         for shard in both {
-            let moved = shards.get(&shard);
-            let update = Update::builder()
-                .table_name(self.jobs()?)
-                .set_key(Some(revision_key(shard)))
-                .update_expression("ADD revision :one, approved :more, labelled :labelled")
-                .expression_attribute_values(":one", number(u8::from(moved.is_some())))
-                .expression_attribute_values(":more", number(moved.copied().unwrap_or_default()))
-                .expression_attribute_values(":labelled", number(labelled.get(&shard).copied().unwrap_or_default()))
+            let update = Update::builder().table_name(self.jobs()?).set_key(Some(revision_key(shard)));
+            let (moved, labelled) = (shards.get(&shard), labelled.get(&shard));
+            let moves = moved.map(|_| "revision :one, approved :more");
+            let labels = labelled.map(|_| "labelled :labelled");
+            let adds: Vec<&str> = moves.into_iter().chain(labels).collect();
+            let values = [(":one", moved.map(|_| 1)), (":more", moved.copied()), (":labelled", labelled.copied())];
+            let values = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?))));
+            let update = update
+                .update_expression(format!("ADD {}", adds.join(", ")))
+                .set_expression_attribute_values(Some(values.collect()))
                 .build()
                 .map_err(|source| LedgerError::Unwritable { what: "fleet", source: Box::new(source) })?;
             writes.push(TransactWriteItem::builder().update(update).build());

@@ -21,7 +21,7 @@ impl Scene {
         }
     }
 
-    async fn own_certificates(&self, numbers: &[u8]) -> Vec<Certificate> {
+    pub(super) async fn own_certificates(&self, numbers: &[u8]) -> Vec<Certificate> {
         let mut own = Vec::new();
         for number in numbers {
             self.world.must("POST", &format!("/devices/{}/certificate", id(*number)), Value::Null).await;

@@ -72,6 +72,10 @@ pub enum Action {
     RollBack,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
+    /// Look up what has changed since the preflight before this rollover.
+    Compare,
+    /// Count what a preflight found.
+    Report,
     /// Record that every device holds the trust anchors of others that it is to hold, and end the job.
     Settle(JobOutcome),
     End(JobOutcome),
@@ -94,6 +98,9 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         JobState::Ended | JobState::Paused => return step(Action::Wait { until: None }, job.reason.clone()),
         JobState::Running => {}
     }
+    if job.abort_requested && job.purpose == JobPurpose::Preflight {
+        return step(Action::End(JobOutcome::Aborted), format!("Aborted: {}", job.purpose.turns_back()));
+    }
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
         return step(Action::Withdraw, format!("Aborted: {}", job.purpose.turns_back()));
     }
@@ -110,6 +117,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
             Action::Activate,
             "The new root is activated at once, as requested; devices that do not hold it yet may refuse connections.",
         ),
+        Phase::Publish if is_to_compare(job) => compare(),
         Phase::Publish => {
             step(Action::Distribute, "The bundle is published; its trust anchors are brought to the devices.")
         }
@@ -119,10 +127,25 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Phase::Activate if job.activated.is_none() => {
             step(Action::Activate, "Every device proved that it holds the new root.")
         }
+        Phase::Activate if job.is_compromise() => step(
+            Action::Distribute,
+            format!(
+                "The new root is active, since {}. One visit brings it to a device and removes every older root.",
+                job.compromise()
+            ),
+        ),
+        Phase::Activate if job.activation == Activation::Immediate && is_to_compare(job) => compare(),
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
         Phase::Activate => after_activation(job),
+        Phase::Retire | Phase::Ended if job.is_compromise() => step(
+            Action::End(JobOutcome::Completed),
+            format!(
+                "The new root signs, and no device that was read trusts an older one. Since {}, its key stays in KMS as evidence, disabled. See `rootcast root show`.",
+                job.compromise()
+            ),
+        ),
         Phase::Retire | Phase::Ended => step(
             Action::End(JobOutcome::Completed),
             "The new root signs, and no device trusts an older one. The keys of the older ones are put out of use: see `rootcast root show`.",
@@ -136,6 +159,15 @@ fn after_activation(job: &Job) -> Step {
         return step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.");
     }
     step(Action::Reissue, "The new root is active; what older roots signed for devices is replaced.")
+}
+
+/// Before the devices change.
+fn is_to_compare(job: &Job) -> bool {
+    job.since.as_ref().is_some_and(|since| since.place.is_some())
+}
+
+fn compare() -> Step {
+    step(Action::Compare, "The fleet is compared with what the preflight found.")
 }
 
 fn stopped(what: &str) -> Step {
@@ -246,7 +278,9 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
         return step(Action::Pause, over);
     }
     if !job.is_paged() {
-        let pause = Duration::seconds(job.rollout.wave_pause.into());
+        // Between the waves of a preflight, nobody has to look at what was written.
+        let pause = if job.preflight.is_some() { 0 } else { job.rollout.wave_pause };
+        let pause = Duration::seconds(pause.into());
         let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
         return match opens {
             Some(at) => step(
@@ -281,6 +315,12 @@ fn await_window(job: &Job, held: Held, now: OffsetDateTime, then: Action, why: &
 
 /// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+    if let Some(preflight) = &job.preflight {
+        return match preflight.is_counted() {
+            true => step(Action::End(JobOutcome::Checked), preflight.report.sentence()),
+            false => step(Action::Report, "Every device was read: the findings are counted."),
+        };
+    }
     let found = job.survey.total();
     if job.withdrawn.is_some() {
         return step(Action::End(JobOutcome::Aborted), aborted(found));
@@ -288,13 +328,23 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     if job.survey.opens(job.demand(now).since) {
         return match job.purpose {
             JobPurpose::Anchors => settle(job.phase, found),
-            JobPurpose::Rollover => pass_gate(job, now),
+            JobPurpose::Rollover | JobPurpose::Preflight => pass_gate(job, now),
         };
     }
     if found.forgot > 0 {
         return step(Action::Pause, forgot(found));
     }
     let only_failures = job.survey.is_complete() && found.awaited() == 0 && found.failed > 0 && tally.failed > 0;
+    if only_failures && job.is_compromise() && job.phase == Phase::Distribute {
+        // The other devices show certificates that nobody should believe any more, and do not wait for these.
+        return step(
+            Action::Reissue,
+            format!(
+                "{} devices may still trust a compromised root, and are visited again at the end. What older roots signed for devices is replaced.",
+                found.failed
+            ),
+        );
+    }
     if only_failures && job.activated.is_some() && job.phase == Phase::Distribute {
         return step(
             Action::End(JobOutcome::ActivatedWithFailures),
@@ -333,6 +383,10 @@ fn pass_gate(job: &Job, now: OffsetDateTime) -> Step {
         (Phase::Reissue, _, _) if job.until <= Phase::Reissue => step(
             Action::End(JobOutcome::Activated),
             "The new root is active, and no device shows a certificate of an older one. The older roots are still trusted.",
+        ),
+        (Phase::Reissue, _, _) if job.is_compromise() => step(
+            Action::Distrust,
+            "No device shows a certificate of an older root. Devices that may still trust a compromised root are visited again.",
         ),
         (Phase::Reissue, _, _) => step(
             Action::Distrust,
@@ -422,6 +476,10 @@ enum Budget {
 /// Why the error budget is exceeded, over all devices or over those of the wave. The wave is judged separately because,
 /// after half a million successful devices, a whole wave could fail without exceeding the total budget.
 fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
+    // A preflight is to find everything that fails.
+    if job.preflight.is_some() {
+        return None;
+    }
     let Rollout { error_budget, error_budget_minimum, .. } = job.rollout;
     let is_over = |failed: u64, settled: u64| {
         let enough = budget == Budget::AtItsEnd || settled >= error_budget_minimum;

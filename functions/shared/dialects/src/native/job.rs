@@ -10,6 +10,8 @@ use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::Leave;
 use serde::{Deserialize, Serialize};
 
+use super::preflight::{Preflight, Report};
+
 /// `GET /jobs/{id}`: a job with the devices of its current pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -19,6 +21,12 @@ pub struct Job {
     /// The result of a rollover's last survey, once it has read every shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proofs: Option<Proofs>,
+    /// What a preflight found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// The preflight within a day before a rollover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
     /// Devices that left the fleet during a rollover: the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
@@ -75,6 +83,12 @@ pub struct Rollover {
     /// Older generations whose KMS key could not sign: the bundle lacks their signature, or there is no link from them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_keys: BTreeSet<u32>,
+    /// Roots that the new one replaces because somebody else may have their keys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// Of a compromise: imported certificates that nobody believes until their owners replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<InUse>,
     pub activation: Activation,
     pub rollout: Rollout,
     /// The job goes no further than this phase, until somebody tells it to continue.
