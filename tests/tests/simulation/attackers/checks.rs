@@ -177,7 +177,7 @@ fn an_administrator_is_seen_to_reach_what_the_role_gives() {
     });
     in_a_scene(Attacker::administrator().in_a_calm_fleet(), async |scene| {
         let goals = reached(scene, &[(routes::REGENERATE, "compromised")]).await;
-        assert!(goals.is_superset(&[Activation, Compromise, Root].into()), "{goals:?}");
+        assert!(goals.is_superset(&[Activation, Goal::Compromise, Root].into()), "{goals:?}");
     });
 }
 
