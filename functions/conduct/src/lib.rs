@@ -9,6 +9,7 @@ mod in_use;
 mod issuing;
 mod joining;
 mod old_roots;
+mod preflight;
 mod reissue;
 mod renewing;
 mod reopen;
@@ -160,6 +161,11 @@ impl App {
     }
 
     async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
+        if job.state != JobState::Ended
+            && let Some(why) = self.overtaken(&job).await?
+        {
+            return self.end_preflight(held, job, JobOutcome::Aborted, why, (self.clock)()).await;
+        }
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
@@ -250,6 +256,11 @@ impl App {
                 let change = Change { job: Some(&job), conducting: Some(held), fleet, ..Change::default() };
                 self.ledger.commit(change).await?;
                 return Ok(StepResult::Continue);
+            }
+            Action::Report => return self.report(job, deadline).await,
+            Action::Compare => return self.compare(job, why, deadline).await,
+            Action::End(outcome) if job.preflight.is_some() => {
+                return self.end_preflight(held, job, outcome, &why, now).await;
             }
             Action::End(outcome) => return self.end(held, job, outcome, &why, now).await,
         }

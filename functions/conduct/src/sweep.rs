@@ -23,12 +23,12 @@ pub(crate) const LOST: &str =
     "No result after 3 resends. See the worker's log and the task dead-letter queue, then resume the job.";
 
 /// A device of the fleet, or a task whose device left it.
-struct Row {
-    device: DeviceId,
-    version: Option<DeviceVersion>,
+pub(crate) struct Row {
+    pub(crate) device: DeviceId,
+    pub(crate) version: Option<DeviceVersion>,
     /// The rollover during which the device got that version.
     during: Option<JobId>,
-    task: Option<TaskRecord>,
+    pub(crate) task: Option<TaskRecord>,
 }
 
 impl App {
@@ -105,7 +105,7 @@ impl App {
     }
 
     /// The next rows of the shard at `at`, ordered by device id, and the position after them.
-    async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
+    pub(crate) async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
         let (shard, after) = (at.shard(job.id), at.after.as_ref());
         let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
         let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());

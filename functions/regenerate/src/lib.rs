@@ -5,6 +5,7 @@ mod event;
 mod issuing;
 mod keep;
 mod key_change;
+mod preflight;
 mod rotation;
 mod trusted;
 
@@ -42,6 +43,8 @@ pub struct App {
     pub queue: Queue,
     pub control_queue: String,
     pub settings: Settings,
+    /// That visit devices at the same time.
+    pub workers: u32,
     pub second: SecondPerson,
     pub clock: fn() -> OffsetDateTime,
 }
@@ -54,6 +57,7 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::ROTATE_ISSUING, issuing::rotate)
         .on(routes::REVOKE_ISSUING, issuing::revoke)
         .on(routes::KEEP_ROOT, keep::keep)
+        .on(routes::PREFLIGHT, preflight::begin)
         .on(routes::TRUST, trusted::add)
         .on(routes::TRUST_LOWER, trusted::add)
         .on(routes::DISTRUST, trusted::remove)

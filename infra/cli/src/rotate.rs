@@ -22,6 +22,10 @@ pub(crate) struct Rotate {
     /// Follow the rollover until it ends or pauses
     #[arg(long)]
     watch: bool,
+    /// Begin no rollover, but read every device, follow that, and say which ones are ready, how long a rollover with these
+    /// options takes, and what it costs. Nothing is written to a device. Fails if a device is not ready
+    #[arg(long, conflicts_with = "immediate")]
+    preflight: bool,
     /// Activate the new root at once, before the devices hold it: connections may fail until they do
     #[arg(long)]
     immediate: bool,
@@ -79,6 +83,9 @@ pub(crate) struct RolloutArguments {
 }
 
 pub(crate) async fn run(api: &Api, mut rotate: Rotate, format: Format) -> Result<End> {
+    if rotate.preflight {
+        return preflight(api, &rotate, format).await;
+    }
     if rotate.compromised {
         let root = compromised::root(api, rotate.generation).await?;
         // A repetition is about this one, also when another root signs.
@@ -109,15 +116,33 @@ pub(crate) async fn run(api: &Api, mut rotate: Rotate, format: Format) -> Result
     Ok(End::Done)
 }
 
+async fn preflight(api: &Api, rotate: &Rotate, format: Format) -> Result<End> {
+    let Some(job) = ask(api, Method::POST, "/rollovers/preflight", rotate).await? else {
+        match format {
+            Format::Text => out!("There is no approved device to read: a new root would be active at once."),
+            Format::Json => output::json(&json!({"jobPath": ""}))?,
+        }
+        return Ok(End::Done);
+    };
+    if format == Format::Text {
+        out!("Preflight job {job} reads the devices; nothing is written to them.");
+    }
+    watch::follow(api, job, format).await
+}
+
 /// `PUT /signingCertificate`. `None` if there are no devices: then there is no job.
 pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>> {
+    ask(api, Method::PUT, "/signingCertificate", rotate).await
+}
+
+/// The job that the answer names.
+async fn ask(api: &Api, method: Method, path: &str, rotate: &Rotate) -> Result<Option<JobId>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Answer {
         job_path: String,
     }
-    let path = "/signingCertificate";
-    let answer: Option<Answer> = api.send(Method::PUT, path, &rotate.query(), None::<&()>).await?;
+    let answer: Option<Answer> = api.send(method, path, &rotate.query(), None::<&()>).await?;
     let job_path = answer.map(|answer| answer.job_path).unwrap_or_default();
     if job_path.is_empty() {
         return Ok(None);

@@ -88,6 +88,7 @@ async fn act(world: &World) {
                 _ = world.ask("POST", path, body).await;
             }
         }
+        92..94 => _ = world.ask("POST", "/rollovers/preflight?canary=3", Value::Null).await,
         _ => _ = world.regenerate("?canary=2&growth=3&errorBudget=40").await,
     }
 }

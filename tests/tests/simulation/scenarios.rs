@@ -6,6 +6,7 @@ mod fences;
 mod ids;
 mod keys;
 mod old_roots;
+mod preflight;
 mod proofs;
 mod renewals;
 mod root_compromised;

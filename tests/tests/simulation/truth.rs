@@ -246,6 +246,9 @@ impl Truth {
         if job["purpose"] == "anchors" {
             return self.anchors_settled(cloud, job);
         }
+        if job["purpose"] == "preflight" {
+            return;
+        }
         if job["outcome"] == "completed" {
             self.completed(cloud, job);
             if is_compromise(job) {

@@ -164,3 +164,23 @@ async fn unknown_and_hidden_guids_get_the_same_answer() {
         refused(&text("nothing"))
     );
 }
+
+#[tokio::test]
+async fn a_name_leads_to_its_guid() {
+    let ask = |dn: &str| request("POST", "/vedsdk/Config/DnToGuid", json!({ "ObjectDN": dn }).to_string());
+    let (status, said) = call(ask(DN), &[&name()], &woken("")).await;
+    assert_eq!((status, &said["Result"]), (200, &json!(1)), "{said}");
+    assert_eq!(said["GUID"], "{726f6f74-6361-8000-8000-000000000001}");
+    for (dn, rules) in [(DN, vec![no_name()]), (r"\VED\Policy", vec![])] {
+        let rules: Vec<&Rule> = rules.iter().collect();
+        let (status, said) = call(ask(dn), &rules, &woken("")).await;
+        assert_eq!((status, &said["Result"]), (200, &json!(400)), "{said}");
+    }
+    for (path, expected) in
+        [("certificates/checkpolicy", 405), ("certificates/checkpolicy/now", 404), ("config/read", 404)]
+    {
+        let (status, said) = call(request("POST", &format!("/vedsdk/{path}"), "{}"), &[], &woken("")).await;
+        assert_eq!(status, expected, "{path}");
+        assert!(said["Error"].as_str().unwrap().contains("not offered here"), "{said}");
+    }
+}

@@ -6,6 +6,7 @@
 use rootcast_core::anchors::{Anchor, AnchorChange, AnchorId, Anchors};
 use rootcast_core::audit::{Act, Action, Actor, Policy, Subject};
 use rootcast_core::job::{Job, JobId, JobOutcome};
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, LedgerError, RootRecord};
 use rootcast_pki::bundle::{LARGEST_ANCHOR, fits};
@@ -100,6 +101,7 @@ impl CertificateAuthority {
             Some(job) => {
                 anchors.begin(job.id);
                 authority.running = Some(job.id);
+                authority.preflight = authority.preflight.map(LastPreflight::overtake);
                 job.unusable_keys.extend(&bundle.unsigned_by);
             }
             None => anchors.settle(None),

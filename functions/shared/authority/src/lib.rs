@@ -15,6 +15,7 @@ mod keys;
 mod lists;
 mod make;
 mod old_roots;
+mod preflight;
 mod publish;
 mod retire;
 mod roll_back;
@@ -31,6 +32,7 @@ pub use compromise::{CompromiseRequest, InItsPlace};
 pub use error::AuthorityError;
 pub use issuing::IssuingSettings;
 pub use make::{Made, RootRequest, Settings};
+pub use preflight::PreflightRequest;
 
 pub struct CertificateAuthority {
     ledger: Ledger,

@@ -22,12 +22,14 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
-pub use self::purpose::JobPurpose;
+pub use self::purpose::{JobPurpose, NewPreflight};
 pub use self::record::{JobRecord, Refused};
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
+use crate::preflight::Preflight;
+use crate::preflight::since::Since;
 use crate::rollover::rollout::{LEAST_SAMPLED, Rollout};
 use crate::rollover::survey::{Demand, Sample, Survey, Sweep};
 
@@ -135,6 +137,8 @@ pub enum Pass {
     Install,
     /// Belongs to no job: a device approved after the last rollover gets the current bundle.
     Join,
+    /// Reads, and writes nothing.
+    Preflight,
 }
 
 impl Pass {
@@ -142,6 +146,7 @@ impl Pass {
         match self {
             Self::Distribute | Self::Withdraw | Self::Distrust | Self::Join => Work::Trust,
             Self::Install => Work::Install,
+            Self::Preflight => Work::Check,
         }
     }
 }
@@ -154,6 +159,7 @@ impl fmt::Display for Pass {
             Self::Distrust => "distrust",
             Self::Install => "install",
             Self::Join => "join",
+            Self::Preflight => "preflight",
         })
     }
 }
@@ -192,6 +198,8 @@ pub enum JobOutcome {
     Distributed,
     /// A root was compromised, and the job that replaces it does what was left of this one.
     TakenOver,
+    /// Every device was read, and nothing was written.
+    Checked,
 }
 
 impl JobOutcome {
@@ -380,6 +388,12 @@ pub struct Job {
     /// When every device was proven to have removed the withdrawn root. The root's key may then be deleted.
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<OffsetDateTime>,
+    /// What a preflight judges by, and found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Box<Preflight>>,
+    /// The preflight before this rollover, and what has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Box<Since>>,
     /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
@@ -448,6 +462,8 @@ impl Job {
             sweep: None,
             refresh: false,
             withdrawn: None,
+            preflight: None,
+            since: None,
             reopen: Reopen::NOTHING,
             tolerated: 0,
             resends: 0,
@@ -465,6 +481,7 @@ impl Job {
 
     pub fn pass(&self) -> Pass {
         match self.reached.unwrap_or(self.phase) {
+            _ if self.purpose == JobPurpose::Preflight => Pass::Preflight,
             _ if self.outcome == Some(JobOutcome::Aborted) => Pass::Withdraw,
             Phase::Withdraw => Pass::Withdraw,
             Phase::Reissue => Pass::Install,
@@ -492,6 +509,7 @@ impl Job {
     /// end of the reissue depends on no device that left.
     pub fn has_closed_gate(&self) -> bool {
         match self.phase {
+            _ if self.purpose == JobPurpose::Preflight => false,
             Phase::Reissue | Phase::Retire | Phase::Ended => false,
             Phase::Distrust => true,
             Phase::Withdraw => self.withdrawn.is_none(),

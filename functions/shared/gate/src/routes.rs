@@ -116,6 +116,8 @@ table! {
     // for clients that check, until the devices have others.
     REVOKE_ISSUING: Regenerate Post "/issuingAuthorities/{issuing}/compromise" needs REGENERATE_ROOT;
 
+    // It signs nothing and writes to no device: whoever may steer rollovers may look before one.
+    PREFLIGHT: Regenerate Post "/rollovers/preflight" needs WRITE_JOBS;
     KEEP_ROOT: Regenerate Post "/roots/{generation}/keep" needs Needs::Operation(Operation::Activate, Roots);
     // These need the operation `activate` as well: whoever puts an anchor into every trust store decides whom the whole fleet
     // believes, without a survey of the devices before it counts.
@@ -212,6 +214,8 @@ table! {
     RETRIEVE: Retry Post "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate Manage;
     RETRY: Retry Post "/vedsdk/certificates/retry" needs WRITE_CERTIFICATE, scope Certificate Manage;
     REVOKE: Retry Post "/vedsdk/certificates/revoke" needs WRITE_CERTIFICATE, scope Certificate Revoke;
+    // For a certificate's name only. Without the right to read it, its answer is that there is none.
+    DN_TO_GUID: Retry Post "/vedsdk/config/dntoguid" needs Authenticated, scope Certificate;
     VERSION: Retry Get "/vedsdk/systemstatus/version" needs Authenticated;
 
     LOG_IN: Access Post "/vedauth/authorize/oauth" needs Public;

@@ -9,6 +9,7 @@ use rootcast_core::audit::{self, Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_core::rollover::compromise::Known;
 use rootcast_core::rollover::generation::{GenerationState, RootLife};
 use rootcast_core::rollover::restore::Counters;
@@ -96,6 +97,9 @@ pub struct Authority {
     /// The last rollover that was turned back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<RolledBack>,
+    /// The last preflight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<LastPreflight>,
     /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub bundle_expires: Option<OffsetDateTime>,

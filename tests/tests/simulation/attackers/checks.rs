@@ -333,9 +333,10 @@ fn a_world_gone_bad_is_seen() {
 }
 
 /// Routes without a call that succeeds at once, and why.
-const NOT_AT_ONCE: [(Route, &str); 27] = [
+const NOT_AT_ONCE: [(Route, &str); 28] = [
     (routes::REGENERATE, "another job is running: it succeeds after an abort"),
     (routes::REGENERATE_LOWER, "in the same way"),
+    (routes::PREFLIGHT, "in the same way"),
     (routes::TRUST, "in the same way"),
     (routes::TRUST_LOWER, "in the same way"),
     (routes::DISTRUST, "there is none"),

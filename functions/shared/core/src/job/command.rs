@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Reopen, Selection};
+use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
 use crate::rollover::survey::{Purpose, Survey, Sweep};
 
 /// What an operator requests.
@@ -49,6 +49,8 @@ pub enum Refusal {
     AlreadyRollingBack,
     #[error("a compromised root never signs again, and leaves every device: the job only goes on")]
     Compromised,
+    #[error("it only reads the devices, and no gate waits for them")]
+    NoGate,
     #[error("too many retries are waiting already: send this one again in a moment")]
     ManyRetries,
 }
@@ -114,7 +116,7 @@ impl Job {
         if is_given_up || self.outcome.is_some_and(JobOutcome::is_given_up) {
             return Err(Refusal::GivenUp);
         }
-        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || self.purpose == JobPurpose::Anchors {
+        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || !self.purpose.is_rollover() {
             return Err(Refusal::GoesFarEnough);
         }
         let was_stopped = self.state == JobState::Paused && self.until <= self.phase;

@@ -65,6 +65,10 @@ pub enum Action {
     RollBack,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
+    /// Look up what has changed since the preflight before this rollover.
+    Compare,
+    /// Count what a preflight found.
+    Report,
     /// Record that every device holds the trust anchors of others that it is to hold, and end the job.
     Settle(JobOutcome),
     End(JobOutcome),
@@ -87,6 +91,9 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         JobState::Ended | JobState::Paused => return step(Action::Wait { until: None }, job.reason.clone()),
         JobState::Running => {}
     }
+    if job.abort_requested && job.purpose == JobPurpose::Preflight {
+        return step(Action::End(JobOutcome::Aborted), format!("Aborted: {}", job.purpose.turns_back()));
+    }
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
         return step(Action::Withdraw, format!("Aborted: {}", job.purpose.turns_back()));
     }
@@ -103,6 +110,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
             Action::Activate,
             "The new root is activated at once, as requested; devices that do not hold it yet may refuse connections.",
         ),
+        Phase::Publish if is_to_compare(job) => compare(),
         Phase::Publish => {
             step(Action::Distribute, "The bundle is published; its trust anchors are brought to the devices.")
         }
@@ -119,6 +127,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
                 job.compromise()
             ),
         ),
+        Phase::Activate if job.activation == Activation::Immediate && is_to_compare(job) => compare(),
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
@@ -143,6 +152,15 @@ fn after_activation(job: &Job) -> Step {
         return step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.");
     }
     step(Action::Reissue, "The new root is active; what older roots signed for devices is replaced.")
+}
+
+/// Before the devices change.
+fn is_to_compare(job: &Job) -> bool {
+    job.since.as_ref().is_some_and(|since| since.place.is_some())
+}
+
+fn compare() -> Step {
+    step(Action::Compare, "The fleet is compared with what the preflight found.")
 }
 
 fn stopped(what: &str) -> Step {
@@ -225,7 +243,9 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
         if let Some(over) = exceeded(job, tally, Budget::AtItsEnd) {
             return step(Action::Pause, over);
         }
-        let pause = Duration::seconds(job.rollout.wave_pause.into());
+        // Between the waves of a preflight, nobody has to look at what was written.
+        let pause = if job.preflight.is_some() { 0 } else { job.rollout.wave_pause };
+        let pause = Duration::seconds(pause.into());
         let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
         return match opens {
             Some(at) => step(
@@ -246,6 +266,12 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
 
 /// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+    if let Some(preflight) = &job.preflight {
+        return match preflight.is_counted() {
+            true => step(Action::End(JobOutcome::Checked), preflight.report.sentence()),
+            false => step(Action::Report, "Every device was read: the findings are counted."),
+        };
+    }
     let found = job.survey.total();
     if job.withdrawn.is_some() {
         return step(Action::End(JobOutcome::Aborted), aborted(found));
@@ -253,7 +279,7 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     if job.survey.opens(job.demand(now).since) {
         return match job.purpose {
             JobPurpose::Anchors => settle(job.phase, found),
-            JobPurpose::Rollover => pass_gate(job, now),
+            JobPurpose::Rollover | JobPurpose::Preflight => pass_gate(job, now),
         };
     }
     if found.forgot > 0 {
@@ -397,6 +423,10 @@ enum Budget {
 /// Why the error budget is exceeded, over all devices or over those of the wave. The wave is judged separately because,
 /// after half a million successful devices, a whole wave could fail without exceeding the total budget.
 fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
+    // A preflight is to find everything that fails.
+    if job.preflight.is_some() {
+        return None;
+    }
     let Rollout { error_budget, error_budget_minimum, .. } = job.rollout;
     let is_over = |failed: u64, settled: u64| {
         let enough = budget == Budget::AtItsEnd || settled >= error_budget_minimum;

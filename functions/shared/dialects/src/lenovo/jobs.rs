@@ -202,6 +202,7 @@ impl Task {
             title: match job.purpose {
                 JobPurpose::Rollover => format!("CA root certificate, generation {}", job.generation),
                 JobPurpose::Anchors => format!("Trusted certificates, bundle {}", job.bundle_version),
+                JobPurpose::Preflight => "Preflight of a rollover".to_owned(),
             },
             percentage,
             complete: job.state == JobState::Ended,
@@ -292,6 +293,7 @@ mod tests {
             of: None,
             ack: None,
             shown: None,
+            checked: None,
             failure: (state != TaskState::Acked).then(|| Failure::new(ErrorClass::StoreFull, "Ten of ten.")),
             waiver: (state == TaskState::Waived).then(|| "It is scrapped.".to_owned()),
             history: Vec::new(),
