@@ -522,6 +522,8 @@ fn unproven(job: &Job, found: Findings) -> String {
 pub fn way_out(job: &Job) -> &'static str {
     match job.phase {
         Phase::Withdraw => "then resume",
+        // Neither an abort nor a rollback brings a compromised root back.
+        _ if job.is_compromise() => "then resume",
         _ if job.activated.is_none() => "then resume; or abort",
         Phase::Distribute | Phase::Activate | Phase::Reissue if job.old_generation.is_some() => {
             "then resume; or roll back (`rootcast job rollback`)"
