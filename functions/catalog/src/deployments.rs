@@ -46,6 +46,7 @@ fn viewed(job: &Deployment, counted: Tally) -> native::Job {
         report: None,
         preflight: None,
         left: Vec::new(),
+        in_use: None,
         waves: None,
     }
 }

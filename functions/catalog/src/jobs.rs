@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
-use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
+use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
@@ -102,6 +102,8 @@ fn rollover_summary(job: &Job) -> Summary {
             old_generation: job.old_generation,
             bundle_version: job.bundle_version,
             unusable_keys: job.unusable_keys.clone(),
+            compromised: job.compromised.clone(),
+            breaks: job.breaks.as_ref().map(seen),
             activation: job.activation,
             rollout: job.rollout,
             until: job.purpose.is_rollover().then_some(job.until),
@@ -116,6 +118,10 @@ pub(crate) async fn view(ledger: &Ledger, job: &JobRecord) -> Result<native::Job
         JobRecord::Rollover(job) => rollover_view(ledger, job).await,
         JobRecord::Deployment(job) => deployments::view(ledger, job).await,
     }
+}
+
+fn seen(looked: &InUse) -> native::InUse {
+    native::InUse { found: looked.found, names: looked.names.clone() }
 }
 
 /// A rollover with the devices of its current pass and the waves of all passes.
@@ -159,6 +165,7 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         closed: wave.closed.map(stamp),
     };
     let named = |Departure { device, how, by, at, .. }| Left { device, how, by, at: stamp(at) };
+    let in_use = job.in_use.as_ref().filter(|looked| looked.found > 0 && looked.place.is_none());
     native::Job {
         summary: rollover_summary(job),
         devices: counts(tally, is_counted(job)),
@@ -166,6 +173,7 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         report: Report::of(job),
         preflight: job.since.as_ref().map(|since| Preflight::of(since, stamp(since.at))),
         left: left.into_iter().map(named).collect(),
+        in_use: in_use.map(seen),
         waves: Some(waves.into_iter().map(wave).collect()),
     }
 }

@@ -81,16 +81,24 @@ impl App {
         let now = (self.clock)();
         if job.pass() != Pass::Install {
             let demand = job.demand_of_sweep(now);
-            let judged = rows.into_iter().map(|row| {
-                let finding = find(row.version, row.task.as_ref(), demand);
-                (row, finding)
-            });
-            return Ok(judged.collect());
+            let mut judged: Vec<_> = rows
+                .into_iter()
+                .map(|row| {
+                    let finding = find(row.version, row.task.as_ref(), demand);
+                    (row, finding)
+                })
+                .collect();
+            if job.is_compromise() && job.pass() == Pass::Distrust {
+                let without = judged.iter().filter(|(row, _)| row.task.is_none());
+                let without: Vec<_> = without.map(|(row, _)| (&row.device, row.version)).collect();
+                let left = self.not_proven(job, &without).await?;
+                judged.retain(|(row, _)| row.task.is_some() || left.contains(&row.device));
+            }
+            return Ok(judged);
         }
         let owned = self.owned(job, &rows.iter().map(|row| &row.device).collect::<Vec<_>>()).await?;
         let judged = rows.into_iter().map(|row| {
-            let own = owned.get(&row.device).map(|owned| &owned.own);
-            let finding = reissue::find(row.version, row.task.as_ref(), own, now);
+            let finding = reissue::find(row.version, row.task.as_ref(), owned.get(&row.device), now);
             (row, finding)
         });
         Ok(judged.filter(|(row, finding)| row.task.is_some() || !matches!(finding, Finding::Proven { .. })).collect())

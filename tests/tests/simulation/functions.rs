@@ -138,6 +138,11 @@ impl Functions {
         Clients::new(&self.cloud, Arc::new(Process::new(Function::Catalog, 0))).ledger
     }
 
+    /// The root's and the issuing authorities' keys for the tests, without faults.
+    pub fn vault(&self) -> Vault {
+        Clients::new(&self.cloud, Arc::new(Process::new(Function::Issue, 0))).vault()
+    }
+
     pub async fn http(&self, function: Function, request: Request<Body>) -> Result<Response<Body>, Died> {
         self.invoke(function, async |app, context| {
             let router = match app {

@@ -36,6 +36,8 @@ impl App {
         let authority = self.ledger.authority().await?;
         let jobs = authority.running.into_iter().chain(authority.preflight.and_then(LastPreflight::running));
         let jobs: Vec<JobId> = jobs.collect();
+        // First of all: somebody else may be signing with it.
+        let disabled = self.authority.disable_compromised(&authority, (self.clock)()).await;
         let asleep = self.keep_asleep(&authority).await;
         let (kept, authority) = match self.look_after_issuing(authority.clone()).await {
             Ok(authority) => (Ok(()), authority),
@@ -45,10 +47,7 @@ impl App {
             self.gauge(Metric::BundleLifeLeft, left);
         }
         let renewed = self.renew_bundle(&authority).await;
-        let revoked = match authority.compromised.is_empty() {
-            true => Ok(()),
-            false => self.revoke_leaves(&authority, half()).await,
-        };
+        let revoked = self.revoke_leaves(&authority, half()).await;
         let retired = self.retire_keys(&authority, false, half()).await;
         let swept = self.sweep_unswept(authority).await;
         for job in jobs {
@@ -56,6 +55,7 @@ impl App {
         }
         let joined = self.bring_in_joining(half()).await;
         outcome
+            .and(disabled.map_err(Into::into))
             .and(asleep)
             .and(kept)
             .and(renewed)

@@ -66,6 +66,9 @@ impl CertificateAuthority {
         if authority.running.is_some() {
             return Err(AuthorityError::Busy(authority.running));
         }
+        if let Some(compromised) = authority.replacing.last() {
+            return Err(AuthorityError::Compromised(*compromised));
+        }
         let signing = authority.signing.ok_or(AuthorityError::NoRoot)?;
         let (shards, mut anchors, roots) = tokio::try_join!(
             self.ledger.fleet_shards(),

@@ -2,6 +2,7 @@
 
 use rootcast_core::anchors::NotChanged;
 use rootcast_core::job::JobId;
+use rootcast_core::rollover::compromise::NotReplaced;
 use rootcast_core::rollover::restore::Behind;
 use rootcast_ledger::LedgerError;
 use rootcast_lists::NotMade;
@@ -82,6 +83,11 @@ pub enum AuthorityError {
     KeyDeleted(u32),
     #[error("root generation {0} has expired: it certifies no issuing authority")]
     RootEnds(u32),
+    #[error("{0}")]
+    NotReplaced(NotReplaced),
+    /// Its replacement was interrupted.
+    #[error("root generation {0} is compromised, and is to be replaced first")]
+    Compromised(u32),
 }
 
 impl AuthorityError {

@@ -8,6 +8,7 @@
 
 mod activate;
 mod anchors;
+mod compromise;
 mod error;
 mod issuing;
 mod keys;
@@ -27,6 +28,7 @@ use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
 pub use anchors::{AnchorRequest, AnchorsChanged};
+pub use compromise::CompromiseRequest;
 pub use error::AuthorityError;
 pub use issuing::IssuingSettings;
 pub use make::{Made, RootRequest, Settings};

@@ -196,8 +196,17 @@ pub enum JobOutcome {
     Aborted,
     /// The devices hold the bundle's trust anchors of others, and no withdrawn one.
     Distributed,
+    /// A root was compromised, and the job that replaces it does what was left of this one.
+    TakenOver,
     /// Every device was read, and nothing was written.
     Checked,
+}
+
+impl JobOutcome {
+    /// Whether nobody goes on with the job.
+    pub const fn is_given_up(self) -> bool {
+        matches!(self, Self::Aborted | Self::RolledBack | Self::TakenOver)
+    }
 }
 
 /// What the last look found below the older roots that is valid and not revoked.
@@ -217,13 +226,23 @@ pub struct InUse {
 }
 
 impl InUse {
-    const MOST_NAMES: usize = 10;
+    const MOST_NAMES: usize = 100;
+    const MOST_SAID: usize = 10;
 
     pub fn add(&mut self, name: String) {
         self.found += 1;
         if self.names.len() < Self::MOST_NAMES {
             self.names.push(name);
         }
+    }
+}
+
+/// How many, and the first of them.
+impl fmt::Display for InUse {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.names.iter().take(Self::MOST_SAID).map(String::as_str).collect::<Vec<_>>();
+        let more = if self.found > said.len() as u64 { ", …" } else { "" };
+        write!(out, "{}: {}{more}", self.found, said.join(", "))
     }
 }
 
@@ -324,6 +343,13 @@ pub struct Job {
     pub reached: Option<Phase>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use: Option<InUse>,
+    /// Roots whose keys somebody else may have. They left the bundle when the job's root was published, and that root signs
+    /// since then: one visit installs it and removes the old ones.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// Certificates of others' making that a compromise breaks until their owners replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<InUse>,
     /// Set when a job that had ended runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Continued>,
@@ -421,6 +447,8 @@ impl Job {
             hold: None,
             reached: None,
             in_use: None,
+            compromised: BTreeSet::new(),
+            breaks: None,
             continued: None,
             abort_requested: false,
             rollback_requested: false,
@@ -444,6 +472,11 @@ impl Job {
             created: now,
             updated: now,
         }
+    }
+
+    /// Whether it replaces roots whose keys somebody else may have.
+    pub fn is_compromise(&self) -> bool {
+        !self.compromised.is_empty()
     }
 
     pub fn pass(&self) -> Pass {

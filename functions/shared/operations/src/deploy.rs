@@ -74,7 +74,7 @@ async fn deploy(
 ) -> Result<Begun, NotDone<NotBegun>> {
     may_go_to_devices(ledger, certificate, now).await?;
     let mut found = ledger.devices_by_id(devices).await?;
-    let uses = ledger.uses_of_devices(found.values()).await?;
+    let uses = ledger.uses_to_take_over(found.values()).await?;
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for device in devices {
         match judge(found.remove(device), certificate, Work::Install, &uses) {

@@ -229,7 +229,7 @@ fn status(job: &Job) -> &'static str {
         (JobState::Running, _) if job.abort_requested => "Cancelling",
         (JobState::Running, _) => "Running",
         (JobState::Paused, _) => "Paused",
-        (JobState::Ended, Some(JobOutcome::Aborted)) => "Cancelled",
+        (JobState::Ended, Some(JobOutcome::Aborted | JobOutcome::TakenOver)) => "Cancelled",
         (JobState::Ended, Some(JobOutcome::ActivatedWithFailures)) => "CompleteWithErrors",
         (JobState::Ended, _) => "Complete",
     }
