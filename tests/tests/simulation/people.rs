@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::imported;
 use crate::openbmc::Mood;
+use crate::rollovers;
 use crate::world::World;
 
 /// `pause`: the mean time between two actions, in seconds.
@@ -35,6 +36,9 @@ async fn act(world: &World) {
     }
     if random.chance(0.1) {
         return operate(world, id).await;
+    }
+    if random.chance(0.15) {
+        return rollovers::act(world).await;
     }
     let post = async |what: &str, body: Value| _ = world.ask("POST", &format!("/jobs/{job}/{what}"), body).await;
     match random.below(100) {
@@ -85,7 +89,7 @@ async fn act(world: &World) {
                 _ = world.ask("POST", path, body).await;
             }
         }
-        _ => _ = world.regenerate("?canary=2&growth=3&errorBudget=40").await,
+        _ => _ = world.regenerate(&rollovers::query(random)).await,
     }
 }
 

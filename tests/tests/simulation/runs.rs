@@ -16,6 +16,7 @@ use crate::end;
 use crate::loopback::Loopback;
 use crate::openbmc::Mood;
 use crate::people::{people, weather};
+use crate::rollovers;
 use crate::world::World;
 
 /// Worlds in the README's test command.
@@ -144,11 +145,13 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
         }
         found(&world, devices).await;
         world.faults(faults(&world));
-        let until = clock::age() + Duration::from_secs(random.between(60, 200));
-        let busy = random.between(6, 24);
+        // In a longer life as much happens, so that it also meets the second half of a rollover.
+        let slowness = if random.chance(0.5) { random.between(5, 60) } else { 1 };
+        let until = clock::age() + Duration::from_secs(slowness * random.between(60, 200));
+        let busy = slowness * random.between(6, 24);
         spawn_local(weather(world.clone(), busy, until));
         spawn_local(people(world.clone(), busy, until));
-        world.regenerate("?canary=3&growth=4&errorBudget=30").await;
+        world.regenerate(&rollovers::query(random)).await;
         people(world.clone(), busy, until).await;
         // Let everything under way come to an end.
         sleep(Duration::from_secs(60)).await;
@@ -180,6 +183,14 @@ async fn found(world: &World, devices: u64) {
         }
     }
     world.must("POST", "/devices", json!(rows)).await;
+    if world.cloud.random.chance(0.6) {
+        // Some have a certificate of their own when the first rollover begins.
+        sleep(Duration::from_secs(30)).await;
+        for number in (0..devices).filter(|number| number % 2 == 0) {
+            world.must("POST", &format!("/devices/d{number}/certificate"), Value::Null).await;
+        }
+        sleep(Duration::from_secs(90)).await;
+    }
 }
 
 /// The fault rates of this world: some worlds have every kind of fault, others only a few.
