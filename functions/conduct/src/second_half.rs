@@ -193,11 +193,16 @@ impl App {
         Ok(rows)
     }
 
-    /// Names of imported certificates that an older root leads to, and no newer one signed.
+    /// Names of imported certificates that are below an older root, also where a link leads on to a newer one.
     async fn imported(&self, old: Vec<RootRecord>, new: Vec<RootRecord>) -> Result<Vec<String>, ConductError> {
         let (old, new) = (self.signers(old).await?, self.signers(new).await?);
-        let leads = |signers: &[Certificate], held: &CertificateRecord| {
-            std::iter::once(&held.leaf).chain(&held.chain).any(|issued| is_signed_by(issued, signers))
+        // The first of ours decides: what follows it in the chain are links, which are given only as long as that one is trusted.
+        let is_below_old = |held: &CertificateRecord| {
+            let mut chain = std::iter::once(&held.leaf).chain(&held.chain);
+            chain.find_map(|issued| match is_signed_by(issued, &old) {
+                false => is_signed_by(issued, &new).then_some(false),
+                true => Some(true),
+            })
         };
         let mut names = Vec::new();
         for shard in 0..SHARDS {
@@ -208,8 +213,7 @@ impl App {
                 for held in self.ledger.certificates_or_pending(ids).await? {
                     if let CertificateOrPending::Certificate(held) = held
                         && held.revoked.is_none()
-                        && leads(&old, &held)
-                        && !leads(&new, &held)
+                        && is_below_old(&held) == Some(true)
                     {
                         names.push(policy_dn(&held.folder, &held.name));
                     }

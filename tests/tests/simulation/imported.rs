@@ -104,19 +104,21 @@ async fn import(world: &World) {
     _ = world.ask("POST", "/v3/scm/certificates/import", body).await;
 }
 
-/// A certificate that somebody had signed below a root of ours that devices trust, without our records: by the root, or by its
-/// last issuing authority.
-pub fn below_ours(world: &World) -> Option<Value> {
-    let (cloud, random) = (&world.cloud, &world.cloud.random);
-    let rows = cloud.tables.all(CERTIFICATES);
+/// A certificate that somebody had signed below one of our authorities that signs, or signed before, without our records.
+fn below_ours(world: &World) -> Option<Value> {
+    let random = &world.cloud.random;
+    let rows = world.cloud.tables.all(CERTIFICATES);
     let is_live = |row: &&Value| row["state"] == "signing" || row["state"] == "superseded";
-    let signers = rows.iter().filter(|row| row["id"].as_str().is_some_and(|id| id.starts_with("root#") || id.starts_with("issuing#")));
-    let signers: Vec<&Value> = signers.filter(is_live).filter(|row| row["certificate"].is_string()).collect();
-    let signer = random.pick(&signers)?;
+    let is_ours = |row: &&Value| row["id"].as_str().is_some_and(|id| id.starts_with("root#") || id.starts_with("issuing#"));
+    let signers: Vec<&Value> = rows.iter().filter(is_ours).filter(is_live).collect();
+    below(world, random.pick(&signers)?, &format!("web-{}", random.below(9)))
+}
+
+/// The body of an import. `signer`: the record of a root, or of an issuing authority.
+pub fn below(world: &World, signer: &Value, name: &str) -> Option<Value> {
     let certificate: Certificate = serde_json::from_value(signer["certificate"].clone()).ok()?;
-    let name = format!("web-{}", random.below(9));
-    let leaf = cloud.keys.certify(signer["key"].as_str()?, &certificate, &named(&name))?;
-    Some(json!({ "name": name, "certificate": leaf.0, "private_key": leaf.1 }))
+    let (leaf, key) = world.cloud.keys.certify(signer["key"].as_str()?, &certificate, &named(name))?;
+    Some(json!({ "name": name, "certificate": leaf, "private_key": key }))
 }
 
 /// Takes the certificate off the records of its devices, and deletes it.

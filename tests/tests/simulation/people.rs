@@ -89,7 +89,7 @@ async fn act(world: &World) {
                 _ = world.ask("POST", path, body).await;
             }
         }
-        _ => _ = world.regenerate(&rollovers::query(random)).await,
+        _ => _ = world.regenerate(&rollovers::query(world)).await,
     }
 }
 

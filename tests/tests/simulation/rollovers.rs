@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 
-use crate::random::Random;
 use crate::world::World;
 
 /// The last phases that people name.
@@ -24,8 +23,9 @@ static OTHERS: LazyLock<Vec<String>> = LazyLock::new(|| {
     (0..4).map(root).collect()
 });
 
-/// The query of a rollover. Half of them go all the way; half have a hold-down, of minutes or hours.
-pub fn query(random: &Random) -> String {
+/// The query of a rollover. Half of them go all the way; half have a hold-down, of minutes, or of hours in slow worlds.
+pub fn query(world: &World) -> String {
+    let random = &world.cloud.random;
     let until = match random.below(100) {
         0..50 => "retire",
         50..70 => "activate",
@@ -34,6 +34,7 @@ pub fn query(random: &Random) -> String {
     let hold_down = match random.below(100) {
         0..50 => 0,
         50..80 => random.between(60, 900),
+        _ if !world.is_slow() => random.between(600, 1200),
         _ => random.between(3600, 4 * 3600),
     };
     let activation = if random.chance(0.05) { "immediate" } else { "proven" };
@@ -71,7 +72,7 @@ pub async fn act(world: &World) {
             let generation = random.between(1, 4);
             world.ask("POST", &format!("/roots/{generation}/keep"), Value::Null).await
         }
-        _ => world.ask("PUT", &format!("/signingCertificate{}", query(random)), Value::Null).await,
+        _ => world.ask("PUT", &format!("/signingCertificate{}", query(world)), Value::Null).await,
     };
 }
 

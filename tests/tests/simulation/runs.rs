@@ -17,7 +17,7 @@ use crate::loopback::Loopback;
 use crate::openbmc::Mood;
 use crate::people::{people, weather};
 use crate::rollovers;
-use crate::world::World;
+use crate::world::{REAL, SLOW, World};
 
 /// Worlds in the README's test command.
 const RUNS: u64 = 500;
@@ -34,6 +34,8 @@ pub struct Life {
     pub trace: String,
     pub calls: BTreeMap<String, u64>,
     pub injected: BTreeMap<&'static str, u64>,
+    /// How its rollovers, and its changes of the trusted certificates of others, have ended.
+    pub outcomes: BTreeMap<String, u64>,
     pub devices: u64,
     pub units: f64,
     pub lasted: Duration,
@@ -89,8 +91,10 @@ fn no_seed_breaks_what_must_hold_over_real_tls() {
 }
 
 fn report(lives: &[Life]) {
-    let (mut calls, mut injected) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+    let (mut calls, mut injected, mut outcomes) =
+        (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
     for life in lives {
+        life.outcomes.iter().for_each(|(name, count)| *outcomes.entry(name).or_default() += count);
         life.calls.iter().for_each(|(name, count)| *calls.entry(name).or_default() += count);
         life.injected.iter().for_each(|(name, count)| *injected.entry(name).or_default() += count);
     }
@@ -100,6 +104,7 @@ fn report(lives: &[Life]) {
     eprintln!("{} worlds, {devices} devices, {:.1} virtual days", lives.len(), lasted.as_secs_f64() / 86_400.0);
     eprintln!("faults: {injected:?}");
     eprintln!("calls: {calls:?}");
+    eprintln!("outcomes: {outcomes:?}");
     eprintln!("write units a device: {:.1}", units / devices as f64);
     let broken: Vec<&Life> = lives.iter().filter(|life| !life.broken.is_empty()).collect();
     if let Some(worst) = broken.iter().min_by_key(|life| life.seed) {
@@ -113,6 +118,10 @@ fn report(lives: &[Life]) {
             worst.broken.join("\n")
         );
     }
+    // Otherwise the people of these worlds miss a part of what they are here for.
+    let ends = ["activated", "activatedWithFailures", "completed", "rolledBack", "aborted", "distributed"];
+    let missing: Vec<&str> = ends.into_iter().filter(|end| !outcomes.contains_key(end)).collect();
+    assert!(lives.len() < 200 || missing.is_empty(), "no job has ended so: {missing:?}");
 }
 
 /// A panic counts as a broken world, and its seed is reported too.
@@ -123,6 +132,7 @@ fn survive(seed: u64) -> Life {
         trace: String::new(),
         calls: BTreeMap::new(),
         injected: BTreeMap::new(),
+        outcomes: BTreeMap::new(),
         devices: 0,
         units: 0.0,
         lasted: Duration::ZERO,
@@ -136,7 +146,8 @@ pub fn live(seed: u64) -> Life {
 }
 
 fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
-    World::live(seed, async move |world| {
+    let pace = if seed % 2 == 0 { SLOW } else { REAL };
+    World::live_at(pace, seed, async move |world| {
         prepare(&world);
         let random = &world.cloud.random;
         let devices = random.between(5, if random.chance(0.05) { 60 } else { 9 });
@@ -146,12 +157,12 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
         found(&world, devices).await;
         world.faults(faults(&world));
         // In a longer life as much happens, so that it also meets the second half of a rollover.
-        let slowness = if random.chance(0.5) { random.between(5, 60) } else { 1 };
+        let slowness = if world.is_slow() { random.between(5, 60) } else { 1 };
         let until = clock::age() + Duration::from_secs(slowness * random.between(60, 200));
         let busy = slowness * random.between(6, 24);
         spawn_local(weather(world.clone(), busy, until));
         spawn_local(people(world.clone(), busy, until));
-        world.regenerate(&rollovers::query(random)).await;
+        world.regenerate(&rollovers::query(&world)).await;
         people(world.clone(), busy, until).await;
         // Let everything under way come to an end.
         sleep(Duration::from_secs(60)).await;
@@ -163,12 +174,21 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
             trace: world.cloud.trace(),
             calls: world.cloud.calls(),
             injected: world.cloud.injected(),
+            outcomes: outcomes(&world),
             devices,
             units: world.cloud.tables.write_units(),
             lasted: clock::age(),
             handshakes: world.cloud.loopback.get().map_or(0, |tls| tls.handshakes.load(Ordering::Relaxed)),
         }
     })
+}
+
+fn outcomes(world: &World) -> BTreeMap<String, u64> {
+    let mut outcomes = BTreeMap::new();
+    for job in world.jobs().iter().filter(|job| job["kind"] == "rollover") {
+        *outcomes.entry(job["outcome"].as_str().unwrap_or("open").to_owned()).or_default() += 1;
+    }
+    outcomes
 }
 
 /// A first active root, and a fleet that has it.

@@ -5,6 +5,7 @@ mod chains;
 mod compromise;
 mod fences;
 mod ids;
+mod in_use;
 mod keys;
 mod old_roots;
 mod proofs;

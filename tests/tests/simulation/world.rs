@@ -40,9 +40,12 @@ pub struct World(Rc<Inner>);
 pub struct Pace(pub Duration, pub Duration);
 
 /// As template.yaml has it.
-const REAL: Pace = Pace(Duration::from_secs(60), Duration::from_secs(900));
+pub const REAL: Pace = Pace(Duration::from_secs(60), Duration::from_secs(900));
+/// For worlds of many hours.
+pub const SLOW: Pace = Pace(Duration::from_secs(300), Duration::from_secs(900));
 
 pub struct Inner {
+    pace: Pace,
     pub cloud: Arc<Cloud>,
     pub functions: Functions,
 }
@@ -70,10 +73,15 @@ impl World {
             skew.iter_mut().for_each(|skew| *skew = i64::try_from(random.below(4000)).unwrap() - 2000);
             clock::begin(skew);
             let cloud = Cloud::new(random);
-            let world = Self(Rc::new(Inner { functions: Functions::new(Arc::clone(&cloud)), cloud }));
+            let world = Self(Rc::new(Inner { pace, functions: Functions::new(Arc::clone(&cloud)), cloud }));
             world.begin(pace).await;
             life(world).await
         })
+    }
+
+    /// Whether its schedule is coarser than the real one.
+    pub fn is_slow(&self) -> bool {
+        self.pace.0 > REAL.0
     }
 
     async fn begin(&self, pace: Pace) {
