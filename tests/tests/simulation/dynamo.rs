@@ -65,7 +65,7 @@ impl Tables {
 
     pub fn call(&self, function: Function, operation: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let writes = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems");
-        let counted = writes.then(|| [&body[..body.len() - 1], br#","ReturnConsumedCapacity":"INDEXES"}"#].concat());
+        let counted = writes.then(|| [&body[..body.len() - 1], br#","ReturnConsumedCapacity":"TOTAL"}"#].concat());
         let body = counted.as_deref().unwrap_or(body);
         let database = &self.database;
         let answer = match operation {
@@ -84,10 +84,6 @@ impl Tables {
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             let used = &answer["ConsumedCapacity"];
             let all: &[Value] = used.as_array().map_or(std::slice::from_ref(used), Vec::as_slice);
-            if std::env::var("UNITS").is_ok() {
-                let keys: Vec<_> = written(operation, body).into_iter().map(|(table, key)| format!("{table}:{}", key.values().filter_map(Value::as_str).collect::<Vec<_>>().join("/"))).collect();
-                eprintln!("UNITS {function:?} {operation} {} {}", keys.join(","), used);
-            }
             let mut units = self.units.lock().unwrap();
             for used in all {
                 let table = used["TableName"].as_str().unwrap_or_default().to_owned();

@@ -154,6 +154,11 @@ impl Bmc {
         self.forgot = clock::age();
     }
 
+    /// It was restarted: the key of its last request is gone.
+    pub fn lose_request(&mut self) {
+        self.requested = None;
+    }
+
     /// Includes tasks that are due, even if they were not queried.
     pub fn holds(&mut self, anchor: &Fingerprint) -> bool {
         self.finish_tasks();
