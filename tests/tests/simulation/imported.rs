@@ -109,7 +109,8 @@ fn below_ours(world: &World) -> Option<Value> {
     let random = &world.cloud.random;
     let rows = world.cloud.tables.all(CERTIFICATES);
     let is_live = |row: &&Value| row["state"] == "signing" || row["state"] == "superseded";
-    let is_ours = |row: &&Value| row["id"].as_str().is_some_and(|id| id.starts_with("root#") || id.starts_with("issuing#"));
+    let is_ours =
+        |row: &&Value| row["id"].as_str().is_some_and(|id| id.starts_with("root#") || id.starts_with("issuing#"));
     let signers: Vec<&Value> = rows.iter().filter(is_ours).filter(is_live).collect();
     below(world, random.pick(&signers)?, &format!("web-{}", random.below(9)))
 }

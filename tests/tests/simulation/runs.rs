@@ -234,6 +234,7 @@ fn faults(world: &World) -> Faults {
 async fn mend(world: &World) {
     world.faults(Faults::default());
     world.cloud.note("=== mended");
+    world.slow_down();
     world.cloud.fleet.each(|_, bmc| bmc.mood = Mood::Well);
     end::put_right(world, false).await;
 }

@@ -152,7 +152,9 @@ impl Truth {
                 self.activated(cloud, &authority, generation);
             }
         }
-        if table == CERTIFICATES && let Some(id) = key.get("id").and_then(Value::as_str) {
+        if table == CERTIFICATES
+            && let Some(id) = key.get("id").and_then(Value::as_str)
+        {
             if id.starts_with("root#") {
                 self.root_changed(cloud, id);
             } else if id.starts_with("serial#") {

@@ -4,8 +4,8 @@
 use rootcast_pki::certificate::Certificate;
 use time::OffsetDateTime;
 
-use super::webpki;
 pub(super) use super::openssl::text;
+use super::webpki;
 
 /// Whether a client with these anchors accepts `leaf` with the certificates in `sent`: the verdicts of OpenSSL and
 /// webpki.
