@@ -2,11 +2,13 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
+use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::{self, Counts, Hold, Left, Proofs, Rollover, Summary, Wave, Work};
+use rootcast_dialects::native::{self, Counts, Hold, Left, Preflight, Proofs, Report, Rollover, Summary, Wave, Work};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{Departure, Ledger};
 use serde::Serialize;
@@ -42,10 +44,17 @@ pub(crate) async fn list(
     Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(summary).collect(), cursor }))
 }
 
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<native::Job>, LenovoError> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<JobId>,
+) -> Result<Envelope<native::Job>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
-    let job = load_any(ledger, id).await?;
-    Ok(Envelope::success(view(ledger, &job).await?))
+    let shown = match load_any(ledger, id).await? {
+        JobRecord::Rollover(job) => rollover_for(ledger, &job, |dn| caller.sees(dn)).await?,
+        JobRecord::Deployment(job) => deployments::view(ledger, &job).await?,
+    };
+    Ok(Envelope::success(shown))
 }
 
 pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, LenovoError> {
@@ -93,6 +102,8 @@ fn rollover_summary(job: &Job) -> Summary {
             old_generation: job.old_generation,
             bundle_version: job.bundle_version,
             unusable_keys: job.unusable_keys.clone(),
+            compromised: job.compromised.clone(),
+            breaks: job.breaks.as_ref().map(seen),
             activation: job.activation,
             rollout: job.rollout,
             until: job.purpose.is_rollover().then_some(job.until),
@@ -109,13 +120,37 @@ pub(crate) async fn view(ledger: &Ledger, job: &JobRecord) -> Result<native::Job
     }
 }
 
+fn seen(looked: &InUse) -> native::InUse {
+    native::InUse { found: looked.found, names: looked.names.clone() }
+}
+
 /// A rollover with the devices of its current pass and the waves of all passes.
 pub(crate) async fn rollover_view(ledger: &Ledger, job: &Job) -> Result<native::Job, LenovoError> {
+    rollover_for(ledger, job, |_| false).await
+}
+
+/// `sees`: whether the reader sees what has this distinguished name. Preflights name devices and certificates, and the right
+/// to read jobs includes neither.
+async fn rollover_for(ledger: &Ledger, job: &Job, sees: impl Fn(&str) -> bool) -> Result<native::Job, LenovoError> {
     let (tally, waves, (left, _)) =
         futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
             Ok(ledger.departures(job.id, MOST_LEFT).await?)
         })?;
-    Ok(viewed(job, &tally, waves, left))
+    Ok(only_seen(viewed(job, &tally, waves, left), sees))
+}
+
+fn only_seen(mut job: native::Job, sees: impl Fn(&str) -> bool) -> native::Job {
+    let is_seen = |name: &str| name.parse().is_ok_and(|device: DeviceId| sees(&application_dn(&device)));
+    if let Some(report) = &mut job.report {
+        report.findings.iter_mut().for_each(|findings| findings.names.retain(|name| is_seen(name)));
+        report.stranded.names.retain(|dn| sees(dn));
+    }
+    if let Some(changed) = job.preflight.as_mut().and_then(|preflight| preflight.changed_since.as_mut()) {
+        for named in [&mut changed.enrolled, &mut changed.left, &mut changed.edited, &mut changed.still_open] {
+            named.names.retain(|name| is_seen(name));
+        }
+    }
+    job
 }
 
 fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Departure>) -> native::Job {
@@ -130,11 +165,15 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         closed: wave.closed.map(stamp),
     };
     let named = |Departure { device, how, by, at, .. }| Left { device, how, by, at: stamp(at) };
+    let in_use = job.in_use.as_ref().filter(|looked| looked.found > 0 && looked.place.is_none());
     native::Job {
         summary: rollover_summary(job),
         devices: counts(tally, is_counted(job)),
         proofs: job.survey.is_complete().then(|| proofs(job.survey.total())),
+        report: Report::of(job),
+        preflight: job.since.as_ref().map(|since| Preflight::of(since, stamp(since.at))),
         left: left.into_iter().map(named).collect(),
+        in_use: in_use.map(seen),
         waves: Some(waves.into_iter().map(wave).collect()),
     }
 }

@@ -42,8 +42,9 @@ mod waive;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use lambda_http::tower::ServiceExt;
 use rootcast_dialects::lenovo::{LenovoError, report};
 use rootcast_gate::{Guarded, Kind, Refusal, authenticate, fold_case, is_under, recorded, routes};
@@ -54,6 +55,9 @@ pub use crate::app::{App, Parts};
 /// The routes without a token, besides revocation lists: a device that trusts any live root can verify the first, and
 /// by its own means the second.
 const PUBLIC: [&str; 2] = [routes::BUNDLE.path, routes::CACERTS.path];
+
+/// What is here is public, so that it is no secret what is not. In lower case.
+const PUBLIC_FOLDERS: [&str; 2] = ["/.well-known", "/crl"];
 
 /// Two APIs, each with its own router, so that no request passes through the other API's layers.
 pub fn router(app: App) -> Router {
@@ -84,6 +88,15 @@ fn xclarity(app: App) -> Router {
         .on(routes::TRUSTED_DETAIL, trusted::show)
         .on(routes::ISSUING, issuing::list)
         .on(routes::ABOUT, lxca::about)
+        .on(routes::NODES, lxca::none)
+        .on(routes::CHASSIS, lxca::none)
+        .on(routes::SWITCHES, lxca::none)
+        .on(routes::FANS, lxca::none)
+        .on(routes::FAN_MUXES, lxca::none)
+        .on(routes::POWER_SUPPLIES, lxca::none)
+        .on(routes::CMMS, lxca::none)
+        .on(routes::USERS, lxca::none)
+        .on(routes::STORED_CREDENTIALS, lxca::none)
         .on(routes::CANCEL_TASKS, lxca::cancel)
         .on(routes::TASK_LIST, lxca::newest)
         .on(routes::TASKS, lxca::tasks)
@@ -136,6 +149,8 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
     let path = parts.uri.path();
     if let Ok(list) = path.parse::<CrlId>() {
         parts.extensions.insert(list);
+    } else if PUBLIC_FOLDERS.iter().any(|folder| is_under(folder, path)) && !PUBLIC.contains(&path) {
+        return Err(Refusal::nothing_here().into());
     } else if !PUBLIC.contains(&path) {
         let app = app.parts().await?;
         let principal = authenticate(&app.ledger, &parts, (app.clock)()).await?;
@@ -148,12 +163,17 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-async fn no_such_method() -> LenovoError {
+/// Axum adds the header Allow.
+async fn no_such_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     LenovoError::new(
         Kind::MethodNotAllowed,
         "The resource does not have this method.",
         "Use a method that the header Allow names. PUT /signingCertificate is taken in this spelling and in lower case only.",
     )
+    .into_response()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rootcast_dialects::lenovo::jobs::{Action, Compact, DeviceResult, JobView, Ta
 use rootcast_dialects::lenovo::{About, Body, Envelope, LenovoError, Message, ResultKind};
 use rootcast_gate::{Cursors, Principal, RequestId};
 use rootcast_ledger::Ledger;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::app::{App, Parts};
@@ -22,6 +23,18 @@ use crate::tasks::sees;
 /// `GET /aicc`
 pub(crate) async fn about() -> Envelope<About> {
     Envelope::success(About::THIS)
+}
+
+/// What an XClarity Administrator has besides, and its clients ask for: there is none of it here, which is no error.
+/// The lists of devices have the names of the vendor's pages; accounts and credentials are in `response`.
+pub(crate) async fn none() -> Json<Value> {
+    const LISTS: [&str; 7] =
+        ["nodeList", "chassisList", "switchList", "fanList", "fanMuxList", "powerSupplyList", "cmmList"];
+    let mut nothing = json!({ "response": [], "result": "success", "messages": [] });
+    for list in LISTS {
+        nothing[list] = json!([]);
+    }
+    Json(nothing)
 }
 
 /// The list shows the rollovers among this many of the newest jobs; `GET /jobs` pages through all jobs.

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::{IssuingAuthority, Root};
+use rootcast_dialects::native::{CompromisedRoot, IssuingAuthority, Root};
 use rootcast_ledger::{IssuingRecord, LinkRecord, Retirement, RootRecord};
 use rootcast_pki::certificate::Certificate;
 use time::OffsetDateTime;
@@ -70,6 +70,12 @@ fn row(certificate: &Certificate, root: &RootRecord, issuing: &[IssuingRecord], 
         new_with_old: pem(&root.new_with_old),
         old_with_new: pem(&root.old_with_new),
         comes_next: comes_next(root, now),
+        compromised: root.compromise.as_ref().map(|compromise| CompromisedRoot {
+            at: stamp(compromise.at),
+            by: compromise.by.clone(),
+            certificates_revoked: compromise.pass.revoked,
+            is_done: compromise.pass.is_done,
+        }),
         key_deletion: retirement.and_then(|retirement| retirement.deletion).map(stamp),
         valid_certificates: counted.map(|retirement| retirement.certificates(now)),
         stage,
@@ -81,6 +87,17 @@ fn row(certificate: &Certificate, root: &RootRecord, issuing: &[IssuingRecord], 
 
 fn comes_next(root: &RootRecord, now: OffsetDateTime) -> String {
     let generation = root.generation;
+    if let Some(compromise) = root.compromise.as_ref().filter(|_| root.retirement.is_none()) {
+        let next = match root.state {
+            state if state.is_live() => "Its replacement was interrupted: rootcast rotate --compromised goes on.",
+            _ => "It leaves the devices.",
+        };
+        return format!(
+            "It is compromised since {}, says {}. Its key is disabled, and kept as evidence. {next}",
+            stamp(compromise.at),
+            compromise.by
+        );
+    }
     match (root.state, &root.retirement) {
         (GenerationState::Reserved | GenerationState::Published, _) => {
             "It signs when its rollover has brought it to the devices.".to_owned()

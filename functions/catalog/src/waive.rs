@@ -1,4 +1,5 @@
-//! `POST /jobs/{id}/waive`: excludes failed devices from the gate, each with a reason.
+//! `POST /jobs/{id}/waive`: excludes failed devices from the gate, or imported certificates from what keeps an old root, each
+//! with a reason.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,17 +8,17 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::access::permission::Right;
 use rootcast_core::device::DeviceId;
-use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, ResultKind};
-use rootcast_dialects::native::{WaiverOutcome, WaiverResult, WaiverResults};
+use rootcast_dialects::native::{CertificateWaiver, WaiverOutcome, WaiverResult, WaiverResults};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_operations::{NotWaived, Waived};
 use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::extract::Id;
 use crate::jobs::{load, rollover_view};
 use crate::refused::{Asked, refused};
@@ -25,6 +26,8 @@ use crate::refused::{Asked, refused};
 /// Devices per call. Each needs one transaction of about 10 ms; those of one shard run one after the other. If a
 /// sixteenth of the devices is in each shard, that takes 0.6 s; if all are in one shard, 10 s.
 const MOST_WAIVED: usize = 1000;
+/// Certificates per call: a read for each, and a transaction for fifty.
+const MOST_CERTIFICATES: usize = 100;
 /// In characters. The reason is stored in each device's task.
 const LONGEST_REASON: usize = 256;
 /// A request that is not done by then reports what it did so far: API Gateway gives up after 30 s, and a call that is
@@ -34,7 +37,11 @@ const LIMIT: Duration = Duration::from_secs(18);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Waiver {
+    #[serde(default)]
     devices: Vec<DeviceId>,
+    /// Imported certificates, by their names (`\\VED\\Policy\\…`).
+    #[serde(default)]
+    certificates: Vec<String>,
     reason: String,
 }
 
@@ -45,11 +52,17 @@ impl Waiver {
         let reason = self.reason.trim();
         if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
             return refused(format!(
-                "reason says in 1 to {LONGEST_REASON} characters why these devices may go without the new root."
+                "reason says in 1 to {LONGEST_REASON} characters why the rollover does not wait for what is named."
             ));
         }
-        if self.devices.is_empty() || self.devices.len() > MOST_WAIVED {
-            return refused(format!("devices has {} ids; one request takes 1 to {MOST_WAIVED}.", self.devices.len()));
+        let (devices, certificates) = (self.devices.len(), self.certificates.len());
+        match (devices, certificates) {
+            (1..=MOST_WAIVED, 0) | (0, 1..=MOST_CERTIFICATES) => {}
+            _ => {
+                return refused(format!(
+                    "One request waives 1 to {MOST_WAIVED} devices, or 1 to {MOST_CERTIFICATES} certificates; this one names {devices} and {certificates}."
+                ));
+            }
         }
         let mut seen = BTreeSet::new();
         self.devices.retain(|device| seen.insert(device.clone()));
@@ -67,6 +80,9 @@ pub(crate) async fn waive(
     let waiver = waiver.checked()?;
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
+    if !waiver.certificates.is_empty() {
+        return waive_certificates(parts, id, waiver, &caller, &request).await;
+    }
     // Devices that the caller may not see get the same result as devices that do not exist.
     let seen =
         waiver.devices.iter().filter(|device| caller.require(Right::Read, &application_dn(device)).is_ok()).cloned();
@@ -86,7 +102,7 @@ pub(crate) async fn waive(
     );
     let shown = rollover_view(&parts.ledger, &load(&parts.ledger, id).await?).await?;
     let total = results.len();
-    let answer = Envelope::success(WaiverResults { job: shown, results });
+    let answer = Envelope::success(WaiverResults { job: shown, results, certificates: Vec::new() });
     if refused == 0 {
         let message = Message::done(
             format!("{total} devices are waived."),
@@ -97,6 +113,53 @@ pub(crate) async fn waive(
     let message = Message::partly(
         format!("{refused} of {total} devices were not waived."),
         "See the result of each device: only what has failed can be waived, and what is busy is to be sent again.",
+    );
+    Ok(answer.judged(if refused == total { ResultKind::Failed } else { ResultKind::Warning }).saying(message))
+}
+
+async fn waive_certificates(
+    parts: &Parts,
+    id: JobId,
+    waiver: Waiver,
+    caller: &Principal,
+    request: &RequestId,
+) -> Result<Envelope<WaiverResults>, LenovoError> {
+    let seen = |name: &&String| caller.require(Right::Read, name).is_ok();
+    let names: Vec<CertificateDn> =
+        waiver.certificates.iter().filter(seen).filter_map(|name| name.parse().ok()).collect();
+    let done = parts.operations().waive_certificates(id, &names, waiver.reason.trim(), &caller.acting(request)).await;
+    let done = done.map_err(|why| refused(id, Asked::Waive, why))?;
+    let certificates: Vec<CertificateWaiver> = waiver
+        .certificates
+        .into_iter()
+        .map(|certificate| {
+            let message = match done.get(&certificate) {
+                Some(true) => None,
+                Some(false) => Some("it is a device's own: waive the device"),
+                None => Some("there is no such certificate: correct the name (\\VED\\Policy\\folder\\name)"),
+            };
+            let result = if message.is_none() { WaiverOutcome::Waived } else { WaiverOutcome::Refused };
+            CertificateWaiver { certificate, result, message: message.map(str::to_owned) }
+        })
+        .collect();
+    let refused = certificates.iter().filter(|each| each.message.is_some()).count();
+    let total = certificates.len();
+    info!(
+        caller = caller.name, job.id = %id, certificates.waived = total - refused, certificates.refused = refused,
+        reason = waiver.reason, "certificates waived"
+    );
+    let shown = rollover_view(&parts.ledger, &load(&parts.ledger, id).await?).await?;
+    let answer = Envelope::success(WaiverResults { job: shown, results: Vec::new(), certificates });
+    if refused == 0 {
+        let message = Message::done(
+            format!("{total} certificates are waived."),
+            "The job does not wait for them; devices that trust the new root alone will refuse them. A paused job stays paused until it is resumed.",
+        );
+        return Ok(answer.saying(message));
+    }
+    let message = Message::partly(
+        format!("{refused} of {total} certificates were not waived."),
+        "See the result of each certificate.",
     );
     Ok(answer.judged(if refused == total { ResultKind::Failed } else { ResultKind::Warning }).saying(message))
 }
@@ -144,6 +207,7 @@ mod tests {
             json!({ "devices": vec!["a"; MOST_WAIVED + 1], "reason": "x" }),
             json!({ "devices": ["a b"], "reason": "x" }),
             json!({ "devices": ["a"], "reason": "x", "force": true }),
+            json!({ "devices": ["a"], "certificates": ["\\VED\\Policy\\a"], "reason": "x" }),
         ] {
             assert_eq!(check(refused).err().unwrap().status(), 400);
         }

@@ -54,7 +54,7 @@ impl App {
             _ => job.cursor.next_shard(),
         };
         let fresh = self.without_task(job, shard, after.as_ref(), page).await?;
-        Ok((to, self.to_be_replaced(job, fresh).await?))
+        Ok((to, self.concerned(job, fresh).await?))
     }
 
     /// The devices of a page (the one after `after`) that have no task in this pass.
@@ -80,7 +80,7 @@ impl App {
             // If the pass ends within a shard, its last page ends at the pass's bound.
             let page = page.into_iter().map(|entry| entry.device).filter(|device| job.is_taken(device)).collect();
             let unsent = self.without_task(&job, shard, after, page).await?;
-            let unsent = self.to_be_replaced(&job, unsent).await?;
+            let unsent = self.concerned(&job, unsent).await?;
             self.send(&job, unsent.into_iter().map(|device| (device, 1))).await?;
         }
         self.commit(&mut job, Vec::new()).await?;

@@ -7,13 +7,13 @@ use futures::stream::{self, StreamExt};
 use rootcast_authority::AuthorityError;
 use rootcast_core::audit::Actor;
 use rootcast_ledger::{
-    Authority, CertificateOrPending, CertificateRecord, Change, IssuingRecord, LeafPass, LedgerError, SerialRecord,
-    SignedPlace,
+    Authority, CertificateOrPending, CertificateRecord, Change, IssuingRecord, LeafPass, LedgerError, RootRecord,
+    SerialRecord, SignedPlace,
 };
 use rootcast_operations::{DeviceRefusal, NotBegun, NotDone, Operations, Revocation, revoke};
 use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
-use rootcast_pki::signer::{IssuingId, SignerId};
+use rootcast_pki::signer::SignerId;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -43,11 +43,50 @@ struct Counts {
     unapproved: u64,
 }
 
+/// Who may have signed for somebody else.
+enum Compromised {
+    Issuing(Box<IssuingRecord>),
+    Root(Box<RootRecord>),
+}
+
+impl Compromised {
+    fn since(&self) -> Option<OffsetDateTime> {
+        match self {
+            Self::Issuing(record) => record.revoked.as_ref().map(|revoked| revoked.at),
+            Self::Root(root) => root.compromise.as_ref().map(|compromise| compromise.at),
+        }
+    }
+
+    fn pass(&self) -> LeafPass {
+        let pass = match self {
+            Self::Issuing(record) => record.pass.clone(),
+            Self::Root(root) => root.compromise.as_ref().map(|compromise| compromise.pass.clone()),
+        };
+        pass.unwrap_or_default()
+    }
+
+    fn with(mut self, pass: LeafPass) -> Self {
+        match &mut self {
+            Self::Issuing(record) => record.pass = Some(pass),
+            Self::Root(root) => root.compromise.iter_mut().for_each(|compromise| compromise.pass = pass.clone()),
+        }
+        self
+    }
+
+    fn change(&self) -> Change<'_> {
+        match self {
+            Self::Issuing(record) => Change { issuing: vec![record], ..Change::default() },
+            Self::Root(root) => Change { roots: vec![root], ..Change::default() },
+        }
+    }
+}
+
 impl App {
     /// Somebody asked for the next issuing authority, or revoked one, activated a root, or decided on the keys of an old one.
     pub(crate) async fn issuing_woken(&self, deadline: Instant) -> Result<(), ConductError> {
         let done = async {
             let authority = self.ledger.authority().await?;
+            self.authority.disable_compromised(&authority, (self.clock)()).await?;
             let authority = self.look_after_issuing(authority).await?;
             let revoked = self.revoke_leaves(&authority, deadline).await;
             revoked.and(self.retire_keys(&authority, true, deadline).await)
@@ -77,16 +116,17 @@ impl App {
         Ok(authority)
     }
 
-    /// Revokes and renews what compromised issuing authorities signed, page by page, until the time is over; then a
-    /// message continues. After a crash, the schedule does.
+    /// Revokes and renews what compromised issuing authorities signed, and revokes what was signed below compromised roots, page
+    /// by page, until the time is over; then a message continues. After a crash, the schedule does.
     pub(crate) async fn revoke_leaves(&self, authority: &Authority, deadline: Instant) -> Result<(), ConductError> {
-        for id in &authority.compromised {
+        let roots = authority.compromised_roots.iter().map(|generation| SignerId::root(*generation));
+        for signer in roots.chain(authority.compromised.iter().map(|id| SignerId::from(*id))) {
             loop {
                 if Instant::now() + MARGIN >= deadline {
                     self.queue.wake_for_issuing(&self.control_queue, "to be continued").await;
                     return Ok(());
                 }
-                match self.revoke_page(*id).await {
+                match self.revoke_page(signer).await {
                     Ok(true) => {}
                     Ok(false) => break,
                     // Another conductor does the same.
@@ -99,26 +139,27 @@ impl App {
     }
 
     /// One page of the round. Returns whether there is more to do now.
-    async fn revoke_page(&self, id: IssuingId) -> Result<bool, ConductError> {
+    async fn revoke_page(&self, signer: SignerId) -> Result<bool, ConductError> {
         let now = (self.clock)();
-        let record = self.ledger.issuing(id).await?.ok_or(AuthorityError::NoIssuing(id))?;
-        let revoked_at = record.revoked.as_ref().map_or(now, |revoked| revoked.at);
+        let compromised = self.compromised(signer).await?;
+        let revoked_at = compromised.since().unwrap_or(now);
         let settled = revoked_at + SETTLED;
-        let pass = record.pass.clone().unwrap_or_default();
+        let pass = compromised.pass();
         if pass.is_done {
-            return self.end_pass(id).await.map(|()| false);
+            return self.end_pass(&compromised).await.map(|()| false);
         }
         let due = pass.again.unwrap_or(settled);
         let Some(began) = pass.began.or((now >= due).then_some(now)) else { return Ok(false) };
-        let Some(place) = pass.place.or(SignedPlace::newest(id.generation)) else { return Ok(false) };
+        let generation = signer.generation();
+        let Some(place) = pass.place.or(SignedPlace::newest(generation)) else { return Ok(false) };
         let page = self.ledger.signed(place, PAGE).await?;
-        let counts = self.revoke_rows(id, page.rows, now).await?;
+        let counts = self.revoke_rows(signer, page.rows, now).await?;
         // Of this round, or of the last one.
         let before = if pass.place.is_some() { (pass.busy, pass.unapproved) } else { (0, 0) };
         let (busy, unapproved) = (before.0 + counts.busy, before.1 + counts.unapproved);
         let (revoked, renewed) = (pass.revoked + counts.revoked, pass.renewed + counts.renewed);
         let pass = LeafPass { revoked, renewed, busy, unapproved, ..pass };
-        let next = page.next.filter(|next| next.generation() == id.generation);
+        let next = page.next.filter(|next| next.generation() == generation);
         let pass = match next {
             Some(next) => LeafPass { began: Some(began), place: Some(next), ..pass },
             // What was signed until now may still be missing in the index.
@@ -130,40 +171,58 @@ impl App {
         };
         if pass.is_done {
             info!(
-                issuing.id = %id, certificates.revoked = pass.revoked, certificates.renewed = pass.renewed, devices.busy = pass.busy,
+                %signer, certificates.revoked = pass.revoked, certificates.renewed = pass.renewed, devices.busy = pass.busy,
                 devices.unapproved = pass.unapproved,
-                "everything that a revoked issuing authority signed is revoked, and its renewal asked for"
+                "everything that a compromised authority signed is revoked, and its renewal asked for"
             );
         }
         let goes_on = pass.place.is_some() || pass.is_done;
-        let record = IssuingRecord { pass: Some(pass), ..record };
-        self.ledger.commit(Change { issuing: vec![&record], ..Change::default() }).await?;
+        let compromised = compromised.with(pass);
+        self.ledger.commit(compromised.change()).await?;
         Ok(goes_on)
     }
 
-    async fn end_pass(&self, id: IssuingId) -> Result<(), ConductError> {
+    async fn compromised(&self, signer: SignerId) -> Result<Compromised, ConductError> {
+        Ok(match signer.issuing() {
+            Some(id) => {
+                let record = self.ledger.issuing(id).await?.ok_or(AuthorityError::NoIssuing(id))?;
+                Compromised::Issuing(Box::new(record))
+            }
+            None => {
+                let root = self.ledger.root(signer.generation()).await?;
+                Compromised::Root(Box::new(root.ok_or(AuthorityError::NoGeneration(signer.generation()))?))
+            }
+        })
+    }
+
+    async fn end_pass(&self, compromised: &Compromised) -> Result<(), ConductError> {
         let mut authority = self.ledger.authority().await?;
-        if authority.is_claimed((self.clock)()) || !authority.compromised.remove(&id) {
+        let is_listed = match compromised {
+            Compromised::Issuing(record) => authority.compromised.remove(&record.id()),
+            // Its key is looked after until another root has taken its place.
+            Compromised::Root(root) => !root.state.is_live() && authority.compromised_roots.remove(&root.generation),
+        };
+        if authority.is_claimed((self.clock)()) || !is_listed {
             return Ok(());
         }
         Ok(self.ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await?)
     }
 
-    /// Revokes those that the authority signed. Where the certificate's record still has one of them, its device gets
-    /// another one, unless somebody revoked it for another reason before.
+    /// Revokes those that the authority signed; of a root, those that the authorities below it signed, too. Where the
+    /// certificate's record still has one of them, its device gets another one, unless somebody revoked it for another reason
+    /// before, or the rollover that replaces a root sees to that.
     async fn revoke_rows(
         &self,
-        id: IssuingId,
-        rows: Vec<(Serial, SerialRecord)>,
+        signer: SignerId,
+        mut rows: Vec<(Serial, SerialRecord)>,
         now: OffsetDateTime,
     ) -> Result<Counts, ConductError> {
-        let signer = SignerId::from(id);
-        let mut rows = rows;
-        rows.retain(|(_, signed)| signed.signer == signer && signed.leaf.is_some() && signed.not_after > now);
+        let is_below = |by: SignerId| by == signer || (signer.is_root() && by.generation() == signer.generation());
+        rows.retain(|(_, signed)| is_below(signed.signer) && signed.leaf.is_some() && signed.not_after > now);
         if rows.is_empty() {
             return Ok(Counts::default());
         }
-        let keys = rows.iter().map(|(serial, _)| (CrlId::of(signer, serial), *serial));
+        let keys = rows.iter().map(|(serial, signed)| (CrlId::of(signed.signer, serial), *serial));
         let ids = rows.iter().map(|(_, signed)| signed.certificate);
         let (known, held) =
             tokio::try_join!(self.ledger.revoked_among(keys), self.ledger.certificates_or_pending(ids))?;
@@ -185,7 +244,11 @@ impl App {
                 let is_held = holder.is_some();
                 let mut reason = known.get(serial).copied();
                 if reason.is_none() {
-                    let comments = Some("its issuing authority is compromised");
+                    let comments = Some(if signer.is_root() {
+                        "its root is compromised"
+                    } else {
+                        "its issuing authority is compromised"
+                    });
                     let how = Revocation { reason: Reason::CaCompromise, comments, by, now };
                     match revoke(&self.ledger, *serial, signed, holder, how).await {
                         Ok(revoked) => {
@@ -197,7 +260,7 @@ impl App {
                         Err(NotDone::Busy | NotDone::Late) => return Err(LedgerError::Conflict),
                     }
                 }
-                if is_held && reason == Some(Reason::CaCompromise) {
+                if is_held && !signer.is_root() && reason == Some(Reason::CaCompromise) {
                     self.renew_leaf(signed, by, &mut counts).await?;
                 }
                 Ok(counts)

@@ -1,12 +1,15 @@
 #![doc = include_str!("../README.md")]
 
+mod compromised;
 mod config;
 mod deploy;
 mod dispatch;
 mod event;
+mod in_use;
 mod issuing;
 mod joining;
 mod old_roots;
+mod preflight;
 mod reissue;
 mod renewing;
 mod reopen;
@@ -21,7 +24,7 @@ use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_core::job::message::Control;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobPurpose, JobRecord, JobState, Tally};
 use rootcast_core::metric::Metric;
-use rootcast_core::rollover::plan::{Action, Step, plan};
+use rootcast_core::rollover::plan::{Action, Step, plan, way_out};
 use rootcast_core::rollover::survey::Purpose;
 use rootcast_ledger::{Authority, Change, Conducting, FleetShard, Ledger, LedgerError, Misconfigured};
 use rootcast_queue::{Queue, QueueError};
@@ -158,6 +161,11 @@ impl App {
     }
 
     async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
+        if job.state != JobState::Ended
+            && let Some(why) = self.overtaken(&job).await?
+        {
+            return self.end_preflight(held, job, JobOutcome::Aborted, why, (self.clock)()).await;
+        }
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
@@ -190,7 +198,7 @@ impl App {
             Action::Distribute => job.distribute(now),
             Action::HoldDown => job.hold_down(now),
             Action::ReadSample => job.read_sample(now),
-            Action::Reissue => return self.begin_reissue(held, job, why, now).await,
+            Action::Reissue => return self.begin_reissue(held, job, tally, why, deadline).await,
             Action::GoOnAlone => return self.go_on_alone(held, job, now).await,
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
@@ -226,6 +234,7 @@ impl App {
             {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
+            Action::Distrust if job.is_compromise() => return self.visit_the_rest(held, job, why, now).await,
             Action::Distrust => return self.distrust(held, job, tally, why, deadline).await,
             Action::Retire => return self.retire(held, job, why, now).await,
             Action::Activate => {
@@ -248,6 +257,11 @@ impl App {
                 self.ledger.commit(change).await?;
                 return Ok(StepResult::Continue);
             }
+            Action::Report => return self.report(job, deadline).await,
+            Action::Compare => return self.compare(job, why, deadline).await,
+            Action::End(outcome) if job.preflight.is_some() => {
+                return self.end_preflight(held, job, outcome, &why, now).await;
+            }
             Action::End(outcome) => return self.end(held, job, outcome, &why, now).await,
         }
         job.reason = why;
@@ -264,7 +278,8 @@ impl App {
                     error = &source as &dyn std::error::Error,
                     "the new root's key cannot sign; its job is paused"
                 );
-                self.pause(job, &without_key(signer.generation()), now).await
+                let why = without_key(&job, signer.generation());
+                self.pause(job, &why, now).await
             }
             activated => activated.map(|()| StepResult::Continue).map_err(Into::into),
         }
@@ -275,7 +290,8 @@ impl App {
     }
 
     async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<StepResult, ConductError> {
-        job.pause(why);
+        let why = self.with_names(&job, why.to_owned()).await?;
+        job.pause(&why);
         self.save(job, now).await?;
         self.count(Metric::JobsPaused);
         Ok(StepResult::Rest)
@@ -295,7 +311,7 @@ impl App {
         now: OffsetDateTime,
     ) -> Result<StepResult, ConductError> {
         let id = job.id;
-        if job.note_progress(tally, now) {
+        if job.note_progress(tally, now) || job.reason != why {
             job.reason = why;
             self.save(job, now).await?;
         }
@@ -355,9 +371,10 @@ impl App {
     }
 }
 
-pub(crate) fn without_key(generation: u32) -> String {
+pub(crate) fn without_key(job: &Job, generation: u32) -> String {
     format!(
-        "Root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, or \
-         cancel its deletion, then resume the job; or abort the job."
+        "Paused: root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, \
+         or cancel its deletion, {}.",
+        way_out(job)
     )
 }

@@ -10,6 +10,7 @@ use rootcast_core::job::{Job, Pass};
 use rootcast_core::rollover::reissue::Own;
 use rootcast_ledger::{CertificateRecord, IssuingRecord, LedgerError, Settlement, UseRecord};
 use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::Reason;
 use tracing::info;
 
 use crate::{App, ConductError};
@@ -17,19 +18,9 @@ use crate::{App, ConductError};
 /// Uses that are written at the same time.
 const AT_ONCE: usize = 8;
 
-/// The device's own certificate, and its use by that device.
-pub(crate) struct Owned {
-    pub(crate) own: Own,
-    pub(crate) binding: UseRecord,
-}
-
 impl App {
     /// Of those of these devices that have a certificate of their own.
-    pub(crate) async fn owned(
-        &self,
-        job: &Job,
-        devices: &[&DeviceId],
-    ) -> Result<HashMap<DeviceId, Owned>, ConductError> {
+    pub(crate) async fn owned(&self, job: &Job, devices: &[&DeviceId]) -> Result<HashMap<DeviceId, Own>, ConductError> {
         let records = self.ledger.own_certificates(devices.iter().copied()).await?;
         if records.is_empty() {
             return Ok(HashMap::new());
@@ -39,7 +30,7 @@ impl App {
         let signers = self.new_signers(job).await?;
         let owned = uses.into_iter().filter_map(|binding| {
             let record = records.get(&binding.device)?;
-            Some((binding.device.clone(), Owned { own: own(record, &binding, &signers), binding }))
+            Some((binding.device.clone(), own(record, &binding, &signers)))
         });
         Ok(owned.collect())
     }
@@ -59,11 +50,8 @@ impl App {
         job: &Job,
         devices: Vec<DeviceId>,
     ) -> Result<Vec<DeviceId>, ConductError> {
-        if job.pass() != Pass::Install {
-            return Ok(devices);
-        }
         let (owned, now) = (self.owned(job, &devices.iter().collect::<Vec<_>>()).await?, (self.clock)());
-        let needs = |device: &DeviceId| owned.get(device).is_some_and(|owned| owned.own.is_to_be_replaced(now));
+        let needs = |device: &DeviceId| owned.get(device).is_some_and(|own| own.is_to_be_replaced(now));
         Ok(devices.into_iter().filter(needs).collect())
     }
 
@@ -71,7 +59,7 @@ impl App {
     /// changes meanwhile, is passed over: a resend comes back to it.
     pub(crate) async fn send_reissues(&self, job: &Job, devices: Vec<(DeviceId, u32)>) -> Result<(), ConductError> {
         let named: Vec<&DeviceId> = devices.iter().map(|(device, _)| device).collect();
-        let owned = self.owned(job, &named).await?;
+        let own = self.ledger.own_certificates(named.iter().copied()).await?;
         let records = self.ledger.devices_by_id(named).await?;
         let uses = self.ledger.uses_to_take_over(records.values()).await?;
         let busy: BTreeSet<&DeviceId> = uses
@@ -81,7 +69,7 @@ impl App {
             .collect();
         let now = (self.clock)();
         let begin = devices.into_iter().filter_map(|(device, attempt)| {
-            let certificate = owned.get(&device)?.binding.certificate;
+            let certificate = own.get(&device)?.id;
             let binding = uses.iter().find(|each| each.device == device && each.certificate == certificate)?;
             let record = records.get(&device).filter(|record| record.profile.has_web_server())?;
             let of = record.approved_version().filter(|_| !busy.contains(&device))?;
@@ -113,10 +101,11 @@ impl App {
         job: &Job,
         lost: Vec<Settlement>,
     ) -> Result<Vec<Settlement>, ConductError> {
-        let owned = self.owned(job, &lost.iter().map(|lost| &lost.key.device).collect::<Vec<_>>()).await?;
+        let own = self.ledger.own_certificates(lost.iter().map(|lost| &lost.key.device)).await?;
+        let uses = self.ledger.uses(&own.iter().map(|(device, own)| (own.id, device)).collect::<Vec<_>>()).await?;
         let mut rest = Vec::new();
         for settlement in lost {
-            let binding = owned.get(&settlement.key.device).map(|owned| &owned.binding);
+            let binding = uses.iter().find(|binding| binding.device == settlement.key.device);
             let works = |binding: &&UseRecord| {
                 let same = binding.lifecycle.attempt == settlement.attempt;
                 binding.job == Some(job.id) && same && binding.is_under_way()
@@ -132,7 +121,9 @@ impl App {
 }
 
 fn own(record: &CertificateRecord, binding: &UseRecord, signers: &[Certificate]) -> Own {
-    let valid_until = record.revoked.as_ref().map_or(record.not_after, |revoked| revoked.at.min(record.not_after));
+    // The device goes on showing one that was revoked only because of its authority.
+    let revoked = record.revoked.as_ref().filter(|revoked| revoked.reason != Reason::CaCompromise);
+    let valid_until = revoked.map_or(record.not_after, |revoked| revoked.at.min(record.not_after));
     Own {
         leaf: record.leaf.fingerprint(),
         is_new: is_signed_by(&record.leaf, signers),

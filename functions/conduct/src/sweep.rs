@@ -23,12 +23,12 @@ pub(crate) const LOST: &str =
     "No result after 3 resends. See the worker's log and the task dead-letter queue, then resume the job.";
 
 /// A device of the fleet, or a task whose device left it.
-struct Row {
-    device: DeviceId,
-    version: Option<DeviceVersion>,
+pub(crate) struct Row {
+    pub(crate) device: DeviceId,
+    pub(crate) version: Option<DeviceVersion>,
     /// The rollover during which the device got that version.
     during: Option<JobId>,
-    task: Option<TaskRecord>,
+    pub(crate) task: Option<TaskRecord>,
 }
 
 impl App {
@@ -81,23 +81,31 @@ impl App {
         let now = (self.clock)();
         if job.pass() != Pass::Install {
             let demand = job.demand_of_sweep(now);
-            let judged = rows.into_iter().map(|row| {
-                let finding = find(row.version, row.task.as_ref(), demand);
-                (row, finding)
-            });
-            return Ok(judged.collect());
+            let mut judged: Vec<_> = rows
+                .into_iter()
+                .map(|row| {
+                    let finding = find(row.version, row.task.as_ref(), demand);
+                    (row, finding)
+                })
+                .collect();
+            if job.is_compromise() && job.pass() == Pass::Distrust {
+                let without = judged.iter().filter(|(row, _)| row.task.is_none());
+                let without: Vec<_> = without.map(|(row, _)| (&row.device, row.version)).collect();
+                let left = self.not_proven(job, &without).await?;
+                judged.retain(|(row, _)| row.task.is_some() || left.contains(&row.device));
+            }
+            return Ok(judged);
         }
         let owned = self.owned(job, &rows.iter().map(|row| &row.device).collect::<Vec<_>>()).await?;
         let judged = rows.into_iter().map(|row| {
-            let own = owned.get(&row.device).map(|owned| &owned.own);
-            let finding = reissue::find(row.version, row.task.as_ref(), own, now);
+            let finding = reissue::find(row.version, row.task.as_ref(), owned.get(&row.device), now);
             (row, finding)
         });
         Ok(judged.filter(|(row, finding)| row.task.is_some() || !matches!(finding, Finding::Proven { .. })).collect())
     }
 
     /// The next rows of the shard at `at`, ordered by device id, and the position after them.
-    async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
+    pub(crate) async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
         let (shard, after) = (at.shard(job.id), at.after.as_ref());
         let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
         let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());

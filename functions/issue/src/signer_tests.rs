@@ -78,6 +78,7 @@ fn root(new_with_old: Option<Certificate>) -> RootRecord {
         old_with_new: None,
         last_issuing: 2,
         retirement: None,
+        compromise: None,
         lifecycle: Lifecycle::idle(Work::Install, ""),
         created: NOW,
     }

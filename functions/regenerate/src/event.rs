@@ -1,4 +1,4 @@
-//! Events: `Rotate Root` asks for the next root; AWS says that somebody changed a signing key.
+//! Events: `Rotate Root` asks for the next root, `Root Compromised` for one in the place of all others; AWS says that somebody changed a signing key.
 
 use rootcast_authority::AuthorityError;
 use rootcast_core::access::permission::Operation;
@@ -6,13 +6,13 @@ use rootcast_core::asked::{self, Asked, EventId, NotAsked, Wanted};
 use rootcast_core::audit::Subject;
 use rootcast_core::key_change::KeyChange;
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_dialects::lenovo::RootQuery;
+use rootcast_dialects::lenovo::{Compromised, KEY_COMPROMISE, RootQuery};
 use rootcast_gate::{Unmet, once};
 use rootcast_ledger::LedgerError;
 use time::Duration;
 
-use crate::App;
 use crate::rotation::{Wake, look};
+use crate::{App, Requested};
 
 /// EventBridge and Lambda together deliver an event for thirty hours at most.
 const DELIVERED: Duration = Duration::days(2);
@@ -38,9 +38,14 @@ pub async fn carry_out(app: &App, event: &str) -> Result<(), Unmet> {
 
 async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
     let asked = Asked::read(event)?;
-    let Wanted::Root { reason } = asked.wanted.clone() else { return Err(NotAsked::DetailType.into()) };
+    let (reason, compromised) = match asked.wanted.clone() {
+        Wanted::Root { reason } => (reason, None),
+        Wanted::Compromise { generation, reason } => (reason, Some(Compromised { generation })),
+        Wanted::Renewals(_) => return Err(NotAsked::DetailType.into()),
+    };
     once(&app.ledger, &asked, app.clock, async |again| {
-        if app.second.is_needed_for(Operation::Regenerate) {
+        let at_once = compromised.is_some() && app.second.is_needed_for(Operation::Activate);
+        if at_once || app.second.is_needed_for(Operation::Regenerate) {
             return Err(Unmet::Refused(
                 "a new root needs a second person here (TwoPersons), and an event has none; somebody has to ask for it \
                  with PUT /signingCertificate."
@@ -50,14 +55,22 @@ async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
         if again && let Some(made) = app.made_for(&asked.id).await? {
             return Ok(made);
         }
-        let query = RootQuery { reason, ..RootQuery::default() };
+        let reason = reason.or_else(|| compromised.map(|_| KEY_COMPROMISE.to_owned()));
+        let query = RootQuery { reason, compromised, ..RootQuery::default() };
         match Box::pin(app.requested(query, &asked.actor())).await {
-            Ok(Some(job)) => Ok(format!("job {job} brings a new root to the devices")),
-            Ok(None) => Ok("a new root signs: there are no devices".to_owned()),
-            Err(AuthorityError::Busy(Some(job))) if !again => Err(Unmet::Refused(format!(
+            Ok(Requested { job: Some(job), .. }) => Ok(format!("job {job} brings a new root to the devices")),
+            Ok(Requested { job: None, .. }) => Ok("a new root signs: there are no devices".to_owned()),
+            Err(AuthorityError::Busy(Some(job))) if !again && compromised.is_none() => Err(Unmet::Refused(format!(
                 "job {job} is still moving the devices to another root; wait until it has ended, and put an event again."
             ))),
-            Err(why @ (AuthorityError::ManyRoots(_) | AuthorityError::Behind(_))) => Err(Unmet::Refused(why.to_string())),
+            Err(
+                why @ (AuthorityError::ManyRoots(_)
+                | AuthorityError::Behind(_)
+                | AuthorityError::Compromised(_)
+                | AuthorityError::NoGeneration(_)
+                | AuthorityError::NotReplaced(_)),
+            ) => Err(Unmet::Refused(why.to_string())),
+            Err(why @ AuthorityError::NoRoot) if compromised.is_some() => Err(Unmet::Refused(why.to_string())),
             Err(why) => Err(Unmet::Passing(why.to_string())),
         }
     })

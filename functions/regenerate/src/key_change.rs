@@ -12,6 +12,9 @@ use tracing::{error, info};
 
 use crate::App;
 
+/// Entries of the root's audit among which an earlier delivery's would be: it came within minutes.
+const LAST: usize = 20;
+
 impl App {
     /// The stack's own roles put roots' keys to sleep, and have unused ones deleted: that is no news.
     pub(crate) async fn key_changed(&self, event: &str) -> Result<(), Unmet> {
@@ -30,11 +33,25 @@ impl App {
         let actor = Actor { principal: by_whom.clone(), request_id: Some(event.to_string()) };
         let act = Act::new(Subject::Root(generation), Action::Tamper, &actor, now).with("change", change);
         let act = act.changing("key", None, Some(&key)).changing("issuing", None, issuing.as_deref());
-        self.ledger.audit(&act).await?;
+        if !self.is_recorded(&act).await? {
+            self.ledger.audit(&act).await?;
+        }
         error!(%signer, key, caller = by_whom, "a signing key is {change}, and not by the stack: see its root's audit");
         self.ledger.happened(Event::KeyChanged { generation, issuing, change, key, by });
         self.count(Metric::SigningKeysChanged);
         Ok(())
+    }
+
+    /// Whether an earlier delivery of the event recorded it. It may have died before it told anybody.
+    async fn is_recorded(&self, act: &Act) -> Result<bool, LedgerError> {
+        let last = self.ledger.audit_head(&act.subject).await?.sequence;
+        for sequence in (1..=last).rev().take(LAST) {
+            let entry = self.ledger.audit_entry(&act.subject, sequence).await?;
+            if entry.is_some_and(|entry| entry.action == act.action && entry.request_id == act.actor.request_id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whose key it is. A root that was given up or has retired, and the issuing authorities below it, need theirs no more:

@@ -88,7 +88,7 @@ pub async fn look(app: &App) -> Result<Option<Made>, AuthorityError> {
             Ok(Some(made))
         }
         // A person was faster.
-        Err(AuthorityError::Busy(_)) => Ok(None),
+        Err(AuthorityError::Busy(_) | AuthorityError::Compromised(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

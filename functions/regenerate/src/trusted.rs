@@ -15,7 +15,7 @@ use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, NewTrusted
 use rootcast_gate::{Principal, RequestId};
 use serde_json::json;
 
-use crate::{App, behind, busy, refused, with_location};
+use crate::{App, behind, busy, compromised, refused, with_location};
 
 const LISTED: &str = "GET /trustedCertificates lists them.";
 
@@ -54,7 +54,7 @@ async fn carry_out(
     uri: &Uri,
     change: &AnchorChange,
 ) -> Result<Response, LenovoError> {
-    let RootQuery { activation, rollout, hold_down, until, reason } =
+    let RootQuery { activation, rollout, hold_down, until, reason, .. } =
         RootQuery::parse(uri.query().unwrap_or_default())?;
     if activation == Activation::Immediate || hold_down.is_some() || until.is_some() {
         return Err(LenovoError::invalid(
@@ -72,6 +72,7 @@ async fn carry_out(
             Ok(answer(change, &changed))
         }
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
+        Err(AuthorityError::Compromised(generation)) => Err(compromised(generation)),
         Err(AuthorityError::Behind(why)) => Err(behind(why)),
         Err(AuthorityError::NoRoot) => Err(LenovoError::conflict(
             "No root signs yet, and so there is nothing to sign a bundle with.",

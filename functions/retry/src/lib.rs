@@ -21,12 +21,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use lambda_http::RequestExt;
 use rootcast_dialects::venafi::{VenafiError, report};
-use rootcast_gate::{Guarded, Kind, Refusal, authenticate_venafi, fold_case, recorded, routes};
+use rootcast_gate::{Guarded, Kind, authenticate_venafi, fold_case, recorded, routes};
 use rootcast_ledger::Ledger;
 use rootcast_operations::Operations;
 use rootcast_queue::Queue;
@@ -94,11 +95,20 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::RETRIEVE, retrieve::retrieve)
         .on(routes::RETRY, retry::retry)
         .on(routes::REVOKE, revoke::revoke_certificate)
+        .on(routes::DN_TO_GUID, show::guid)
         .on(routes::VERSION, version)
         .into_router()
-        .fallback(async || VenafiError::from(Refusal::nothing_here()))
-        .method_not_allowed_fallback(async || {
-            VenafiError::new(Kind::MethodNotAllowed, "Use a method that the header Allow names.")
+        .fallback(async || {
+            VenafiError::new(Kind::NotFound, "This call of the Web SDK is not offered here: see the README.")
+        })
+        .method_not_allowed_fallback(async |method: Method| match method {
+            // Axum adds the header Allow.
+            Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+            _ => VenafiError::new(
+                Kind::MethodNotAllowed,
+                "This call of the Web SDK is not offered here: see the README, or use a method that the header Allow names.",
+            )
+            .into_response(),
         })
         .with_state(app.clone());
     // These layers wrap the router: inside it, the route would be chosen already, and the answer would reveal its

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use rootcast_core::access::permission::Operation;
-use rootcast_core::deployment::lifecycle::worst;
+use rootcast_core::deployment::lifecycle::{Stage, worst};
 use rootcast_dialects::venafi::{Body, Flag, VenafiError};
 use rootcast_gate::{Kind, Principal};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, LedgerError};
@@ -117,8 +117,22 @@ impl App {
         let (named, held) = self.held(CALL, caller, wanted.certificate_dn).await?;
         let record = match held {
             CertificateOrPending::Certificate(record) => record,
-            CertificateOrPending::Pending(_) => return self.pending(&named).await.map(Err),
+            CertificateOrPending::Pending(_) => {
+                let never = || {
+                    VenafiError::invalid(format!(
+                        "Certificate {} was never issued, and is not being issued: Certificates/Renew begins it.",
+                        named.dn
+                    ))
+                };
+                return Ok(Err(self.pending(&named).await?.ok_or_else(never)?));
+            }
         };
+        // A renewal that has not come to its certificate: whoever asks for the next one must not take the last one for it.
+        if record.device.is_some()
+            && let Some(pending) = self.pending(&named).await?
+        {
+            return Ok(Err(pending));
+        }
         let mut certificates = vec![record.leaf.clone()];
         if chain {
             certificates.extend(self.chain(&record).await?);
@@ -130,23 +144,25 @@ impl App {
         Ok(Ok(File { name: format!("{}.{}", record.name, format.extension()), format, bytes }))
     }
 
-    /// Venafi answers 202 for a certificate that is being issued, and an error for one that will not be.
-    async fn pending(&self, named: &Named) -> Result<(StatusCode, Json<Pending>), VenafiError> {
+    /// Venafi answers 202 for a certificate that is being issued, and 500 for one that will not be without a retry; both with
+    /// the stage. Its clients go by the status, and by the last sentence. `None`: it is not being issued.
+    async fn pending(&self, named: &Named) -> Result<Option<(StatusCode, Json<Pending>)>, VenafiError> {
         let uses = self.ledger.uses_of_certificate(named.id).await?;
         let life = worst(uses.iter().map(|each| &each.lifecycle));
-        let stage = life.and_then(|life| life.stage).map(u16::from);
-        let status = life.map(|life| life.status.clone()).unwrap_or_default();
-        match (stage, life.is_some_and(|life| life.in_error)) {
-            (Some(stage), true) => Err(VenafiError::invalid(format!(
-                "Certificate {} has encountered an error while processing, Status: {status}, Stage: {stage}.",
-                named.dn
-            ))),
-            (Some(_), false) => Ok((StatusCode::ACCEPTED, Json(Pending { stage, status }))),
-            (None, _) => Err(VenafiError::invalid(format!(
-                "Certificate {} was never issued, and is not being issued: Certificates/Renew begins it.",
-                named.dn
-            ))),
+        let Some((life, stage)) = life.and_then(|life| Some((life, life.stage?))) else { return Ok(None) };
+        if stage >= Stage::InstallCertificate {
+            return Ok(None);
         }
+        let (status, told) = if life.in_error {
+            let told = format!(
+                "{} This certificate cannot be processed while it is in an error state. Fix any errors, and then click Retry.",
+                life.status
+            );
+            (StatusCode::INTERNAL_SERVER_ERROR, told)
+        } else {
+            (StatusCode::ACCEPTED, life.status.clone())
+        };
+        Ok(Some((status, Json(Pending { stage: Some(stage.into()), status: told }))))
     }
 
     /// Starts with the issuer, and ends with the root. Below one of our roots, the links between are those of today: a root
@@ -167,13 +183,12 @@ impl App {
 
 impl Format {
     fn of(text: Option<&str>) -> Result<Self, VenafiError> {
-        match text.unwrap_or("Base64") {
-            "Base64" => Ok(Self::Pem),
-            "Base64 (PKCS #8)" => Ok(Self::PemPkcs8),
-            "DER" => Ok(Self::Der),
-            "PKCS #7" => Ok(Self::Pkcs7),
-            "PKCS #12" | "JKS" => Err(no_private_key("Format is Base64, DER or PKCS #7")),
-            _ => Err(VenafiError::invalid("Format is Base64, Base64 (PKCS #8), DER or PKCS #7, in this spelling.")),
+        let text = text.unwrap_or("Base64");
+        let is = |name: &str| text.eq_ignore_ascii_case(name);
+        match [Self::Pem, Self::PemPkcs8, Self::Der, Self::Pkcs7].into_iter().find(|format| is(format.name())) {
+            Some(format) => Ok(format),
+            None if is("PKCS #12") || is("JKS") => Err(no_private_key("Format is Base64, DER or PKCS #7")),
+            None => Err(VenafiError::invalid("Format is Base64, Base64 (PKCS #8), DER or PKCS #7.")),
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) async fn revoke_certificate(
     }
     if wanted.disable.unwrap_or_default().0 {
         return Err(VenafiError::invalid(
-            "Disable is false: no certificate is replaced here before somebody asks for it with Certificates/Renew.",
+            "Disable: true is not supported: send Disable: false, or leave it out. A revoked certificate is not renewed here before somebody asks for it with Certificates/Renew.",
         ));
     }
     let by_name = wanted.thumbprint.as_ref().is_none_or(String::is_empty);

@@ -162,7 +162,7 @@ impl App {
                 let failure = failure.clone().at(Stage::InstallCertificate);
                 attempt.next = Some(self.after(&mut attempt, failure));
             }
-            (Goal::Trust(_) | Goal::Install { .. } | Goal::Request { .. }, None) => {}
+            (Goal::Trust(_) | Goal::Install { .. } | Goal::Request { .. } | Goal::Check { .. }, None) => {}
         }
         if attempt.next.is_some() {
             return attempt;

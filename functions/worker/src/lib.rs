@@ -1,12 +1,14 @@
 //! One message, one device: lease it, bring its trust store or its certificate to the state that the job requires,
 //! prove it by reading back, record it. For a certificate that we issue, the worker does the part at the device: it has
 //! the device make the key and the CSR, and installs the certificate. In between, it passes the task to the issuer.
+//! For a preflight it reads the device, and writes nothing to it.
 //!
 //! The tasks of a batch run concurrently. Their results are recorded in transactions with the counters of their shards.
 //! A message that comes twice, late, or for a paused job changes nothing.
 
 mod attempt;
 mod batch;
+mod check;
 mod config;
 mod credentials;
 mod goals;

@@ -246,6 +246,6 @@ fn event(attempt: &Attempt) -> Option<Event> {
             class: failure.class,
             message: failure.message.clone(),
         }),
-        Outcome::Acked(_) | Outcome::Skipped => None,
+        Outcome::Acked(_) | Outcome::Checked(_) | Outcome::Skipped => None,
     }
 }

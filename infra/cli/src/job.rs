@@ -38,7 +38,7 @@ pub(crate) enum JobCommand {
     Abort(Steered),
     /// Let the old root sign again; possible until it has left the devices, also after the job has ended
     Rollback(Steered),
-    /// Waive devices: the rollover does not wait for them
+    /// Waive devices, or imported certificates: the rollover does not wait for them
     Waive(Waive),
 }
 
@@ -71,11 +71,14 @@ pub(crate) struct Waive {
     #[command(flatten)]
     which: Which,
     /// Which devices; may be repeated
-    #[arg(long = "device", value_name = "ID", num_args = 1.., required_unless_present = "all_failed")]
+    #[arg(long = "device", value_name = "ID", num_args = 1.., required_unless_present_any = ["all_failed", "certificates"])]
     devices: Vec<DeviceId>,
     /// Every device that failed
     #[arg(long, conflicts_with = "devices")]
     all_failed: bool,
+    /// Imported certificates that are not to keep an old root, by name (\VED\Policy\FOLDER\NAME); may be repeated
+    #[arg(long = "certificate", value_name = "NAME", num_args = 1.., conflicts_with_all = ["devices", "all_failed"])]
+    certificates: Vec<String>,
     /// Why they are waived; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     reason: String,

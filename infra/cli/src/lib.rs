@@ -17,6 +17,7 @@ mod job;
 mod local;
 mod login;
 mod output;
+mod preflight;
 mod profile;
 mod request;
 mod restore;

@@ -204,15 +204,22 @@ impl Root {
             ("Root", format!("{}{}", root.subject_dn, if signs { " (signs)" } else { "" })),
             ("Generation", format!("{}, {}", root.generation, in_words(root.state))),
             ("Next", root.comes_next.clone()),
+            ("Compromised", root.compromised.as_ref().map_or_else(String::new, compromised)),
             ("Issuer", root.issuer_dn.clone()),
             ("Serial", root.serial_number.clone()),
             ("Algorithm", root.signature_algorithm.clone()),
             ("Valid", format!("{} to {}", root.not_before, root.not_after)),
             ("SHA-256", self.certificate.fingerprint().to_string()),
         ];
-        let line = |(name, value): (&str, String)| format!("{name:11}{}", plain(&value));
-        lines.into_iter().chain(issuing).map(line).collect::<Vec<_>>().join("\n")
+        let line = |(name, value): (&str, String)| format!("{name:12}{}", plain(&value));
+        let lines = lines.into_iter().filter(|(name, value)| !value.is_empty() || *name != "Compromised");
+        lines.chain(issuing).map(line).collect::<Vec<_>>().join("\n")
     }
+}
+
+fn compromised(root: &native::CompromisedRoot) -> String {
+    let more = if root.is_done { "" } else { " so far" };
+    format!("since {}, by {}; {} certificates below it are revoked{more}", root.at, root.by, root.certificates_revoked)
 }
 
 const fn in_words(state: GenerationState) -> &'static str {

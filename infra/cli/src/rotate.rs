@@ -1,16 +1,19 @@
 //! `rootcast rotate`: requests a new root.
 
+mod compromised;
+
 use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
 use rootcast_core::job::{JobId, Phase};
+use rootcast_dialects::lenovo::KEY_COMPROMISE;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     api::{Api, ApiError},
     exit::End,
-    output::{self, Format, out},
+    output::{self, Format, note, out},
     watch,
 };
 
@@ -19,9 +22,23 @@ pub(crate) struct Rotate {
     /// Follow the rollover until it ends or pauses
     #[arg(long)]
     watch: bool,
+    /// Begin no rollover, but read every device, follow that, and say which ones are ready, how long a rollover with these
+    /// options takes, and what it costs. Nothing is written to a device. Fails if a device is not ready
+    #[arg(long, conflicts_with = "immediate")]
+    preflight: bool,
     /// Activate the new root at once, before the devices hold it: connections may fail until they do
     #[arg(long)]
     immediate: bool,
+    /// Somebody else may have a root's key: disable it, let the new root sign at once, and take all older roots off the
+    /// devices in the same visit; says what that breaks, and asks for the root's name
+    #[arg(long, conflicts_with_all = ["immediate", "reason", "hold_down", "sample", "until"])]
+    compromised: bool,
+    /// The compromised root (default: the one that signs)
+    #[arg(long, value_name = "N", requires = "compromised")]
+    generation: Option<u32>,
+    /// Do not ask
+    #[arg(long, requires = "compromised")]
+    yes: bool,
     /// Why the root is replaced; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -65,7 +82,19 @@ pub(crate) struct RolloutArguments {
     proof_age: Option<u64>,
 }
 
-pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End> {
+pub(crate) async fn run(api: &Api, mut rotate: Rotate, format: Format) -> Result<End> {
+    if rotate.preflight {
+        return preflight(api, &rotate, format).await;
+    }
+    if rotate.compromised {
+        let root = compromised::root(api, rotate.generation).await?;
+        // A repetition is about this one, also when another root signs.
+        rotate.generation = Some(root.generation);
+        if !rotate.yes && !compromised::confirmed(&root).await? {
+            note!("Nothing is replaced.");
+            return Ok(End::Failed);
+        }
+    }
     let Some(job) = request(api, &rotate).await? else {
         match format {
             Format::Text => out!("The new root is active: there is no approved device to wait for."),
@@ -87,15 +116,33 @@ pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End
     Ok(End::Done)
 }
 
+async fn preflight(api: &Api, rotate: &Rotate, format: Format) -> Result<End> {
+    let Some(job) = ask(api, Method::POST, "/rollovers/preflight", rotate).await? else {
+        match format {
+            Format::Text => out!("There is no approved device to read: a new root would be active at once."),
+            Format::Json => output::json(&json!({"jobPath": ""}))?,
+        }
+        return Ok(End::Done);
+    };
+    if format == Format::Text {
+        out!("Preflight job {job} reads the devices; nothing is written to them.");
+    }
+    watch::follow(api, job, format).await
+}
+
 /// `PUT /signingCertificate`. `None` if there are no devices: then there is no job.
 pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>> {
+    ask(api, Method::PUT, "/signingCertificate", rotate).await
+}
+
+/// The job that the answer names.
+async fn ask(api: &Api, method: Method, path: &str, rotate: &Rotate) -> Result<Option<JobId>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Answer {
         job_path: String,
     }
-    let path = "/signingCertificate";
-    let answer: Option<Answer> = api.send(Method::PUT, path, &rotate.query(), None::<&()>).await?;
+    let answer: Option<Answer> = api.send(method, path, &rotate.query(), None::<&()>).await?;
     let job_path = answer.map(|answer| answer.job_path).unwrap_or_default();
     if job_path.is_empty() {
         return Ok(None);
@@ -113,11 +160,20 @@ impl Rotate {
     /// Only the given options: the API has its own defaults.
     fn query(&self) -> Vec<(&'static str, String)> {
         let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
-        let reason = self.reason.clone().map(|reason| ("reason", reason));
+        let reason = self.compromised.then(|| KEY_COMPROMISE.to_owned()).or_else(|| self.reason.clone());
+        let reason = reason.map(|reason| ("reason", reason));
+        let generation = self.generation.map(|generation| ("generation", generation.to_string()));
         let hold = [("holdDown", self.hold_down), ("sample", self.sample)];
         let hold = hold.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
         let until = self.until.map(|until| ("until", until.to_string()));
-        immediate.into_iter().chain(reason).chain(until).chain(hold).chain(self.rollout.query()).collect()
+        immediate
+            .into_iter()
+            .chain(reason)
+            .chain(generation)
+            .chain(until)
+            .chain(hold)
+            .chain(self.rollout.query())
+            .collect()
     }
 }
 
@@ -152,6 +208,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(query("rootcast rotate --watch"), []);
+        let compromised = [("reason", "keyCompromise"), ("generation", "2"), ("canary", "9")];
+        assert_eq!(
+            query("rootcast rotate --compromised --generation 2 --canary 9"),
+            compromised.map(|(name, value)| (name, value.to_owned()))
+        );
+        for line in ["--compromised --until retire", "--compromised --reason x", "--generation 1", "--yes"] {
+            assert!(Arguments::try_parse_from(format!("rootcast rotate {line}").split(' ')).is_err(), "{line}");
+        }
         assert_eq!(
             query("rootcast rotate --immediate --reason old --canary 1 --error-budget 0"),
             [("activation", "immediate"), ("reason", "old"), ("canary", "1"), ("errorBudget", "0")]

@@ -179,6 +179,9 @@ pub(crate) fn parameters(wanted: &BTreeMap<String, String>, endpoint: &str) -> B
         ("Architecture", architecture),
         ("DeviceCidrs", "127.0.0.0/8"),
         ("HoldDownHours", "0"),
+        // Emulated devices answer within seconds. An old root leaves them only when no issuer can be at work any more.
+        ("DeviceTimeoutSeconds", "15"),
+        ("WorkerTimeoutSeconds", "20"),
     ];
     let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
     local.into_iter().chain(wanted.clone()).collect()

@@ -51,7 +51,7 @@ async fn python_verifies_a_chain_from_each_live_root_alone() {
 }
 
 /// Below the root that signs now, with a key of its own. Recorded as if it had been made by a rotation.
-async fn issuing_authority(stack: &Stack, key: &Key) -> Certificate {
+pub(crate) async fn issuing_authority(stack: &Stack, key: &Key) -> Certificate {
     let authority = stack.ledger.authority().await.unwrap();
     let mut root = stack.ledger.root(authority.signing.unwrap()).await.unwrap().unwrap();
     root.last_issuing += 1;
@@ -84,13 +84,13 @@ async fn issuing_authority(stack: &Stack, key: &Key) -> Certificate {
     certificate
 }
 
-fn leaf_below(issuing: &Certificate, key: &Key, device: &KeyPair) -> Certificate {
+pub(crate) fn leaf_below(issuing: &Certificate, key: &Key, device: &KeyPair) -> Certificate {
     let not_before = issuing.not_before();
     let spec = LeafSpec { not_before, not_after: not_before + Duration::days(300), ..leaf_spec(1) };
     key.complete(prepare_server_leaf(&spec, &device.subject_public_key_info(), issuing).unwrap())
 }
 
-async fn import(stack: &Stack, name: &str, sent: &[&Certificate], key: &KeyPair) -> Answer {
+pub(crate) async fn import(stack: &Stack, name: &str, sent: &[&Certificate], key: &KeyPair) -> Answer {
     let pem: String = sent.iter().map(|each| each.pem()).collect();
     let body = json!({ "name": name, "certificate": pem, "private_key": key.serialize_pem() });
     stack.api.post(&format!("{CERTIFICATES}/import"), body).await

@@ -21,6 +21,7 @@ mod authority;
 mod awake;
 mod chains;
 mod clients;
+mod compromise;
 mod cost;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]
@@ -30,6 +31,7 @@ mod import;
 mod import_readers;
 mod interruptions;
 mod issuing;
+mod preflight;
 mod privilege;
 mod proxy;
 mod refusals;

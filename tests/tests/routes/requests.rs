@@ -111,6 +111,7 @@ fn body(route: &Route) -> Option<Value> {
         }
         routes::ASSOCIATE | routes::DISSOCIATE | routes::PUSH => bound,
         routes::RENEW | routes::RESET | routes::RETRIEVE | routes::RETRY | routes::REVOKE => named,
+        routes::DN_TO_GUID => json!({ "ObjectDN": DN }),
         routes::LOG_IN => json!({ "client_id": "c", "username": "ops", "password": "wrong", "scope": "ssh" }),
         routes::ADD_PRINCIPAL => json!({ "name": "ops", "password": "too short" }),
         routes::CHANGE_PASSWORD => json!({ "password": "too short" }),

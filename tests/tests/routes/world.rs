@@ -47,6 +47,7 @@ impl World {
         let clock = OffsetDateTime::now_utc;
         let second = SecondPerson::new(ledger.clone(), Default::default(), clock);
         let regenerate = regenerate::App {
+            workers: 50,
             authority: CertificateAuthority::new(
                 ledger.clone(),
                 Vault::new(&kms, &tagging(), "stack"),
@@ -85,7 +86,7 @@ impl World {
             gate: gate(),
             sealer: sealer(),
             events: events(),
-            roots: import::Roots::new(ledger.clone()),
+            roots: import::Roots::new(ledger.clone(), Vec::new),
             second: second.clone(),
             clock,
         };

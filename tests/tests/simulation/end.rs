@@ -128,14 +128,19 @@ async fn follow(world: &World, job: &Value, reason: &str, times: u32) -> Option<
         let named = named.split_once(". Renew").map_or(named, |(named, _)| named);
         let named = named.split_once(": ").map_or(named, |(_, named)| named);
         for name in named.split(", ") {
-            make_unneeded(world, name, times).await;
+            make_unneeded(world, job, name, times).await;
         }
     }
     world.ask("POST", &format!("/jobs/{}/resume", job["id"]), Value::Null).await
 }
 
-/// What keeps an older root is renewed, revoked or deleted.
-async fn make_unneeded(world: &World, name: &str, times: u32) {
+/// What keeps an older root is renewed, revoked, deleted, or waived by name.
+async fn make_unneeded(world: &World, job: &Value, name: &str, times: u32) {
+    if name.starts_with(r"\VED\Policy\Certificates\") && world.cloud.random.chance(0.5) {
+        let waiver = json!({ "certificates": [name], "reason": "its owner was told" });
+        _ = world.ask("POST", &format!("/jobs/{}/waive", job["id"]), waiver).await;
+        return;
+    }
     if let Some(name) = name.strip_prefix(r"\VED\Policy\Certificates\") {
         return imported::delete(world, name).await;
     }

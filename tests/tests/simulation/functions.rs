@@ -138,6 +138,11 @@ impl Functions {
         Clients::new(&self.cloud, Arc::new(Process::new(Function::Catalog, 0))).ledger
     }
 
+    /// The root's and the issuing authorities' keys for the tests, without faults.
+    pub fn vault(&self) -> Vault {
+        Clients::new(&self.cloud, Arc::new(Process::new(Function::Issue, 0))).vault()
+    }
+
     pub async fn http(&self, function: Function, request: Request<Body>) -> Result<Response<Body>, Died> {
         self.invoke(function, async |app, context| {
             let router = match app {
@@ -363,6 +368,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             clock,
         })),
         Function::Regenerate => App::Regenerate(Arc::new(regenerate::App {
+            workers: 50,
             second,
             ledger,
             authority,
@@ -397,7 +403,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, SEALING)),
             sealer,
             events,
-            roots: import::Roots::new(ledger.clone()),
+            roots: import::Roots::new(ledger.clone(), Vec::new),
             ledger,
             clock,
         }))),

@@ -89,6 +89,7 @@ async fn act(world: &World) {
                 _ = world.ask("POST", path, body).await;
             }
         }
+        92..94 => _ = world.ask("POST", "/rollovers/preflight?canary=3", Value::Null).await,
         _ => _ = world.regenerate(&rollovers::query(world)).await,
     }
 }

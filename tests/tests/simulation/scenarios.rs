@@ -8,8 +8,10 @@ mod ids;
 mod in_use;
 mod keys;
 mod old_roots;
+mod preflight;
 mod proofs;
 mod renewals;
+mod root_compromised;
 mod rotation;
 mod second_half;
 
@@ -38,7 +40,9 @@ fn scene(devices: u8, life: impl AsyncFnOnce(&Scene)) {
         found(&world).await;
         let rows: Vec<Value> =
             (1..=devices).map(|number| world.enrolment(&id(number), world.install(number))).collect();
-        world.must("POST", "/devices", json!(rows)).await;
+        if !rows.is_empty() {
+            world.must("POST", "/devices", json!(rows)).await;
+        }
         let scene = Scene { world };
         life(&scene).await;
         scene.world.assert_whole();

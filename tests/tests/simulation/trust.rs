@@ -48,7 +48,8 @@ impl Truth {
         let generations = 1..=authority["lastGeneration"].as_u64().unwrap_or(0);
         let ours = generations.filter_map(|generation| cloud.tables.named(CERTIFICATES, &root_id(generation)));
         let is_it = |root: &Value| certificate(root, "certificate").is_some_and(|it| it == *anchor);
-        let Some(root) = ours.into_iter().find(is_it) else { return };
+        // Whoever has the key of a compromised one can make whatever is below it, so that it is removed at once.
+        let Some(root) = ours.into_iter().find(is_it).filter(|root| root["compromise"].is_null()) else { return };
         if ["published", "signing", "superseded"].iter().any(|live| root["state"] == *live) {
             self.accuse(cloud, format!("I9 {} is {} and was removed from {at}", root["id"], root["state"]));
         }
@@ -76,10 +77,11 @@ impl Truth {
         }
     }
 
-    /// Of what a root signed that devices no longer trust, nothing is valid.
+    /// Of what a root signed that devices no longer trust, nothing is valid, unless the root was compromised.
     pub fn distrusted_roots_are_unused(&self, cloud: &Cloud) {
         let rows = cloud.tables.all(CERTIFICATES);
-        let has_left = |row: &&Value| row["state"] == "distrusted" || row["state"] == "retired";
+        let is_out = |row: &Value| row["state"] == "distrusted" || row["state"] == "retired";
+        let has_left = |row: &&Value| is_out(row) && row["compromise"].is_null();
         let gone = rows.iter().filter(|row| is_of(row, "root#")).filter(has_left);
         let gone: BTreeSet<u64> = gone.filter_map(|root| root["generation"].as_u64()).collect();
         if gone.is_empty() {
@@ -106,7 +108,8 @@ impl Truth {
         let signers: Vec<Certificate> = signers.filter_map(|row| certificate(row, "certificate")).collect();
         for row in rows.iter().filter(|row| row["folder"] == "Certificates" && row["revoked"].is_null()) {
             let Some(leaf) = certificate(row, "leaf").filter(|leaf| leaf.not_after() > now) else { continue };
-            if signers.iter().any(|signer| signer.subject_dn() == leaf.issuer_dn()) {
+            let is_below = signers.iter().any(|signer| signer.subject_dn() == leaf.issuer_dn());
+            if is_below && !is_spared(cloud, &row["id"]) {
                 self.accuse(cloud, format!("I6 the root of the imported certificate {} is gone", row["name"]));
             }
         }
@@ -138,6 +141,12 @@ impl Truth {
 fn rollovers(cloud: &Cloud) -> Vec<Value> {
     let rows = cloud.tables.all(JOBS).into_iter();
     rows.filter(|row| row["sk"] == "meta" && row["kind"] == "rollover").collect()
+}
+
+/// Whether an imported certificate was waived by name.
+fn is_spared(cloud: &Cloud, certificate: &Value) -> bool {
+    let spared = format!("spared#{}", certificate.as_str().unwrap_or_default());
+    cloud.tables.all(JOBS).iter().any(|row| row["sk"] == spared)
 }
 
 /// What each device shows.

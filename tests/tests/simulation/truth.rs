@@ -184,8 +184,9 @@ impl Truth {
     fn activated(&self, cloud: &Cloud, authority: &Value, generation: u64) {
         cloud.note(format_args!("### root {generation} signs"));
         let Some(job) = authority["running"].as_u64().and_then(|id| job(cloud, id)) else { return };
+        // What an immediate activation leaves open, nobody promised; a compromise has a pass for it.
         let is_gated = job["activation"] != "immediate";
-        *self.gate.lock().unwrap() = is_gated.then(|| job.clone());
+        *self.gate.lock().unwrap() = (is_gated || is_compromise(&job)).then(|| job.clone());
         if !is_gated {
             return;
         }
@@ -275,6 +276,7 @@ impl Truth {
             if cloud.fleet.at(known.address, lacks) == Some(true)
                 && !is_to_be_asked
                 && !is_waived(cloud, &job, "distribute", id)
+                && !(is_compromise(&job) && is_waived(cloud, &job, "distrust", id))
             {
                 self.accuse(cloud, format!("I2 {id} at {} is left without root {generation}", known.address));
             }
@@ -287,7 +289,7 @@ impl Truth {
         let published = cloud.tables.named(CERTIFICATES, &format!("bundle#{version:010}")).unwrap_or_default();
         let bundle: Bundle = serde_json::from_value(published["bundle"].clone()).unwrap();
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
-            if ["withdraw", "distribute"].iter().any(|pass| is_waived(cloud, job, pass, id)) {
+            if ["withdraw", "distribute", "distrust"].iter().any(|pass| is_waived(cloud, job, pass, id)) {
                 continue;
             }
             let by_another = self.left.lock().unwrap().get(&known.address).is_some_and(|left| known.since < *left);
@@ -308,11 +310,21 @@ impl Truth {
 
     /// After an aborted rollover no device has its root.
     fn ended(&self, cloud: &Cloud, job: &Value) {
+        // What a job had left that was taken over, the one that did so has done at its own end.
+        if job["outcome"] == "takenOver" {
+            return;
+        }
         if job["purpose"] == "anchors" {
             return self.anchors_settled(cloud, job);
         }
+        if job["purpose"] == "preflight" {
+            return;
+        }
         if job["outcome"] == "completed" {
             self.completed(cloud, job);
+            if is_compromise(job) {
+                self.anchors_settled(cloud, job);
+            }
         }
         if job["outcome"] != "aborted" {
             return;
@@ -335,7 +347,8 @@ impl Truth {
         let old: Vec<Fingerprint> = old.map(|root| root.fingerprint()).collect();
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
             let holds = cloud.fleet.at(known.address, |bmc| old.iter().any(|root| bmc.holds(root))).unwrap_or(false);
-            if holds && !is_waived(cloud, job, "distrust", id) {
+            let waived = |pass| is_waived(cloud, job, pass, id);
+            if holds && !waived("distrust") && !(is_compromise(job) && waived("distribute")) {
                 self.accuse(cloud, format!("I6 job {} is completed, and {id} holds an older root", job["id"]));
             }
         }
@@ -347,7 +360,8 @@ impl Truth {
         for generation in 1..=authority["lastGeneration"].as_u64().unwrap_or(0) {
             let root = cloud.tables.named(CERTIFICATES, &format!("root#{generation:010}")).unwrap_or_default();
             let live = ["published", "signing", "superseded"].iter().any(|state| root["state"] == *state);
-            if live && root["key"] == body["KeyId"] {
+            let is_evidence = !root["compromise"].is_null();
+            if (live || is_evidence) && root["key"] == body["KeyId"] {
                 self.accuse(cloud, format!("I4 the key of root {generation} ({}) is to be deleted", root["state"]));
             }
         }
@@ -395,4 +409,9 @@ pub fn is_waived(cloud: &Cloud, job: &Value, pass: &str, device: &str) -> bool {
     let key = [("pk", format!("{}#{shard:02}", job["id"])), ("sk", format!("task#{pass}#{device}"))];
     let key = key.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     cloud.tables.row(JOBS, &key).is_some_and(|task| task["state"] == "waived")
+}
+
+/// Its first pass removes the old roots too.
+fn is_compromise(job: &Value) -> bool {
+    job["compromised"].as_array().is_some_and(|roots| !roots.is_empty())
 }

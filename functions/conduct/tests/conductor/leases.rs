@@ -100,6 +100,7 @@ fn root() -> RootRecord {
         old_with_new: None,
         last_issuing: 0,
         retirement: None,
+        compromise: None,
         lifecycle: Lifecycle::idle(Work::Root, ""),
         created: NOW,
     }

@@ -27,8 +27,15 @@ async fn new_devices_are_bound_in_one_transaction() {
     let wake = woken("created");
     let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[])]);
     let bound = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-2", "update bmc-2"]);
-    let rules =
-        [&name(), &held(record()), &there, &uses_then(vec![binding("bmc-1", 7, 1, Some(false))]), &chain(), &bound];
+    let rules = [
+        &name(),
+        &held(record()),
+        &there,
+        &uses_then(vec![binding("bmc-1", 7, 1, Some(false))]),
+        &no_rollovers(),
+        &chain(),
+        &bound,
+    ];
     assert_eq!(call(associate(&["bmc-1", "bmc-2"], json!(false)), &rules, &wake).await, success());
     assert_eq!((bound.num_calls(), wake.num_calls()), (1, 0));
 
@@ -51,7 +58,7 @@ async fn one_refused_device_refuses_the_whole_association() {
     let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-2", &[]) };
     let busy = UseRecord { certificate: OTHER.parse().unwrap(), ..binding("bmc-3", 9, 1, Some(false)) };
     let there = devices(vec![device("bmc-1", &[]), stranger, device("bmc-3", &[OTHER])]);
-    let rules = [&name(), &held(record()), &there, &uses_then(vec![busy])];
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![busy]), &no_rollovers()];
     let asked = associate(&["bmc-1", "bmc-2", "bmc-3", "bmc-4"], json!(true));
     let (status, said) = call(asked, &rules, &woken("")).await;
     let told: Vec<&str> = said["Error"].as_str().unwrap().lines().collect();
@@ -127,7 +134,8 @@ async fn dissociation_unbinds_even_a_pending_device() {
 #[tokio::test]
 async fn a_device_with_a_job_is_neither_dissociated_nor_deleted() {
     let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
-    let rules = [&name(), &held(record()), &there, &uses_then(vec![binding("bmc-1", 7, 1, Some(false))])];
+    let rules =
+        [&name(), &held(record()), &there, &uses_then(vec![binding("bmc-1", 7, 1, Some(false))]), &no_rollovers()];
     let text = r"[\VED\Policy\Devices\bmc-1] Job 7 is bringing scs0000000000001 to the device: send this again when it has ended.";
     assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, refused(text));
     let orphans = json!({ "CertificateDN": DN, "ApplicationDN": dn("bmc-1"), "DeleteOrphans": "true" });

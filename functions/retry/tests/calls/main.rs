@@ -114,6 +114,11 @@ fn uses_then(uses: Vec<UseRecord>) -> Rule {
         .then_output(move || BatchGetItemOutput::builder().responses("jobs", items(&uses)).build())
 }
 
+/// The jobs that work on uses: deployments count as running for as long as they say.
+fn no_rollovers() -> Rule {
+    mock!(Client::batch_get_item).then_output(|| BatchGetItemOutput::builder().build())
+}
+
 /// An imported certificate.
 fn record() -> CertificateRecord {
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned(), "10.0.0.7".to_owned()]).unwrap();
@@ -137,6 +142,7 @@ fn record() -> CertificateRecord {
         not_after: NOW + time::Duration::DAY,
         enterprise_project_id: None,
         uses: 1,
+        unproven: false,
         noticed: None,
         renew_at: None,
         shown_until: None,

@@ -79,7 +79,7 @@ async fn private_key_formats_are_refused_naming_the_right_call() {
         assert_eq!(status, 400);
         assert!(text.contains("/v3/scm/certificates/ID/export") && text.contains("export-key"), "{text}");
     }
-    for more in [json!({ "Format": "base64" }), json!({ "Format": "DER", "IncludeChain": true })] {
+    for more in [json!({ "Format": "PEM" }), json!({ "Format": "der", "IncludeChain": true })] {
         assert_eq!(call(retrieve(more), &[], &woken("")).await.0, 400);
     }
 }
@@ -94,8 +94,10 @@ async fn pending_certificates_get_202_and_failed_ones_an_error() {
         call(retrieve(json!({})), &[&name(), &held(place()), &uses(bindings)], &woken("")).await
     };
     assert_eq!(answer(vec![issuing(false)]).await, (202, json!({ "Stage": 500, "Status": "So it is." })));
-    let text = r"Certificate [\VED\Policy\Servers\web] has encountered an error while processing, Status: So it is., Stage: 500.";
-    assert_eq!(answer(vec![issuing(true)]).await, refused(&text.replace(['[', ']'], "")));
+    let (status, said) = answer(vec![issuing(true)]).await;
+    assert_eq!((status, &said["Stage"]), (500, &json!(500)));
+    let text = said["Status"].as_str().unwrap();
+    assert!(text.starts_with("So it is.") && text.ends_with("Fix any errors, and then click Retry."), "{text}");
     assert_eq!(answer(vec![]).await.0, 400);
 }
 
@@ -161,4 +163,24 @@ async fn unknown_and_hidden_guids_get_the_same_answer() {
         call(request("GET", "/vedsdk/certificates/nothing", ""), &[], &woken("")).await,
         refused(&text("nothing"))
     );
+}
+
+#[tokio::test]
+async fn a_name_leads_to_its_guid() {
+    let ask = |dn: &str| request("POST", "/vedsdk/Config/DnToGuid", json!({ "ObjectDN": dn }).to_string());
+    let (status, said) = call(ask(DN), &[&name()], &woken("")).await;
+    assert_eq!((status, &said["Result"]), (200, &json!(1)), "{said}");
+    assert_eq!(said["GUID"], "{726f6f74-6361-8000-8000-000000000001}");
+    for (dn, rules) in [(DN, vec![no_name()]), (r"\VED\Policy", vec![])] {
+        let rules: Vec<&Rule> = rules.iter().collect();
+        let (status, said) = call(ask(dn), &rules, &woken("")).await;
+        assert_eq!((status, &said["Result"]), (200, &json!(400)), "{said}");
+    }
+    for (path, expected) in
+        [("certificates/checkpolicy", 405), ("certificates/checkpolicy/now", 404), ("config/read", 404)]
+    {
+        let (status, said) = call(request("POST", &format!("/vedsdk/{path}"), "{}"), &[], &woken("")).await;
+        assert_eq!(status, expected, "{path}");
+        assert!(said["Error"].as_str().unwrap().contains("not offered here"), "{said}");
+    }
 }

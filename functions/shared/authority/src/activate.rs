@@ -137,12 +137,12 @@ impl CertificateAuthority {
 
     /// Done before the switch: a key with a name cannot be deleted by any function, whatever the tables say. KMS may
     /// take five minutes to see the name.
-    async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    pub(crate) async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let (key, _) = key_and_certificate(root)?;
         self.patiently(root, now, || self.vault.mark_as_signing(key, root.spec.serial)).await
     }
 
-    async fn check(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    pub(crate) async fn check(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let (key, certificate) = key_and_certificate(root)?;
         self.patiently(root, now, || self.vault.check(key, certificate)).await
     }

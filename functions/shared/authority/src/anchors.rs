@@ -6,6 +6,7 @@
 use rootcast_core::anchors::{Anchor, AnchorChange, AnchorId, Anchors};
 use rootcast_core::audit::{Act, Action, Actor, Policy, Subject};
 use rootcast_core::job::{Job, JobId, JobOutcome};
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, LedgerError, RootRecord};
 use rootcast_pki::bundle::{LARGEST_ANCHOR, fits};
@@ -65,6 +66,9 @@ impl CertificateAuthority {
         if authority.running.is_some() {
             return Err(AuthorityError::Busy(authority.running));
         }
+        if let Some(compromised) = authority.replacing.last() {
+            return Err(AuthorityError::Compromised(*compromised));
+        }
         let signing = authority.signing.ok_or(AuthorityError::NoRoot)?;
         let (shards, mut anchors, roots) = tokio::try_join!(
             self.ledger.fleet_shards(),
@@ -97,6 +101,7 @@ impl CertificateAuthority {
             Some(job) => {
                 anchors.begin(job.id);
                 authority.running = Some(job.id);
+                authority.preflight = authority.preflight.map(LastPreflight::overtake);
                 job.unusable_keys.extend(&bundle.unsigned_by);
             }
             None => anchors.settle(None),

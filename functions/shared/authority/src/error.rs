@@ -2,6 +2,7 @@
 
 use rootcast_core::anchors::NotChanged;
 use rootcast_core::job::JobId;
+use rootcast_core::rollover::compromise::NotReplaced;
 use rootcast_core::rollover::restore::Behind;
 use rootcast_ledger::LedgerError;
 use rootcast_lists::NotMade;
@@ -18,6 +19,9 @@ pub enum AuthorityError {
     /// fleet.
     #[error("another rollover is running")]
     Busy(Option<JobId>),
+    /// There is one at a time.
+    #[error("preflight job {0} is running")]
+    Preflighting(JobId),
     /// A bundle with another root could not be stored, nor accepted by a device.
     #[error("there are {0} roots already, and the bundle has no room for another")]
     ManyRoots(usize),
@@ -79,6 +83,11 @@ pub enum AuthorityError {
     KeyDeleted(u32),
     #[error("root generation {0} has expired: it certifies no issuing authority")]
     RootEnds(u32),
+    #[error("{0}")]
+    NotReplaced(NotReplaced),
+    /// Its replacement was interrupted.
+    #[error("root generation {0} is compromised, and is to be replaced first")]
+    Compromised(u32),
 }
 
 impl AuthorityError {

@@ -69,6 +69,8 @@ impl CertificateAuthority {
         let signs = authority.issuing.is_some_and(|id| id.generation == generation);
         let is_due = !signs || authority.issuing_due.is_some_and(|due| now >= due);
         let is_off = self.issuing.as_ref().is_none_or(|settings| settings.leaves_from_root);
+        // A compromised root certifies nothing any more.
+        let is_off = is_off || !authority.replacing.is_empty();
         if !is_due || is_off || authority.is_claimed(now) || (signs && self.issuing_put_off.is_on(now)) {
             return Ok(false);
         }

@@ -62,7 +62,8 @@ impl CertificateAuthority {
         let mut is_young = KeyOf::from(root).is_young(now);
         let Some(purpose) = purpose(authority, root) else { return (is_young, Ok(())) };
         // A root that is being made, or signs its last lists, needs its key just like a live one.
-        let is_kept = root.state != GenerationState::Abandoned;
+        // A compromised one is evidence.
+        let is_kept = root.state != GenerationState::Abandoned || root.compromise.is_some();
         let mut outcome = self.give_up(&purpose, root.key.as_deref().filter(|_| is_kept), root).await;
         if !is_kept || authority.unswept.contains(&root.generation) {
             let below = match self.ledger.issuings(std::slice::from_ref(root)).await {

@@ -93,7 +93,7 @@ impl CertificateAuthority {
     /// Takes the same number of calls for ten devices and for a million: it only checks whether the fleet is empty.
     ///
     /// # Errors
-    /// [`AuthorityError::Busy`] if a rollover is running.
+    /// [`AuthorityError::Busy`] if a rollover is running; [`AuthorityError::Compromised`].
     pub async fn make_root(
         &self,
         settings: &Settings,
@@ -101,7 +101,19 @@ impl CertificateAuthority {
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Made, AuthorityError> {
-        let claimed = self.claim(settings, request, by, now).await?;
+        self.make_next_root(settings, request, false, by, now).await
+    }
+
+    /// `replaces`: every other root, since one of them is compromised.
+    pub(crate) async fn make_next_root(
+        &self,
+        settings: &Settings,
+        request: &RootRequest,
+        replaces: bool,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<Made, AuthorityError> {
+        let claimed = self.claim(settings, request, replaces, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
         let made = Box::pin(self.make_claimed(claimed, settings, request, by, now));
         let job = match self.awake("a root is made and published", by, now, made).await {

@@ -3,13 +3,13 @@
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::Job;
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{Change, Conducting, IssuingRecord, LedgerError, Retirement, RootRecord, live};
+use rootcast_ledger::{Change, Conducting, IssuingRecord, LedgerError, RootRecord, live};
 use time::OffsetDateTime;
 use tracing::info;
 
+use crate::compromise::retirement;
 use crate::keys::key_and_certificate;
 use crate::publish::{unsigned, without_signatures};
-use crate::retire::SETTLED;
 use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
@@ -41,7 +41,7 @@ impl CertificateAuthority {
         let issuing = self.shorten_chains(&roots).await?;
         let signed = Box::pin(self.sign_bundle(&authority, &roots, Some(job.generation), now));
         let bundle = self.awake("old roots leave the bundle", by, now, signed).await?;
-        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+        authority.publish(&bundle);
         authority.joins_during = None;
         let fleet = job.survey.revisions();
         job.distrust(authority.bundle, now);
@@ -100,8 +100,7 @@ impl CertificateAuthority {
         let mut roots = self.ledger.roots(&authority).await?;
         roots.retain(|root| root.state == GenerationState::Distrusted && root.retirement.is_none());
         for root in &mut roots {
-            let again = job.activated.map(|at| at + SETTLED);
-            root.retirement = Some(Retirement { again, ..Retirement::new(now) });
+            root.retirement = Some(retirement(root, job.activated, now));
             authority.retiring.insert(root.generation);
         }
         let fleet = job.survey.revisions();

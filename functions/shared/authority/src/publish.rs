@@ -1,6 +1,8 @@
 //! Bundles: signed by every live generation whose key can sign, and stored in the same write as the change they
 //! announce.
 
+use std::collections::BTreeSet;
+
 use rootcast_core::anchors::Anchors;
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Job, JobId};
@@ -19,7 +21,8 @@ use crate::{AuthorityError, CertificateAuthority, RootRequest, Settings};
 const PUT_OFF: Duration = Duration::HOUR;
 
 impl CertificateAuthority {
-    /// Adds the new root to the bundle. Without a job there are no devices to wait for, and the root is activated at
+    /// Adds the new root to the bundle, or puts it in the place of every other one if one of them is compromised: then it
+    /// signs from this write on. Without a job there are no devices to wait for, and the root is activated at
     /// once. Returns the job, which is new if devices were approved since the root was claimed.
     pub(crate) async fn publish_root(
         &self,
@@ -49,7 +52,14 @@ impl CertificateAuthority {
                 (new_job, fleet) = (true, Vec::new());
             }
         }
-        if job.is_none() {
+        let replaces = !authority.replacing.is_empty();
+        let (mut gone, mut compromised) = (BTreeSet::new(), BTreeSet::new());
+        if replaces {
+            let id = job.as_ref().map(|job| job.id);
+            let replaced = self.replace_roots(&mut authority, &mut root, &mut roots, id, by, now).await?;
+            (gone, compromised, issuing) = (replaced.gone, replaced.compromised, replaced.issuing);
+            acts.extend(replaced.acts);
+        } else if job.is_none() {
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
             let switched = self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?;
             acts.push(switched.act);
@@ -59,10 +69,17 @@ impl CertificateAuthority {
         }
         roots.push(root.clone());
         let bundle = self.sign_bundle(&authority, &roots, Some(root.generation), now).await?;
-        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+        authority.publish(&bundle);
         authority.claim = None;
         if let Some(job) = &mut job {
-            job.publish(authority.bundle);
+            if replaces {
+                job.compromised = compromised;
+                job.replace(authority.bundle, now);
+                let act = Act::new(Subject::Job(job.id), Action::Activate, by, now);
+                acts.push(act.with("generation", root.generation).with("reason", &job.reason));
+            } else {
+                job.publish(authority.bundle);
+            }
             job.updated = now;
             job.unusable_keys.extend(&bundle.unsigned_by);
         }
@@ -74,10 +91,12 @@ impl CertificateAuthority {
                 _ => acts = acts.into_iter().map(|act| unsigned(act, &bundle)).collect(),
             }
         }
+        let gone = roots.iter().filter(|other| gone.contains(&other.generation));
+        acts.sort_by_key(|act| act.subject.to_string());
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
-                roots: std::iter::once(&root).chain(&old).collect(),
+                roots: std::iter::once(&root).chain(&old).chain(gone).collect(),
                 issuing: issuing.iter().collect(),
                 bundle: Some(&bundle),
                 job: job.as_ref(),
@@ -107,7 +126,7 @@ impl CertificateAuthority {
         let root = root.clone();
         let signed = Box::pin(self.sign_bundle(&authority, &roots, None, now));
         let bundle = self.awake("a root is withdrawn from the bundle", by, now, signed).await?;
-        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
+        authority.publish(&bundle);
         job.withdraw(authority.bundle, now);
         job.updated = now;
         let mut act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);

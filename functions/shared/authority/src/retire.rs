@@ -128,6 +128,8 @@ impl CertificateAuthority {
         let keeps = !ends.is_empty();
         match last_list(ends, now) {
             Ok(until) => self.retire(root, retirement, (until, keeps), by, now).await,
+            // Its key cannot sign a list, and nobody who trusts a root trusts it.
+            Err(_) if root.compromise.is_some() => self.retire(root, retirement, (now, keeps), by, now).await,
             Err(from) => {
                 info!(
                     root.generation = generation,
@@ -186,8 +188,14 @@ impl CertificateAuthority {
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Next, AuthorityError> {
-        let published = Box::pin(self.publish_last_lists(&root, until, now));
-        let published = self.awake("its last list is published", by, now, published).await;
+        let is_compromised = root.compromise.is_some();
+        let published = if is_compromised {
+            // Its key signs nothing any more.
+            Ok(())
+        } else {
+            let published = Box::pin(self.publish_last_lists(&root, until, now));
+            self.awake("its last list is published", by, now, published).await
+        };
         if keeps && matches!(published, Err(AuthorityError::KeyUnusable { .. })) {
             warn!(
                 root.generation = root.generation,
@@ -201,10 +209,11 @@ impl CertificateAuthority {
         let mut sleep = self.ledger.sleep().await?;
         let slept = sleep.asleep.remove(&root.generation) | sleep.awake.remove(&root.generation).is_some();
         let deletion = now + Duration::days(self.deletion_days.into());
+        let deletion = Some(deletion).filter(|_| retirement.kept.is_none());
         root.state = GenerationState::Retired;
-        root.retirement = Some(Retirement { retired: Some(now), deletion: Some(deletion), again: None, ..retirement });
+        root.retirement = Some(Retirement { retired: Some(now), deletion, again: None, ..retirement });
         let act = Act::new(Subject::Root(root.generation), Action::Retire, by, now);
-        let acts = vec![act.with("deletion", deletion.date())];
+        let acts = vec![deletion.into_iter().fold(act, |act, at| act.with("deletion", at.date()))];
         let sleep = slept.then_some(&sleep);
         self.ledger.commit(Change { roots: vec![&root], sleep, acts, ..Change::default() }).await?;
         info!(root.generation = root.generation, "the root is retired");

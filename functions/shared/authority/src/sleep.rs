@@ -281,11 +281,12 @@ impl CertificateAuthority {
 
     /// Somebody may have enabled a key, or a call that enables it was late. Whoever wakes one meanwhile wakes it again.
     async fn disable_again(&self, authority: &Authority, record: &SleepRecord) -> Result<(), AuthorityError> {
-        if record.asleep.is_empty() {
+        if record.asleep.is_empty() && authority.compromised_roots.is_empty() {
             return Ok(());
         }
         let roots = self.ledger.roots(authority).await?;
-        for root in roots.iter().filter(|root| record.asleep.contains(&root.generation)) {
+        let is_to_sleep = |root: &&RootRecord| record.asleep.contains(&root.generation) || root.compromise.is_some();
+        for root in roots.iter().filter(is_to_sleep) {
             let Some(key) = &root.key else { continue };
             match self.vault.disable(key).await {
                 Err(error) if !error.is_unusable() => {
@@ -313,8 +314,8 @@ impl CertificateAuthority {
             return Ok(found);
         }
         let roots = self.ledger.roots(authority).await?;
-        // A retired root's key is disabled for good.
-        let may_sign = |root: &&RootRecord| root.state != GenerationState::Retired;
+        // A retired root's key, and a compromised one's, is disabled for good.
+        let may_sign = |root: &&RootRecord| root.state != GenerationState::Retired && root.compromise.is_none();
         for root in roots.iter().filter(may_sign).filter(|root| open.contains(&root.generation)) {
             let Some((key, certificate)) = root.key_and_certificate() else { continue };
             match self.vault.check(key, certificate).await {

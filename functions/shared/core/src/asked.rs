@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZero;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -47,6 +48,9 @@ impl fmt::Display for EventId {
 pub enum Wanted {
     /// The next root, as by `PUT /signingCertificate`.
     Root { reason: Option<String> },
+    /// A root in the place of every other one, as by `PUT /signingCertificate?reason=keyCompromise`. Without a generation,
+    /// the root that signs is compromised.
+    Compromise { generation: Option<u32>, reason: Option<String> },
     /// The next certificates of these devices, as by `POST /devices/{id}/certificate`.
     Renewals(BTreeSet<DeviceId>),
 }
@@ -98,6 +102,13 @@ struct RotateRoot {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RootCompromised {
+    generation: Option<NonZero<u32>>,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RenewDevices {
     devices: Vec<DeviceId>,
 }
@@ -115,6 +126,10 @@ impl Asked {
         }
         let wanted = match detail_type.as_str() {
             "Rotate Root" => Wanted::Root { reason: reason(detailed::<RotateRoot>(detail)?.reason)? },
+            "Root Compromised" => {
+                let RootCompromised { generation, reason: why } = detailed(detail)?;
+                Wanted::Compromise { generation: generation.map(NonZero::get), reason: reason(why)? }
+            }
             "Device Certificate Renewal Requested" => {
                 let named = detailed::<RenewDevices>(detail)?.devices;
                 if named.is_empty() || named.len() > MOST_DEVICES {
@@ -131,6 +146,7 @@ impl Asked {
     const fn rule(&self) -> &'static str {
         match self.wanted {
             Wanted::Root { .. } => "rotate-root",
+            Wanted::Compromise { .. } => "root-compromised",
             Wanted::Renewals(_) => "renew-device-certificates",
         }
     }
@@ -150,8 +166,11 @@ impl Asked {
         let act = self.act(Action::Request, at).came_to(Outcome::Begun);
         let act = act.with("source", &self.source).with("account", &self.account);
         match &self.wanted {
-            Wanted::Root { reason: Some(reason) } => act.with("reason", reason),
-            Wanted::Root { reason: None } => act,
+            Wanted::Root { reason } => reason.iter().fold(act, |act, reason| act.with("reason", reason)),
+            Wanted::Compromise { generation, reason } => {
+                let act = generation.iter().fold(act, |act, generation| act.with("generation", generation));
+                reason.iter().fold(act, |act, reason| act.with("reason", reason))
+            }
             Wanted::Renewals(devices) => act.with("devices", devices.len()),
         }
     }
@@ -219,6 +238,10 @@ mod tests {
         assert_eq!(read("Rotate Root", json!({})), Ok(Wanted::Root { reason: None }));
         let reason = Some("yearly".to_owned());
         assert_eq!(read("Rotate Root", json!({ "reason": "yearly" })), Ok(Wanted::Root { reason }));
+        for generation in [None, Some(2)] {
+            let wanted = Wanted::Compromise { generation, reason: Some("stolen".to_owned()) };
+            assert_eq!(read("Root Compromised", json!({ "generation": generation, "reason": "stolen" })), Ok(wanted));
+        }
         let renewals = event("Device Certificate Renewal Requested", json!({ "devices": ["a", "b", "a"] }));
         let asked = Asked::read(&renewals.to_string()).unwrap();
         assert_eq!(asked.wanted, Wanted::Renewals(["a", "b"].map(|id| id.parse().unwrap()).into()));
@@ -245,7 +268,10 @@ mod tests {
         for devices in [json!("a"), json!(["../a"]), json!([""]), json!([7]), json!(null)] {
             assert!(matches!(read(renew, json!({ "devices": devices })), Err(NotAsked::Detail(_))), "{devices}");
         }
-        for kind in ["rotate root", "Root Compromised", ""] {
+        for detail in [json!({ "generation": 0 }), json!({ "generation": "1" }), json!({ "roots": [1] })] {
+            assert!(matches!(read("Root Compromised", detail.clone()), Err(NotAsked::Detail(_))), "{detail}");
+        }
+        for kind in ["rotate root", "root compromised", ""] {
             assert_eq!(read(kind, json!({})), Err(NotAsked::DetailType));
         }
         for (member, value) in [("id", "a/b"), ("id", ""), ("source", "a b"), ("source", "ä"), ("account", "\n")] {

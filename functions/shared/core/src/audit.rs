@@ -241,6 +241,8 @@ pub enum Action {
     Retire,
     /// The deletion of the retired root's key is cancelled.
     Keep,
+    /// Somebody else may have the root's key: it is disabled, and another root takes the place of all others.
+    Compromise,
     /// Somebody outside of the stack disabled the root's key, or one of an issuing authority below it, or had it deleted.
     Tamper,
 }

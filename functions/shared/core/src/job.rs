@@ -22,12 +22,14 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
-pub use self::purpose::JobPurpose;
+pub use self::purpose::{JobPurpose, NewPreflight};
 pub use self::record::{JobRecord, Refused};
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
+use crate::preflight::Preflight;
+use crate::preflight::since::Since;
 use crate::rollover::rollout::{LEAST_SAMPLED, Rollout};
 use crate::rollover::survey::{Demand, Sample, Survey, Sweep};
 
@@ -135,6 +137,8 @@ pub enum Pass {
     Install,
     /// Belongs to no job: a device approved after the last rollover gets the current bundle.
     Join,
+    /// Reads, and writes nothing.
+    Preflight,
 }
 
 impl Pass {
@@ -142,6 +146,7 @@ impl Pass {
         match self {
             Self::Distribute | Self::Withdraw | Self::Distrust | Self::Join => Work::Trust,
             Self::Install => Work::Install,
+            Self::Preflight => Work::Check,
         }
     }
 }
@@ -154,6 +159,7 @@ impl fmt::Display for Pass {
             Self::Distrust => "distrust",
             Self::Install => "install",
             Self::Join => "join",
+            Self::Preflight => "preflight",
         })
     }
 }
@@ -190,6 +196,17 @@ pub enum JobOutcome {
     Aborted,
     /// The devices hold the bundle's trust anchors of others, and no withdrawn one.
     Distributed,
+    /// A root was compromised, and the job that replaces it does what was left of this one.
+    TakenOver,
+    /// Every device was read, and nothing was written.
+    Checked,
+}
+
+impl JobOutcome {
+    /// Whether nobody goes on with the job.
+    pub const fn is_given_up(self) -> bool {
+        matches!(self, Self::Aborted | Self::RolledBack | Self::TakenOver)
+    }
 }
 
 /// What the last look found below the older roots that is valid and not revoked.
@@ -209,13 +226,23 @@ pub struct InUse {
 }
 
 impl InUse {
-    const MOST_NAMES: usize = 10;
+    const MOST_NAMES: usize = 100;
+    const MOST_SAID: usize = 10;
 
     pub fn add(&mut self, name: String) {
         self.found += 1;
         if self.names.len() < Self::MOST_NAMES {
             self.names.push(name);
         }
+    }
+}
+
+/// How many, and the first of them.
+impl fmt::Display for InUse {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.names.iter().take(Self::MOST_SAID).map(String::as_str).collect::<Vec<_>>();
+        let more = if self.found > said.len() as u64 { ", …" } else { "" };
+        write!(out, "{}: {}{more}", self.found, said.join(", "))
     }
 }
 
@@ -316,6 +343,13 @@ pub struct Job {
     pub reached: Option<Phase>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_use: Option<InUse>,
+    /// Roots whose keys somebody else may have. They left the bundle when the job's root was published, and that root signs
+    /// since then: one visit installs it and removes the old ones.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// Certificates of others' making that a compromise breaks until their owners replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<InUse>,
     /// Set when a job that had ended runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Continued>,
@@ -354,6 +388,12 @@ pub struct Job {
     /// When every device was proven to have removed the withdrawn root. The root's key may then be deleted.
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<OffsetDateTime>,
+    /// What a preflight judges by, and found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Box<Preflight>>,
+    /// The preflight before this rollover, and what has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Box<Since>>,
     /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
@@ -407,6 +447,8 @@ impl Job {
             hold: None,
             reached: None,
             in_use: None,
+            compromised: BTreeSet::new(),
+            breaks: None,
             continued: None,
             abort_requested: false,
             rollback_requested: false,
@@ -420,6 +462,8 @@ impl Job {
             sweep: None,
             refresh: false,
             withdrawn: None,
+            preflight: None,
+            since: None,
             reopen: Reopen::NOTHING,
             tolerated: 0,
             resends: 0,
@@ -430,8 +474,14 @@ impl Job {
         }
     }
 
+    /// Whether it replaces roots whose keys somebody else may have.
+    pub fn is_compromise(&self) -> bool {
+        !self.compromised.is_empty()
+    }
+
     pub fn pass(&self) -> Pass {
         match self.reached.unwrap_or(self.phase) {
+            _ if self.purpose == JobPurpose::Preflight => Pass::Preflight,
             _ if self.outcome == Some(JobOutcome::Aborted) => Pass::Withdraw,
             Phase::Withdraw => Pass::Withdraw,
             Phase::Reissue => Pass::Install,
@@ -459,6 +509,7 @@ impl Job {
     /// end of the reissue depends on no device that left.
     pub fn has_closed_gate(&self) -> bool {
         match self.phase {
+            _ if self.purpose == JobPurpose::Preflight => false,
             Phase::Reissue | Phase::Retire | Phase::Ended => false,
             Phase::Distrust => true,
             Phase::Withdraw => self.withdrawn.is_none(),

@@ -1,5 +1,6 @@
 //! The move of a fleet from one root to the next: the next step, when the new root signs, and the job's record.
 
+pub mod compromise;
 pub mod generation;
 pub mod plan;
 pub mod reissue;

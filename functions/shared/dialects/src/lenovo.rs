@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 pub use envelope::{Envelope, Message, Recovery, ResultKind};
 pub use error::{LenovoError, report};
-pub use root_query::RootQuery;
+pub use root_query::{Compromised, KEY_COMPROMISE, RootQuery};
 pub use trusted::NewTrusted;
 
 /// A JSON body.

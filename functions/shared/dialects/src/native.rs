@@ -7,15 +7,18 @@ mod audit;
 mod certificate;
 mod device;
 mod job;
+mod preflight;
 mod task;
 
 pub use audit::{AuditChain, AuditHeads};
 pub use certificate::{
-    Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed, SignedState, Trusted,
+    CompromisedRoot, Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed,
+    SignedState, Trusted,
 };
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{
-    Counts, Deployment, Hold, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults, Wave,
-    Work,
+    CertificateWaiver, Counts, Deployment, Hold, InUse, Job, Left, Proofs, Rollover, Summary, WaiverOutcome,
+    WaiverResult, WaiverResults, Wave, Work,
 };
-pub use task::{Past, Task, Visits};
+pub use preflight::{Changed, Estimate, Findings, Part, Preflight, Ready, Report};
+pub use task::{Past, Task, TaskFinding, Visits};

@@ -3,7 +3,7 @@
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 
 use crate::refusal::{Kind, Refusal};
@@ -26,8 +26,12 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
 /// recipient choose).
 ///
 /// # Errors
-/// The media type is not one of `accepted`.
+/// The media type is not one of `accepted`, or the body is compressed (RFC 9110 §15.5.16).
 pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'static str, Refusal> {
+    if headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let text = "The body is compressed, which is not supported here.";
+        return Err(Refusal::new(Kind::MediaType, text, "Send the body without the header Content-Encoding."));
+    }
     let said = headers.get(CONTENT_TYPE).map_or(Some("application/json"), |value| value.to_str().ok());
     let essence = said.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     accepted.iter().copied().find(|known| known.eq_ignore_ascii_case(essence)).ok_or_else(|| {
@@ -85,6 +89,20 @@ mod tests {
         assert_eq!(of("Application/JSON; charset=utf-8").unwrap(), "application/json");
         for other in ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"] {
             assert_eq!(of(other).unwrap_err().kind(), Kind::MediaType);
+        }
+    }
+
+    #[test]
+    fn a_compressed_body_is_refused() {
+        let of = |value: &'static str| {
+            media_type(
+                &HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(value))]),
+                &["application/json"],
+            )
+        };
+        assert!(of("Identity").is_ok());
+        for coded in ["gzip", "br", "identity, gzip"] {
+            assert_eq!(of(coded).unwrap_err().kind(), Kind::MediaType);
         }
     }
 

@@ -110,6 +110,15 @@ impl Refusal {
         )
     }
 
+    /// Only who holds the access key learns this: the signature is right.
+    pub(crate) fn replayed() -> Self {
+        Self::new(
+            Kind::Unauthenticated,
+            "This signed request was received before (a replay), and is carried out once.",
+            "Sign the request again: after a second, or with another header.",
+        )
+    }
+
     /// The right password gets the same answer: it is not checked during a lockout.
     fn locked(pause: Duration) -> Self {
         let seconds = pause.whole_seconds().max(1);
@@ -241,7 +250,12 @@ impl From<SealError> for Refusal {
 impl From<NotProven> for Refusal {
     fn from(refusal: NotProven) -> Self {
         match refusal {
-            NotProven::Wrong => Self::unauthenticated(),
+            // One text whether the user or the password is wrong.
+            NotProven::Wrong => Self::new(
+                Kind::Unauthenticated,
+                "The user name or the password is not valid.",
+                "Correct them, and send the request again.",
+            ),
             NotProven::Locked(pause) => Self::locked(pause),
             NotProven::Ledger(error) => error.into(),
             NotProven::Hashing(_) => Self::internal(refusal),

@@ -108,7 +108,7 @@ const ADMINISTER: Needs = Needs::Operation(Operation::AdministerAccess, Principa
 const REGENERATE_ROOT: Needs = Needs::Operation(Operation::Regenerate, Roots);
 
 table! {
-    // `activation=immediate` needs the operation `activate` as well.
+    // `activation=immediate` and `reason=keyCompromise` need the operation `activate` as well.
     REGENERATE: Regenerate Put "/signingCertificate" needs REGENERATE_ROOT;
     REGENERATE_LOWER: Regenerate Put "/signingcertificate" needs REGENERATE_ROOT;
     ROTATE_ISSUING: Regenerate Post "/issuingAuthorities" needs REGENERATE_ROOT;
@@ -116,6 +116,8 @@ table! {
     // for clients that check, until the devices have others.
     REVOKE_ISSUING: Regenerate Post "/issuingAuthorities/{issuing}/compromise" needs REGENERATE_ROOT;
 
+    // It signs nothing and writes to no device: whoever may steer rollovers may look before one.
+    PREFLIGHT: Regenerate Post "/rollovers/preflight" needs WRITE_JOBS;
     KEEP_ROOT: Regenerate Post "/roots/{generation}/keep" needs Needs::Operation(Operation::Activate, Roots);
     // These need the operation `activate` as well: whoever puts an anchor into every trust store decides whom the whole fleet
     // believes, without a survey of the devices before it counts.
@@ -141,6 +143,16 @@ table! {
     ISSUANCE_POLICY: Catalog Get "/issuancepolicy" needs READ_ROOTS;
     SET_ISSUANCE_POLICY: Catalog Put "/issuancepolicy" needs REGENERATE_ROOT;
     ABOUT: Catalog Get "/aicc" needs Authenticated;
+    // The vendor's clients ask for these.
+    NODES: Catalog Get "/nodes" needs Authenticated;
+    CHASSIS: Catalog Get "/chassis" needs Authenticated;
+    SWITCHES: Catalog Get "/switches" needs Authenticated;
+    FANS: Catalog Get "/fans" needs Authenticated;
+    FAN_MUXES: Catalog Get "/fanmuxes" needs Authenticated;
+    POWER_SUPPLIES: Catalog Get "/powersupplies" needs Authenticated;
+    CMMS: Catalog Get "/cmms" needs Authenticated;
+    USERS: Catalog Get "/useraccounts" needs Authenticated;
+    STORED_CREDENTIALS: Catalog Get "/storedcredentials" needs Authenticated;
     CANCEL_TASKS: Catalog Put "/tasks" needs ABORT;
     TASK_LIST: Catalog Get "/tasks" needs READ_JOBS;
     TASKS: Catalog Get "/tasks/{jobs}" needs READ_JOBS;
@@ -202,6 +214,8 @@ table! {
     RETRIEVE: Retry Post "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate Manage;
     RETRY: Retry Post "/vedsdk/certificates/retry" needs WRITE_CERTIFICATE, scope Certificate Manage;
     REVOKE: Retry Post "/vedsdk/certificates/revoke" needs WRITE_CERTIFICATE, scope Certificate Revoke;
+    // For a certificate's name only. Without the right to read it, its answer is that there is none.
+    DN_TO_GUID: Retry Post "/vedsdk/config/dntoguid" needs Authenticated, scope Certificate;
     VERSION: Retry Get "/vedsdk/systemstatus/version" needs Authenticated;
 
     LOG_IN: Access Post "/vedauth/authorize/oauth" needs Public;
@@ -235,7 +249,7 @@ pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
         CANCEL_TASKS => &["action", "list"],
         EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject"],
         APPROVE_DEVICE => &["incarnation", "endpointRevision", "pins"],
-        WAIVE => &["devices", "reason"],
+        WAIVE => &["devices", "certificates", "reason"],
         ADD_PRINCIPAL => &["name", "person", "identities", "role", "grants", "permissions"],
         _ => &[],
     }
@@ -290,7 +304,10 @@ impl Route {
     pub(crate) fn further(&self, query: Option<&str>) -> Option<Operation> {
         let mut said = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let makes_root = matches!(*self, REGENERATE | REGENERATE_LOWER);
-        let at_once = makes_root && said.any(|(name, value)| name == "activation" && value == "immediate");
+        let is_at_once = |name: &str, value: &str| {
+            matches!((name, value), ("activation", "immediate") | ("reason", "keyCompromise"))
+        };
+        let at_once = makes_root && said.any(|(name, value)| is_at_once(&name, &value));
         let anchors = matches!(*self, TRUST | TRUST_LOWER | DISTRUST | DISTRUST_LOWER);
         (at_once || anchors || *self == REVOKE_ISSUING).then_some(Operation::Activate)
     }

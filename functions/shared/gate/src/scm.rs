@@ -92,7 +92,7 @@ impl ScmGate {
     }
 
     /// Returns the principal that signed the request. The signature of a request that changes something is accepted
-    /// once. Only valid signatures are recorded, so that nobody without an access key can fill the table.
+    /// once; the refusal of a second one says so. Only valid signatures are recorded, so that nobody without an access key can fill the table.
     async fn signer(
         &self,
         authorization: &str,
@@ -122,7 +122,7 @@ impl ScmGate {
         }
         let request = Uuid::new_v4().to_string();
         let first = self.ledger.claim_signature(&signed.fingerprint(), &request, signed.good_until()).await?;
-        Ok(first.then_some(principal))
+        if first { Ok(Some(principal)) } else { Err(Refusal::replayed()) }
     }
 
     async fn secret(&self, id: &AccessKeyId, sealed: Sealed, now: OffsetDateTime) -> Result<Secret, Refusal> {

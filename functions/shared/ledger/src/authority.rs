@@ -9,6 +9,8 @@ use rootcast_core::audit::{self, Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
+use rootcast_core::preflight::since::LastPreflight;
+use rootcast_core::rollover::compromise::Known;
 use rootcast_core::rollover::generation::{GenerationState, RootLife};
 use rootcast_core::rollover::restore::Counters;
 use rootcast_core::rollover::rotation::{RolledBack, Rotation};
@@ -23,7 +25,7 @@ use time::OffsetDateTime;
 
 use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key};
-use crate::{Ledger, LedgerError, Retirement};
+use crate::{LeafPass, Ledger, LedgerError, Retirement};
 
 pub(crate) const AUTHORITY: &str = "authority";
 pub(crate) const ANCHORS: &str = "anchors";
@@ -61,6 +63,12 @@ pub struct Authority {
     /// Revoked issuing authorities of which not every certificate is known to be revoked and renewed yet.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub compromised: BTreeSet<IssuingId>,
+    /// The same, of roots.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised_roots: BTreeSet<u32>,
+    /// Compromised roots whose successor is not published yet: the next root takes the place of all others.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub replacing: BTreeSet<u32>,
     /// There are trust anchors of others, or were: their list is read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub has_anchors: bool,
@@ -89,6 +97,9 @@ pub struct Authority {
     /// The last rollover that was turned back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<RolledBack>,
+    /// The last preflight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<LastPreflight>,
     /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub bundle_expires: Option<OffsetDateTime>,
@@ -164,6 +175,8 @@ pub struct RootRecord {
     /// How its keys are put out of use, after it left the devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retirement: Option<Retirement>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compromise: Option<Compromise>,
     /// The stages until the root signs.
     pub lifecycle: Lifecycle,
     #[serde(with = "time::serde::timestamp")]
@@ -171,6 +184,16 @@ pub struct RootRecord {
 }
 
 impl RootRecord {
+    /// What decides what follows from a compromise.
+    pub fn known(&self) -> Known {
+        Known {
+            generation: self.generation,
+            state: self.state,
+            is_made: self.certificate.is_some(),
+            compromised: self.compromise.as_ref().map(|compromise| compromise.at),
+        }
+    }
+
     /// What changes of it as its life goes on.
     pub const fn life(&mut self) -> RootLife<'_> {
         RootLife { state: &mut self.state, lifecycle: &mut self.lifecycle }
@@ -193,6 +216,18 @@ impl RootRecord {
     pub fn key_and_certificate(&self) -> Option<(&str, &Certificate)> {
         Some((self.key.as_deref()?, self.certificate.as_ref()?))
     }
+}
+
+/// Somebody else may have the root's key: it is disabled, and nothing wakes or deletes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compromise {
+    #[serde(with = "time::serde::timestamp")]
+    pub at: OffsetDateTime,
+    /// The principal that said so.
+    pub by: String,
+    /// How far everything that was signed below the root is revoked.
+    #[serde(default)]
+    pub pass: LeafPass,
 }
 
 /// A link certificate: first reserved, then signed.

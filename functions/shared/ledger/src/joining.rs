@@ -74,6 +74,18 @@ impl Ledger {
         due.items.unwrap_or_default().into_iter().map(|item| from_item("joining", item)).collect()
     }
 
+    /// All entries, earliest first. A call per megabyte of them.
+    pub async fn all_joining(&self) -> Result<Vec<Joining>, LedgerError> {
+        let query = self.client.query().table_name(self.jobs()?).key_condition_expression("pk = :joining");
+        let query = query.expression_attribute_values(":joining", text(PARTITION)).consistent_read(true);
+        let mut items = query.into_paginator().items().send();
+        let mut all = Vec::new();
+        while let Some(item) = items.next().await {
+            all.push(from_item("joining", item.map_err(LedgerError::aws("Query joining"))?)?);
+        }
+        Ok(all)
+    }
+
     /// Reschedules at most 50 entries, each to its own time. Returns the rescheduled entries; the others were moved or
     /// removed concurrently.
     ///

@@ -38,6 +38,7 @@ mod restore;
 mod retirement;
 mod retries;
 mod revocation;
+mod spared;
 mod tasks;
 mod uses;
 
@@ -48,7 +49,7 @@ pub use access::{
 };
 pub use audit::AuditPage;
 pub use authority::{
-    Authority, BundleRecord, Claim, IssuancePolicyRecord, LastRotation, LinkRecord, Policy, RootRecord,
+    Authority, BundleRecord, Claim, Compromise, IssuancePolicyRecord, LastRotation, LinkRecord, Policy, RootRecord,
 };
 pub use bindings::{MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE};
 pub use certificates::{
@@ -81,6 +82,7 @@ pub use restore::Goals;
 pub use retirement::{Kept, Retirement, StillValid};
 pub use retries::pause;
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
+pub use spared::{MOST_SPARED, Spared};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 

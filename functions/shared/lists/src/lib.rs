@@ -56,7 +56,10 @@ pub fn of_authorities<'a>(below: impl IntoIterator<Item = &'a IssuingRecord>) ->
 /// Whether anybody may still verify a certificate below the root: then its lists are renewed.
 pub fn is_kept(root: &RootRecord, now: OffsetDateTime) -> bool {
     let given_up = matches!(root.state, GenerationState::Retired | GenerationState::Abandoned);
-    !given_up && root.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now)
+    // The key of a compromised one is disabled.
+    !given_up
+        && root.compromise.is_none()
+        && root.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now)
 }
 
 /// Whether anybody may still verify a certificate of this issuing authority, which is below the root.

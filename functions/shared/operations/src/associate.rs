@@ -29,7 +29,7 @@ impl Operations<'_> {
             || async {
                 may_go_to_devices(ledger, certificate, request.now).await?;
                 let mut found = ledger.devices_by_id(devices).await?;
-                let uses = ledger.uses_of_devices(found.values()).await?;
+                let uses = ledger.uses_to_take_over(found.values()).await?;
                 let (mut fresh, mut refused) = (Vec::new(), Vec::new());
                 for id in devices.iter().filter(|id| binding_of(&uses, certificate, id).is_none()) {
                     match judge(found.remove(id), certificate, Work::Install, &uses) {
@@ -69,7 +69,7 @@ impl Operations<'_> {
                     return Err(NotBegun::Own(device.clone()).into());
                 }
                 let mut found = ledger.devices_by_id(devices).await?;
-                let uses = ledger.uses_of_devices(found.values()).await?;
+                let uses = ledger.uses_to_take_over(found.values()).await?;
                 let (mut bindings, mut refused): (Vec<(DeviceRecord, UseRecord)>, _) = (Vec::new(), Vec::new());
                 for id in devices {
                     let device = found.remove(id).ok_or(DeviceRefusal::NoDevice);

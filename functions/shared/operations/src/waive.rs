@@ -1,15 +1,17 @@
-//! Takes failed devices out of a rollover's gate, each with a reason.
+//! Takes failed devices out of a rollover's gate, and imported certificates out of its way, each with a reason.
 
 use std::collections::{BTreeMap, HashMap};
 
 use futures::stream::{self, StreamExt};
 use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
+use rootcast_core::inventory::dn::{CertificateDn, is_of_devices};
 use rootcast_core::job::JobId;
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_ledger::{LedgerError, TaskKey};
+use rootcast_ledger::{LedgerError, MOST_SPARED, Spared, TaskKey};
 use tokio::time::Instant;
 
+use crate::attempts::attempts;
 use crate::{JobRefusal, NotDone, Operations};
 
 /// Keys in one BatchGetItem.
@@ -94,6 +96,36 @@ impl Operations<'_> {
         self.ledger.audit_all(&act.with("waived", waived.len()).naming("names", waived)).await?;
         ended?;
         Ok(done)
+    }
+
+    /// Certificates made elsewhere that the rollover is not to wait for. Returns those of them that exist, each with
+    /// whether it is one: a device's own is waived with its device.
+    pub async fn waive_certificates(
+        &self,
+        id: JobId,
+        names: &[CertificateDn],
+        reason: &str,
+        by: &Actor,
+    ) -> Result<HashMap<String, bool>, NotDone<JobRefusal>> {
+        self.job(id).await?.waives()?;
+        let (mut found, mut spared) = (HashMap::new(), Vec::new());
+        for dn in names {
+            let Some(certificate) = self.ledger.certificate_by_dn(dn).await? else { continue };
+            let name = dn.to_string();
+            let is_own = is_of_devices(&dn.folder.to_string());
+            found.insert(name.clone(), !is_own);
+            if !is_own {
+                spared.push(Spared { certificate, name, reason: reason.to_owned() });
+            }
+        }
+        for some in spared.chunks(MOST_SPARED) {
+            let act = Act::new(Subject::Job(id), Action::Waive, by, (self.clock)());
+            let act = act.with("certificates", some.len()).with("reason", reason);
+            let acts = act.naming("ids", some.iter().map(|each| each.certificate.to_string()));
+            attempts(|| async { Ok::<_, NotDone<JobRefusal>>(self.ledger.spare(id, some, &acts).await?) }).await?;
+        }
+        self.wake(id, "waive").await;
+        Ok(found)
     }
 
     /// The outcome for each device, also if an error ends it.

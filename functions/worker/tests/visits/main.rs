@@ -3,6 +3,7 @@
 
 mod aws;
 mod batches;
+mod check;
 mod classes;
 mod expression;
 #[path = "../../../shared/drivers/tests/fake/mod.rs"]

@@ -5,7 +5,7 @@ use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState};
-use rootcast_dialects::native::{Deployment, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
+use rootcast_dialects::native::{Deployment, InUse, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
 use rootcast_ledger::Leave;
 use serde_json::Value;
 
@@ -14,6 +14,7 @@ use crate::{
     api::Api,
     exit::End,
     output::{self, Format, out, plain, table},
+    preflight,
 };
 
 /// A longer list would scroll the rest of the output away.
@@ -58,6 +59,9 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
     out!("{}", describe(&job));
     if let Some(of_job) = job.waves.as_deref().filter(|of_job| !of_job.is_empty()) {
         out!("\n{}", waves(of_job));
+    }
+    if let Some(report) = &job.report {
+        out!("\n{}", preflight::describe(report));
     }
     if job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, &job).await?, job.devices.failed));
@@ -112,7 +116,9 @@ fn state(job: &Summary) -> &'static str {
             Some(JobOutcome::Completed) => "completed: the old roots are gone",
             Some(JobOutcome::RolledBack) => "ended: rolled back, the old root signs again",
             Some(JobOutcome::Distributed) => "completed: the devices hold the trusted certificates",
+            Some(JobOutcome::Checked) => "completed: every device was read",
             Some(JobOutcome::Aborted) => "ended: aborted",
+            Some(JobOutcome::TakenOver) => "ended: taken over by the job that replaces a compromised root",
             None => "ended",
         },
         (JobState::Ended, Work::Deployment(deployment)) => match deployment.outcome {
@@ -127,12 +133,16 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
     let follows = rollover.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
     let activation = match rollover.activation {
         Activation::Proven => "activated when every device has proven that it holds it, or is waived",
+        Activation::Immediate if !rollover.compromised.is_empty() => {
+            "activated at once, in the place of every other root, since one is compromised"
+        }
         Activation::Immediate => "activated at once, before the devices hold it",
     };
     let rollout = rollover.rollout;
     let brings = match rollover.purpose {
         JobPurpose::Rollover => ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
         JobPurpose::Anchors => ("Brings", "the trusted certificates of others: rootcast anchor list".to_owned()),
+        JobPurpose::Preflight => ("Reads", "the devices before a rollover; nothing is written to them".to_owned()),
     };
     let mut lines = vec![
         brings,
@@ -152,6 +162,11 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
             ),
         ),
     ];
+    if let Some(InUse { found, names }) = rollover.breaks.as_ref().filter(|breaks| breaks.found > 0) {
+        let names = names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
+        lines.push(("Breaks", format!("{found} imported certificates, until they are replaced: {names}")));
+    }
+    lines.extend(job.preflight.as_ref().map(|before| ("Before", preflight::before(before))));
     lines.extend(rollover.until.map(|until| ("Goes", format!("as far as {until}"))));
     lines.extend(rollover.hold.as_ref().map(|hold| {
         let sampled =
@@ -168,6 +183,11 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
             .iter()
             .map(|left| ("Left", format!("{} ({}) at {} by {}", left.device, how(left.how), left.at, plain(&left.by)))),
     );
+    if let Some(InUse { found, names }) = &job.in_use {
+        let more = if *found > names.len() as u64 { ", and more" } else { "" };
+        let names: Vec<String> = names.iter().map(|name| plain(name)).collect();
+        lines.push(("Needs", format!("the older roots, {found}: {}{more}", names.join(", "))));
+    }
     if !rollover.unusable_keys.is_empty() {
         let generations: Vec<_> = rollover.unusable_keys.iter().map(u32::to_string).collect();
         let what = "disabled, pending deletion or gone; they sign neither the bundle nor a link";

@@ -1,4 +1,4 @@
-//! `rootcast job waive`: excludes devices from a job, a thousand per request.
+//! `rootcast job waive`: excludes devices from a job, a thousand per request, or imported certificates.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_core::job::task::TaskState;
-use rootcast_dialects::native::{Job, Task, WaiverOutcome, WaiverResult};
+use rootcast_dialects::native::{CertificateWaiver, Job, Task, WaiverOutcome, WaiverResult};
 use serde_json::{Value, json};
 
 use super::{Waive, find, read, tell};
@@ -19,6 +19,7 @@ use crate::{
 
 /// The API's limit per request.
 const AT_ONCE: usize = 1000;
+const CERTIFICATES_AT_ONCE: usize = 100;
 /// Page size for the job's tasks. Each page is waived before the next one is read.
 const PAGE: &str = "1000";
 /// Attempts for a device that is busy, with a pause in between.
@@ -45,6 +46,9 @@ struct Waiving<'a> {
 
 pub(super) async fn run(api: &Api, waive: Waive, format: Format) -> Result<End> {
     let id = find(api, &waive.which).await?;
+    if !waive.certificates.is_empty() {
+        return waive_certificates(api, id, &waive, format).await;
+    }
     let mut waiving = Waiving {
         api,
         id,
@@ -59,6 +63,38 @@ pub(super) async fn run(api: &Api, waive: Waive, format: Format) -> Result<End> 
     let done = if waive.all_failed { waiving.all_failed().await } else { waiving.each(waive.devices).await };
     done.with_context(|| waiving.so_far())?;
     waiving.conclude()
+}
+
+async fn waive_certificates(api: &Api, id: JobId, waive: &Waive, format: Format) -> Result<End> {
+    let path = format!("/jobs/{id}/waive");
+    let (mut job, mut waived, mut refused) = (None, 0, 0);
+    for some in waive.certificates.chunks(CERTIFICATES_AT_ONCE) {
+        let body = json!({"certificates": some, "reason": waive.reason});
+        let answer: Option<Value> = api.send_repeatedly(Method::POST, &path, &body).await?;
+        let answer = answer.ok_or_else(|| ApiError::unintelligible(&path, "it has no response"))?;
+        let outcomes: Vec<CertificateWaiver> = serde_json::from_value(answer["certificates"].clone())
+            .map_err(|error| ApiError::unintelligible(&path, error))?;
+        if format == Format::Json {
+            output::json(&answer)?;
+        }
+        for CertificateWaiver { certificate, message, .. } in outcomes {
+            match message {
+                None => waived += 1,
+                Some(why) => {
+                    refused += 1;
+                    if format == Format::Text {
+                        out!("{} not waived: {}", plain(&certificate), plain(&why));
+                    }
+                }
+            }
+        }
+        job = Some(answer);
+    }
+    if format == Format::Text {
+        out!("{waived} certificates are waived.");
+        tell(id, job, format)?;
+    }
+    Ok(End::unless(refused > 0))
 }
 
 impl Waiving<'_> {

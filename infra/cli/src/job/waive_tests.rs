@@ -109,7 +109,13 @@ async fn api(world: World) -> (Api, Shared) {
 
 fn asked(devices: Vec<DeviceId>) -> Waive {
     let all_failed = devices.is_empty();
-    Waive { which: Which { id: "7".parse().ok() }, devices, all_failed, reason: "scrapped".to_owned() }
+    Waive {
+        which: Which { id: "7".parse().ok() },
+        devices,
+        all_failed,
+        certificates: Vec::new(),
+        reason: "scrapped".to_owned(),
+    }
 }
 
 #[tokio::test]

@@ -53,15 +53,17 @@ pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Option<Duration>,
     let rows: Vec<_> = proofs.iter().map(|proof| proof.row(&generations)).collect();
     out!("\n{}", table(["device", "holds roots", "server under the new root", "stranger's server"], &rows));
     let named = |wanted: bool| {
-        let named =
-            servers.iter().filter(|server| server.is_trusted == wanted).map(|server| server.generation.to_string());
+        let named = servers
+            .iter()
+            .filter(|server| server.is_trusted == wanted)
+            .map(|server| format!("root {}", server.generation));
         named.collect::<Vec<_>>().join(" and ")
     };
     let refused = match named(false) {
-        none if none.is_empty() => "a stranger's".to_owned(),
-        gone => format!("one under root {gone}, and a stranger's"),
+        none if none.is_empty() => "a stranger's server".to_owned(),
+        gone => format!("servers under {gone} and of a stranger"),
     };
-    out!("\n{good} of {} devices trust a server under root {}, and refuse {refused}.", proofs.len(), named(true));
+    out!("\n{good} of {} devices trust a server under {}, and refuse {refused}.", proofs.len(), named(true));
     if let Some(took) = took {
         out!("All of it took {:.0} s.", took.as_secs_f64());
     }

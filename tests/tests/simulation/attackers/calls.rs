@@ -156,7 +156,8 @@ impl Scene {
             }
             routes::WAIVE => {
                 let waiver = |devices: &[&str]| json!({ "devices": devices, "reason": "scrapped" });
-                vec![("slow", waiver(&[SLOW])), ("all", waiver(&ALL))]
+                let certificates = json!({ "certificates": [dn(IMPORTED)], "reason": "its owner was told" });
+                vec![("slow", waiver(&[SLOW])), ("all", waiver(&ALL)), ("certificate", certificates)]
             }
             routes::REVOKE_SIGNED => vec![
                 ("by certificate", json!({ "certificate": self.own })),
@@ -185,6 +186,7 @@ impl Scene {
             routes::RESET => both(json!({ "Restart": true })),
             routes::RETRY => both(json!({})),
             routes::REVOKE => both(json!({ "Reason": 4 })),
+            routes::DN_TO_GUID => vec![("", json!({ "ObjectDN": dn(IMPORTED) }))],
             routes::RETRIEVE => {
                 let key = json!({ "Format": "Base64", "IncludePrivateKey": true, "Password": "Passw0rd-of-eve" });
                 [both(json!({ "Format": "Base64", "IncludeChain": true })), both(key)].concat()
@@ -225,7 +227,8 @@ fn queries(route: &Route) -> Vec<(&'static str, String)> {
     match *route {
         routes::REGENERATE => {
             let immediate = ("immediate", "?activation=immediate".to_owned());
-            vec![("", String::new()), immediate, ("proof of a month", "?proofAge=2592000".to_owned())]
+            let compromised = ("compromised", "?reason=keyCompromise".to_owned());
+            vec![("", String::new()), immediate, compromised, ("proof of a month", "?proofAge=2592000".to_owned())]
         }
         routes::POLICY_AUDIT => ["issuance", "certificate"].map(|name| (name, format!("?name={name}"))).into(),
         routes::REQUEST_AUDIT => vec![("unknown", "?name=unknown".to_owned())],

@@ -4,7 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
 use super::*;
 
-fn of_others(name: &str) -> Certificate {
+pub(super) fn of_others(name: &str) -> Certificate {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -19,7 +19,7 @@ fn job_of(answer: &Value) -> u64 {
 
 impl Scene {
     /// Begins the job that brings it to the devices.
-    async fn add(&self, anchor: &Certificate, query: &str) -> u64 {
+    pub(super) async fn add(&self, anchor: &Certificate, query: &str) -> u64 {
         let body = json!({ "certificate": anchor.pem() });
         job_of(&self.world.must("POST", &format!("/trustedCertificates{query}"), body).await)
     }
@@ -28,11 +28,11 @@ impl Scene {
         job_of(&self.world.must("DELETE", &format!("/trustedCertificates/{id}{ROLLOUT}"), Value::Null).await)
     }
 
-    fn has(&self, number: u8, anchor: &Certificate) -> bool {
+    pub(super) fn has(&self, number: u8, anchor: &Certificate) -> bool {
         self.place(number, |bmc| bmc.holds(&anchor.fingerprint()))
     }
 
-    async fn trusted(&self) -> Vec<(String, String)> {
+    pub(super) async fn trusted(&self) -> Vec<(String, String)> {
         let listed = self.world.must("GET", "/trustedCertificates", Value::Null).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         listed["response"].as_array().unwrap().iter().map(|each| (text(&each["id"]), text(&each["state"]))).collect()

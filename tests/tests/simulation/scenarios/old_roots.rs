@@ -16,7 +16,7 @@ impl Scene {
         self.world.cloud.tables.named(CERTIFICATES, id).unwrap()
     }
 
-    fn key(&self, id: &str) -> State {
+    pub(super) fn key(&self, id: &str) -> State {
         let (record, states) = (self.record(id), self.world.cloud.keys.states());
         states.into_iter().find(|(arn, _)| record["key"] == arn.as_str()).unwrap().1
     }
@@ -26,7 +26,7 @@ impl Scene {
         [self.key(&format!("root#{generation:010}")), self.key(&format!("issuing#{generation:010}#0000000001"))]
     }
 
-    async fn shown(&self, generation: u64) -> Value {
+    pub(super) async fn shown(&self, generation: u64) -> Value {
         let all = self.world.must("GET", "/signingCertificate/details", Value::Null).await["response"].take();
         all.as_array().unwrap().iter().find(|root| root["generation"] == generation).unwrap().clone()
     }

@@ -1,5 +1,9 @@
 //! From the last proof to the end of the old root.
 
+use rcgen::{KeyPair, PublicKeyData};
+use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::subject::DeviceSubject;
+
 use super::*;
 use crate::openbmc::Bmc;
 
@@ -17,7 +21,7 @@ impl Scene {
         }
     }
 
-    async fn own_certificates(&self, numbers: &[u8]) -> Vec<Certificate> {
+    pub(super) async fn own_certificates(&self, numbers: &[u8]) -> Vec<Certificate> {
         let mut own = Vec::new();
         for number in numbers {
             self.world.must("POST", &format!("/devices/{}/certificate", id(*number)), Value::Null).await;
@@ -26,6 +30,28 @@ impl Scene {
         }
         own
     }
+}
+
+/// Imports the certificate of somebody's service, below the authority that signs now. Returns its name.
+async fn import_service(scene: &Scene, number: u8) -> String {
+    let ledger = scene.world.functions.ledger();
+    let issuing = ledger.issuing(ledger.authority().await.unwrap().issuing.unwrap()).await.unwrap().unwrap();
+    let (arn, issuer) = issuing.key_and_certificate().unwrap();
+    let (key, host) = (KeyPair::generate().unwrap(), format!("images-{number}.example.com"));
+    let spec = LeafSpec {
+        subject: DeviceSubject::new(host.clone(), [host.clone()], Vec::new()).unwrap(),
+        serial: Serial::from_random([number; 16]),
+        not_before: issuer.not_before(),
+        not_after: issuer.not_after(),
+        crl: None,
+    };
+    let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), issuer).unwrap();
+    let leaf = scene.world.functions.vault().sign_prepared(arn, prepared).await.unwrap();
+    let body = json!({
+        "name": host, "certificate": leaf.pem(), "certificate_chain": issuer.pem(), "private_key": key.serialize_pem()
+    });
+    scene.world.must("POST", "/v3/scm/certificates/import", body).await;
+    format!(r"\VED\Policy\Certificates\{host}")
 }
 
 /// With processes that die between any two calls, and answers that are lost, too.
@@ -141,6 +167,68 @@ fn a_device_that_lost_its_requests_key_makes_another_request() {
         assert_eq!(ended["outcome"], "completed", "{ended}");
         let after = scene.own(1, Some(&before[0])).await;
         assert!(scene.place(1, |bmc| *bmc.leaf() == after) && after.issuer_dn().contains("Issuing G2.1"));
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn no_root_leaves_before_each_joining_device_has_the_next() {
+    scene(2, async |scene| {
+        scene.signs("1.1").await;
+        scene.own_certificates(&[1]).await;
+        let job = scene.world.regenerate("?canary=20&errorBudget=100&until=activate").await.unwrap();
+        scene.job_is(job, "ended").await;
+        // Nothing can be replaced at this device until the other one has joined.
+        scene.mood(1, Mood::Refuses);
+        scene.post(job, "continue", Value::Null).await;
+        let paused = scene.job_is(job, "paused").await;
+        assert_eq!(paused["phase"], "reissue", "{paused}");
+        assert!(!paused["reason"].as_str().unwrap().contains("abort"), "it cannot be aborted any more: {paused}");
+        let enrolment = scene.world.enrolment("late", scene.world.install(9));
+        scene.world.credential("late", "wrong");
+        scene.world.must("POST", "/devices", enrolment).await;
+        scene.mood(1, Mood::Well);
+        scene.post(job, "resume", Value::Null).await;
+        let paused = scene.job_is(job, "paused").await;
+        assert!(paused["reason"].as_str().unwrap().contains("late (it has not proven"), "{paused}");
+        assert!((1..=2).all(|number| scene.holds(number, 1)), "the old root stays meanwhile");
+        scene.world.credential("shared/other", crate::world::PASSWORD);
+        scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/shared/other" })).await;
+        scene.post(job, "resume", Value::Null).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!(ended["outcome"], "completed", "{ended}\n{}", scene.world.cloud.trace());
+        assert!([1, 2, 9].into_iter().all(|number| scene.holds(number, 2) && !scene.holds(number, 1)));
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn an_imported_certificate_keeps_the_old_root_unless_waived() {
+    scene(1, async |scene| {
+        scene.signs("1.1").await;
+        let [kept, waived] = [import_service(scene, 1).await, import_service(scene, 2).await];
+        let job = scene.world.regenerate("?canary=20&until=retire").await.unwrap();
+        let paused = scene.job_is(job, "paused").await;
+        assert_eq!(paused["phase"], "reissue", "{paused}");
+        let shown = scene.world.must("GET", &format!("/jobs/{job}"), Value::Null).await["response"].take();
+        assert_eq!(shown["inUse"]["found"], 2, "{shown}");
+        let names = shown["inUse"]["names"].as_array().unwrap();
+        assert!([&kept, &waived].iter().all(|name| names.contains(&json!(name))), "{shown}");
+        let spare = |name: &str| json!({ "certificates": [name], "reason": "its owner was told" });
+        scene.post(job, "waive", spare(&waived)).await;
+        scene.post(job, "resume", Value::Null).await;
+        let paused = scene.job_is(job, "paused").await;
+        let why = paused["reason"].as_str().unwrap();
+        assert!(why.contains(&kept) && !why.contains(&waived), "{why}");
+        assert!(scene.holds(1, 1));
+        let path = format!("/jobs/{job}/waive");
+        let (_, unknown) = scene.world.ask("POST", &path, spare(r"\VED\Policy\Certificates\none")).await.unwrap();
+        assert_eq!(unknown["response"]["certificates"][0]["result"], "refused", "{unknown}");
+        scene.post(job, "waive", spare(&kept)).await;
+        scene.post(job, "resume", Value::Null).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!(ended["outcome"], "completed", "{ended}");
+        assert!(scene.holds(1, 2) && !scene.holds(1, 1));
         end::rest(&scene.world).await;
     });
 }

@@ -5,6 +5,7 @@ use rootcast_core::audit::{self, Act, Action, Actor};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::{Activation, Job};
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::restore::{Counters, Evidence, admitted, is_plausible};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
@@ -28,11 +29,18 @@ impl CertificateAuthority {
         &self,
         settings: &Settings,
         request: &RootRequest,
+        replaces: bool,
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
         for _ in 0..ATTEMPTS {
             let before = self.ledger.authority().await?;
+            match before.replacing.last() {
+                Some(compromised) if !replaces => return Err(AuthorityError::Compromised(*compromised)),
+                // Another request has replaced it meanwhile.
+                None if replaces => return Err(AuthorityError::Busy(before.running)),
+                _ => {}
+            }
             let claimed = match &before.claim {
                 Some(claim) if claim.until > now => return Err(AuthorityError::Busy(claim.job)),
                 Some(claim) => self.take_over(&before, claim, now).await,
@@ -93,7 +101,8 @@ impl CertificateAuthority {
         let has_devices = shards.iter().any(|shard| shard.approved > 0);
         let before = &self.admitted(before, has_devices).await?;
         let generation = before.last_generation + 1;
-        if generation > ROOTS_THAT_FIT || before.has_anchors {
+        // One that replaces all others needs no room beside them.
+        if before.replacing.is_empty() && (generation > ROOTS_THAT_FIT || before.has_anchors) {
             self.find_room(before, now).await?;
         }
         let (not_before, not_after) = self.validity(before, settings, now).await?;
@@ -121,16 +130,23 @@ impl CertificateAuthority {
             old_with_new: None,
             last_issuing: 0,
             retirement: None,
+            compromise: None,
             lifecycle: Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", now),
             created: now,
         };
         // Drawn before the claim: if another caller wins the claim, this leaves a gap in the ids.
         let id = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
-        let job = id.map(|id| Job::new(request.job(settings, id, generation, before.signing), now));
+        let since = self.since_preflight(before, now).await?;
+        let job = id.map(|id| Job {
+            compromised: before.replacing.clone(),
+            since,
+            ..Job::new(request.job(settings, id, generation, before.signing), now)
+        });
         let claim = Claim { generation, job: id, until: now + CLAIM };
         let mut authority = Authority {
             last_generation: generation,
             running: claim.job,
+            preflight: before.preflight.map(LastPreflight::overtake),
             claim: Some(claim.clone()),
             ..installed(before)?
         };

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Reopen, Selection};
+use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
 use crate::rollover::survey::{Purpose, Survey, Sweep};
 
 /// What an operator requests.
@@ -37,7 +37,7 @@ pub enum Refusal {
     AlreadyAborting,
     #[error("the job is to go as far as that already")]
     GoesFarEnough,
-    #[error("the job was aborted or rolled back: start another rollover")]
+    #[error("the job was aborted, rolled back or taken over: start another rollover")]
     GivenUp,
     #[error("its root does not sign yet: abort the job instead")]
     NotActivated,
@@ -47,6 +47,10 @@ pub enum Refusal {
     OldRootsLeft,
     #[error("the job is being rolled back already")]
     AlreadyRollingBack,
+    #[error("a compromised root never signs again, and leaves every device: the job only goes on")]
+    Compromised,
+    #[error("it only reads the devices, and no gate waits for them")]
+    NoGate,
     #[error("too many retries are waiting already: send this one again in a moment")]
     ManyRetries,
 }
@@ -66,10 +70,12 @@ impl Job {
             Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
             Command::Pause => {
                 self.state = JobState::Paused;
-                self.reason = "Paused by the operator. No new device is started; resume or abort the job.".to_owned();
+                let or_abort = if self.activated.is_none() { ", or abort it" } else { "" };
+                self.reason = format!("Paused by the operator. No new device is started; resume the job{or_abort}.");
             }
             Command::Resume if self.state != JobState::Paused => return Err(Refusal::NotPaused),
             Command::Resume => self.resume(now),
+            Command::Abort if self.is_compromise() => return Err(Refusal::Compromised),
             Command::Abort if self.activated.is_some() || self.phase == Phase::Activate => {
                 return Err(Refusal::Activated);
             }
@@ -107,10 +113,10 @@ impl Job {
     /// A job that has ended runs again from the phase that it reached.
     fn go_further(mut self, until: Phase, now: OffsetDateTime) -> Result<Self, Refusal> {
         let is_given_up = self.abort_requested || self.rollback_requested;
-        if is_given_up || matches!(self.outcome, Some(JobOutcome::Aborted | JobOutcome::RolledBack)) {
+        if is_given_up || self.outcome.is_some_and(JobOutcome::is_given_up) {
             return Err(Refusal::GivenUp);
         }
-        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || self.purpose == JobPurpose::Anchors {
+        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || !self.purpose.is_rollover() {
             return Err(Refusal::GoesFarEnough);
         }
         let was_stopped = self.state == JobState::Paused && self.until <= self.phase;
@@ -135,7 +141,8 @@ impl Job {
         let last = if self.phase == Phase::Ended { Phase::Activate } else { self.phase };
         let reached = self.reached.unwrap_or(last);
         match self.outcome {
-            Some(JobOutcome::Aborted | JobOutcome::RolledBack) => return Err(Refusal::GivenUp),
+            Some(outcome) if outcome.is_given_up() => return Err(Refusal::GivenUp),
+            _ if self.is_compromise() => return Err(Refusal::Compromised),
             _ if self.abort_requested => return Err(Refusal::AlreadyAborting),
             _ if self.rollback_requested => return Err(Refusal::AlreadyRollingBack),
             _ if self.phase == Phase::Create => return Err(Refusal::BeingMade),

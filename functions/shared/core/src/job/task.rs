@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
 use crate::device::{DeviceId, DeviceVersion};
+use crate::preflight::Checked;
 
 /// Proof of what a device's trust store holds. Never taken from the status code of a write: real devices answer 204 to
 /// garbage.
@@ -188,6 +189,13 @@ impl ErrorClass {
     }
 }
 
+impl ErrorClass {
+    /// [`Self::recovery`] where no job waits to be resumed.
+    pub fn remedy(self) -> String {
+        self.recovery().replace(", then resume the job", "").replace(" Then resume the job.", "")
+    }
+}
+
 impl fmt::Display for ErrorClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -235,9 +243,13 @@ impl Failure {
 
     /// Replaces control characters with spaces and truncates long text: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
-        let message =
-            message.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).take(Self::MESSAGE_LIMIT).collect();
+        let message = Self::clean(message.as_ref(), Self::MESSAGE_LIMIT);
         Self { class, message, stage: None }
+    }
+
+    /// A device's text, without control characters and of at most so many characters.
+    pub fn clean(text: &str, most: usize) -> String {
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
     }
 
     /// Sets the stage, unless the failure already names one.
@@ -260,6 +272,8 @@ pub enum Outcome {
         /// It does not serve the issuing authority's certificate, since its profile takes one certificate.
         alone: bool,
     },
+    /// The device was read, and nothing was written to it.
+    Checked(Checked),
     Failed(Failure),
     Skipped,
 }
@@ -267,7 +281,7 @@ pub enum Outcome {
 impl Outcome {
     pub const fn state(&self) -> TaskState {
         match self {
-            Self::Acked(_) | Self::Deployed { .. } => TaskState::Acked,
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => TaskState::Acked,
             Self::Failed(_) => TaskState::Failed,
             Self::Skipped => TaskState::Skipped,
         }
@@ -276,7 +290,7 @@ impl Outcome {
     /// The task's history with the result of this attempt appended.
     pub fn recorded(&self, work: Work, attempt: u32, mut history: Vec<Entry>, at: OffsetDateTime) -> Vec<Entry> {
         let (stage, result, words) = match self {
-            Self::Acked(_) | Self::Deployed { .. } => {
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => {
                 let words = if matches!(self, Self::Deployed { alone: true, .. }) { ALONE } else { "" };
                 (work.stages().last().copied().unwrap_or(work.first()), StageResult::Done, words.to_owned())
             }
@@ -308,6 +322,9 @@ pub struct TaskRecord {
     /// SHA-256 of the leaf certificate that the device was proven to show.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shown: Option<Fingerprint>,
+    /// What a preflight found.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub checked: Option<Checked>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
     /// The operator's reason for the waiver.
@@ -330,6 +347,7 @@ impl TaskRecord {
             of: None,
             ack: None,
             shown: None,
+            checked: None,
             failure: None,
             waiver: None,
             history: Vec::new(),

@@ -65,6 +65,10 @@ pub enum Action {
     RollBack,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
+    /// Look up what has changed since the preflight before this rollover.
+    Compare,
+    /// Count what a preflight found.
+    Report,
     /// Record that every device holds the trust anchors of others that it is to hold, and end the job.
     Settle(JobOutcome),
     End(JobOutcome),
@@ -87,6 +91,9 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         JobState::Ended | JobState::Paused => return step(Action::Wait { until: None }, job.reason.clone()),
         JobState::Running => {}
     }
+    if job.abort_requested && job.purpose == JobPurpose::Preflight {
+        return step(Action::End(JobOutcome::Aborted), format!("Aborted: {}", job.purpose.turns_back()));
+    }
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
         return step(Action::Withdraw, format!("Aborted: {}", job.purpose.turns_back()));
     }
@@ -103,6 +110,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
             Action::Activate,
             "The new root is activated at once, as requested; devices that do not hold it yet may refuse connections.",
         ),
+        Phase::Publish if is_to_compare(job) => compare(),
         Phase::Publish => {
             step(Action::Distribute, "The bundle is published; its trust anchors are brought to the devices.")
         }
@@ -112,10 +120,25 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Phase::Activate if job.activated.is_none() => {
             step(Action::Activate, "Every device proved that it holds the new root.")
         }
+        Phase::Activate if job.is_compromise() => step(
+            Action::Distribute,
+            format!(
+                "The new root is active, since {}. One visit brings it to a device and removes every older root.",
+                job.compromise()
+            ),
+        ),
+        Phase::Activate if job.activation == Activation::Immediate && is_to_compare(job) => compare(),
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
         Phase::Activate => after_activation(job),
+        Phase::Retire | Phase::Ended if job.is_compromise() => step(
+            Action::End(JobOutcome::Completed),
+            format!(
+                "The new root signs, and no device that was read trusts an older one. Since {}, its key stays in KMS as evidence, disabled. See `rootcast root show`.",
+                job.compromise()
+            ),
+        ),
         Phase::Retire | Phase::Ended => step(
             Action::End(JobOutcome::Completed),
             "The new root signs, and no device trusts an older one. The keys of the older ones are put out of use: see `rootcast root show`.",
@@ -129,6 +152,15 @@ fn after_activation(job: &Job) -> Step {
         return step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.");
     }
     step(Action::Reissue, "The new root is active; what older roots signed for devices is replaced.")
+}
+
+/// Before the devices change.
+fn is_to_compare(job: &Job) -> bool {
+    job.since.as_ref().is_some_and(|since| since.place.is_some())
+}
+
+fn compare() -> Step {
+    step(Action::Compare, "The fleet is compared with what the preflight found.")
 }
 
 fn stopped(what: &str) -> Step {
@@ -211,7 +243,9 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
         if let Some(over) = exceeded(job, tally, Budget::AtItsEnd) {
             return step(Action::Pause, over);
         }
-        let pause = Duration::seconds(job.rollout.wave_pause.into());
+        // Between the waves of a preflight, nobody has to look at what was written.
+        let pause = if job.preflight.is_some() { 0 } else { job.rollout.wave_pause };
+        let pause = Duration::seconds(pause.into());
         let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
         return match opens {
             Some(at) => step(
@@ -232,6 +266,12 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
 
 /// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+    if let Some(preflight) = &job.preflight {
+        return match preflight.is_counted() {
+            true => step(Action::End(JobOutcome::Checked), preflight.report.sentence()),
+            false => step(Action::Report, "Every device was read: the findings are counted."),
+        };
+    }
     let found = job.survey.total();
     if job.withdrawn.is_some() {
         return step(Action::End(JobOutcome::Aborted), aborted(found));
@@ -239,13 +279,23 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     if job.survey.opens(job.demand(now).since) {
         return match job.purpose {
             JobPurpose::Anchors => settle(job.phase, found),
-            JobPurpose::Rollover => pass_gate(job, now),
+            JobPurpose::Rollover | JobPurpose::Preflight => pass_gate(job, now),
         };
     }
     if found.forgot > 0 {
         return step(Action::Pause, forgot(found));
     }
     let only_failures = job.survey.is_complete() && found.awaited() == 0 && found.failed > 0 && tally.failed > 0;
+    if only_failures && job.is_compromise() && job.phase == Phase::Distribute {
+        // The other devices show certificates that nobody should believe any more, and do not wait for these.
+        return step(
+            Action::Reissue,
+            format!(
+                "{} devices may still trust a compromised root, and are visited again at the end. What older roots signed for devices is replaced.",
+                found.failed
+            ),
+        );
+    }
     if only_failures && job.activated.is_some() && job.phase == Phase::Distribute {
         return step(
             Action::End(JobOutcome::ActivatedWithFailures),
@@ -280,6 +330,10 @@ fn pass_gate(job: &Job, now: OffsetDateTime) -> Step {
         (Phase::Reissue, _, _) if job.until <= Phase::Reissue => step(
             Action::End(JobOutcome::Activated),
             "The new root is active, and no device shows a certificate of an older one. The older roots are still trusted.",
+        ),
+        (Phase::Reissue, _, _) if job.is_compromise() => step(
+            Action::Distrust,
+            "No device shows a certificate of an older root. Devices that may still trust a compromised root are visited again.",
         ),
         (Phase::Reissue, _, _) => step(
             Action::Distrust,
@@ -369,6 +423,10 @@ enum Budget {
 /// Why the error budget is exceeded, over all devices or over those of the wave. The wave is judged separately because,
 /// after half a million successful devices, a whole wave could fail without exceeding the total budget.
 fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
+    // A preflight is to find everything that fails.
+    if job.preflight.is_some() {
+        return None;
+    }
     let Rollout { error_budget, error_budget_minimum, .. } = job.rollout;
     let is_over = |failed: u64, settled: u64| {
         let enough = budget == Budget::AtItsEnd || settled >= error_budget_minimum;
@@ -377,7 +435,8 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
     let (failed, settled) = (tally.failed, tally.settled());
     let sentence = |failed: u64, settled: u64, of: &str| {
         format!(
-            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks; repair the devices or waive them, then resume; or abort."
+            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks; repair the devices or waive them, {}.",
+            way_out(job)
         )
     };
     if is_over(failed, settled) {
@@ -389,21 +448,30 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
 }
 
 fn unproven(job: &Job, found: Findings) -> String {
-    let (proof, way_out) = match job.phase {
-        Phase::Withdraw if job.purpose == JobPurpose::Anchors => {
-            ("hold the trusted certificates of before", "then resume")
-        }
-        _ if job.purpose == JobPurpose::Anchors => {
-            ("hold the trusted certificates, and none that was removed", "then resume; or abort")
-        }
-        Phase::Withdraw => ("no longer hold the withdrawn root", "then resume"),
-        Phase::Reissue => ("show a certificate of the new root", "then resume"),
-        Phase::Distrust => ("no longer hold the old roots", "then resume"),
-        _ => ("hold the new root", "then resume; or abort"),
+    let proof = match (job.purpose, job.phase) {
+        (JobPurpose::Anchors, Phase::Withdraw) => "hold the trusted certificates of before",
+        (JobPurpose::Anchors, _) => "hold the trusted certificates, and none that was removed",
+        (_, Phase::Withdraw) => "no longer hold the withdrawn root",
+        (_, Phase::Reissue) => "show a certificate of the new root",
+        (_, Phase::Distrust) => "no longer hold the old roots",
+        _ => "hold the new root",
     };
     format!(
-        "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks; repair the devices or waive them, {way_out}.",
+        "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks; repair the devices or waive them, {}.",
         found.failed,
-        found.all()
+        found.all(),
+        way_out(job)
     )
+}
+
+/// What the operator may do with a paused job, after what paused it is mended.
+pub fn way_out(job: &Job) -> &'static str {
+    match job.phase {
+        Phase::Withdraw => "then resume",
+        _ if job.activated.is_none() => "then resume; or abort",
+        Phase::Distribute | Phase::Activate | Phase::Reissue if job.old_generation.is_some() => {
+            "then resume; or roll back (`rootcast job rollback`)"
+        }
+        _ => "then resume",
+    }
 }

@@ -71,6 +71,26 @@ impl Job {
         self.start_pass(Phase::Distrust, bundle_version, None, now);
     }
 
+    /// A root was compromised: the job with this id does what was left of this one.
+    pub fn take_over(&mut self, now: OffsetDateTime) {
+        self.end(JobOutcome::TakenOver, "Taken over: a root is compromised, and the job that replaces it brings the devices what this one had left.");
+        self.updated = now;
+    }
+
+    /// The compromised roots leave the bundle in the same write in which the new one signs.
+    pub fn replace(&mut self, bundle_version: u64, now: OffsetDateTime) {
+        self.publish(bundle_version);
+        self.activate(now);
+        self.reason = format!("The new root signs, and the bundle has no other: {}.", self.compromise());
+        self.updated = now;
+    }
+
+    /// What the job is about, in a few words.
+    pub fn compromise(&self) -> String {
+        let generations: Vec<String> = self.compromised.iter().map(u32::to_string).collect();
+        format!("root generation {} is compromised", generations.join(", "))
+    }
+
     /// No device trusts the old roots, and their keys are disabled.
     pub fn retire(&mut self) {
         self.phase = Phase::Retire;

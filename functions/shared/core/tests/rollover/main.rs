@@ -12,10 +12,27 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, JobOutcome, JobPurpose, JobState, Pass, Phase, Selection};
+use rootcast_core::job::{Activation, Job, JobOutcome, JobPurpose, JobState, NewPreflight, Pass, Phase, Selection};
+use rootcast_core::preflight::{Expected, Preflight};
 use rootcast_core::rollover::rollout::Rollout;
+use rootcast_pki::algorithm::KeyAlgorithm;
 
 use world::*;
+
+/// A preflight of this rollover.
+fn preflight(rollover: &Job) -> Job {
+    let expected = Expected { backdate: 3600, validity: 3600, algorithm: KeyAlgorithm::EcdsaP384 };
+    let new = NewPreflight {
+        id: rollover.id,
+        signing: Some(1),
+        bundle_version: 2,
+        rollout: rollover.rollout,
+        until: rollover.until,
+        preflight: Preflight::new(expected, 50),
+        requested_for: None,
+    };
+    Job::of_preflight(new, rollover.created)
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -59,6 +76,30 @@ proptest! {
             prop_assert!(waived, "{} still holds what was added", device);
         }
         prop_assert!(!world.job.reason.contains("root"), "{}", world.job.reason);
+    }
+
+    /// However many devices fail, every one is read, and nobody has to resume the job.
+    #[test]
+    fn a_preflight_reads_on_whatever_fails(mut world in worlds(), events in events()) {
+        world.job = preflight(&world.job);
+        for event in &events {
+            let before = world.job.state;
+            world.happen(event);
+            let paused = world.job.state == JobState::Paused && before == JobState::Running;
+            prop_assert!(!paused || matches!(event, Event::Pause), "{}", world.job.reason);
+            prop_assert_eq!(world.job.pass(), Pass::Preflight);
+        }
+        let outcome = world.settle(&[]);
+        prop_assert_eq!(outcome, if world.job.abort_requested { JobOutcome::Aborted } else { JobOutcome::Checked });
+    }
+
+    #[test]
+    fn a_preflight_visits_every_device_once(mut world in worlds()) {
+        world.job = preflight(&world.job);
+        let broken = std::mem::take(&mut world.broken);
+        prop_assert_eq!(world.settle(&[]), JobOutcome::Checked);
+        prop_assert_eq!(world.rows.len(), world.fleet.len());
+        prop_assert!(world.rows.values().all(|task| task.attempt == 1), "{:?}", broken);
     }
 
     #[test]

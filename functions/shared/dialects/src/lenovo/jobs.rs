@@ -202,6 +202,7 @@ impl Task {
             title: match job.purpose {
                 JobPurpose::Rollover => format!("CA root certificate, generation {}", job.generation),
                 JobPurpose::Anchors => format!("Trusted certificates, bundle {}", job.bundle_version),
+                JobPurpose::Preflight => "Preflight of a rollover".to_owned(),
             },
             percentage,
             complete: job.state == JobState::Ended,
@@ -218,7 +219,7 @@ fn status(job: &Job) -> &'static str {
         (JobState::Running, _) if job.abort_requested => "Cancelling",
         (JobState::Running, _) => "Running",
         (JobState::Paused, _) => "Paused",
-        (JobState::Ended, Some(JobOutcome::Aborted)) => "Cancelled",
+        (JobState::Ended, Some(JobOutcome::Aborted | JobOutcome::TakenOver)) => "Cancelled",
         (JobState::Ended, Some(JobOutcome::ActivatedWithFailures)) => "CompleteWithErrors",
         (JobState::Ended, _) => "Complete",
     }
@@ -292,6 +293,7 @@ mod tests {
             of: None,
             ack: None,
             shown: None,
+            checked: None,
             failure: (state != TaskState::Acked).then(|| Failure::new(ErrorClass::StoreFull, "Ten of ten.")),
             waiver: (state == TaskState::Waived).then(|| "It is scrapped.".to_owned()),
             history: Vec::new(),

@@ -10,7 +10,10 @@ use super::LenovoError;
 /// In characters.
 const LONGEST_REASON: usize = 256;
 
-const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge, holdDown, sample, until and returnJobInfo.";
+const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge, holdDown, sample, until, generation and returnJobInfo.";
+
+/// The `reason` that somebody else may have the root's key (RFC 5280 §5.3.1).
+pub const KEY_COMPROMISE: &str = "keyCompromise";
 
 /// The parameters of the query; each has a default.
 #[derive(Debug, Default)]
@@ -23,6 +26,15 @@ pub struct RootQuery {
     pub until: Option<Phase>,
     /// Why the operator wants a new root.
     pub reason: Option<String>,
+    /// `reason=keyCompromise`.
+    pub compromised: Option<Compromised>,
+}
+
+/// Somebody else may have a root's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compromised {
+    /// Of the root; `None`: the one that signs.
+    pub generation: Option<u32>,
 }
 
 impl RootQuery {
@@ -30,9 +42,14 @@ impl RootQuery {
     /// 400, with the parameter and its valid values.
     pub fn parse(query: &str) -> Result<Self, LenovoError> {
         let mut asked = Self::default();
+        let (mut generation, mut not_then) = (None, None);
         let rollout = &mut asked.rollout;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if matches!(&*name, "activation" | "holdDown" | "sample" | "until") {
+                not_then = Some(name.to_string());
+            }
             match &*name {
+                "generation" => generation = Some(number(&name, &value)?),
                 "activation" => asked.activation = activation(&value)?,
                 "reason" => asked.reason = reason(&value)?,
                 "canary" => rollout.canary = number(&name, &value)?,
@@ -49,6 +66,22 @@ impl RootQuery {
                 "returnJobInfo" => {}
                 _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
             }
+        }
+        if asked.reason.as_deref() == Some(KEY_COMPROMISE) {
+            if let Some(name) = not_then {
+                return Err(LenovoError::invalid(
+                    format!(
+                        "{name} is not for reason={KEY_COMPROMISE}: the new root signs at once, and the old ones leave the devices."
+                    ),
+                    "Leave it out.",
+                ));
+            }
+            asked.compromised = Some(Compromised { generation });
+        } else if generation.is_some() {
+            return Err(LenovoError::invalid(
+                format!("generation names a compromised root, and is only for reason={KEY_COMPROMISE}."),
+                "Leave it out: the next root has the next generation.",
+            ));
         }
         rollout.hold_down = asked.hold_down.unwrap_or(0);
         asked.rollout = asked.rollout.checked().map_err(|error| {
@@ -127,6 +160,16 @@ mod tests {
     }
 
     #[test]
+    fn one_reason_says_that_a_root_is_compromised() {
+        let compromised = |query: &str| RootQuery::parse(query).unwrap().compromised;
+        assert_eq!(compromised("reason=keyCompromise&canary=1"), Some(Compromised { generation: None }));
+        assert_eq!(compromised("generation=3&reason=keyCompromise"), Some(Compromised { generation: Some(3) }));
+        for other in ["", "reason=keycompromise", "reason=key%20compromise"] {
+            assert_eq!(compromised(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn an_invalid_parameter_is_refused_by_name() {
         for (query, named) in [
             ("canary=0", "canary"),
@@ -141,6 +184,11 @@ mod tests {
             ("largestWave=1", "largestWave"),
             ("activation=now", "activation"),
             ("colour=blue", "colour"),
+            ("generation=1", "generation"),
+            ("reason=keyCompromise&generation=x", "generation"),
+            ("reason=keyCompromise&holdDown=1", "holdDown"),
+            ("until=retire&reason=keyCompromise", "until"),
+            ("reason=keyCompromise&activation=immediate", "activation"),
             ("reason=a%00b", "reason"),
         ] {
             let error = RootQuery::parse(query).unwrap_err();

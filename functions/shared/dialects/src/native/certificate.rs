@@ -42,6 +42,8 @@ pub struct Root {
     /// What comes next for it, and when, in a sentence.
     #[serde(default)]
     pub comes_next: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compromised: Option<CompromisedRoot>,
     /// Of a retired root: when KMS deletes its key. Absent if the key is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_deletion: Option<String>,
@@ -54,6 +56,19 @@ pub struct Root {
     /// A sentence.
     pub status: String,
     pub history: Vec<Past>,
+}
+
+/// Somebody else may have the root's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CompromisedRoot {
+    pub at: String,
+    /// The principal that said so.
+    pub by: String,
+    /// Certificates below it that are revoked for that.
+    pub certificates_revoked: u64,
+    /// Whether all of them are.
+    pub is_done: bool,
 }
 
 /// `GET /trustedCertificates`. Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_trustedcertificates_get>; the

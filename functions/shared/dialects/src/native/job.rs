@@ -10,6 +10,8 @@ use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::Leave;
 use serde::{Deserialize, Serialize};
 
+use super::preflight::{Preflight, Report};
+
 /// `GET /jobs/{id}`: a job with the devices of its current pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -19,9 +21,18 @@ pub struct Job {
     /// The result of a rollover's last survey, once it has read every shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proofs: Option<Proofs>,
+    /// What a preflight found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// The preflight within a day before a rollover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
     /// Devices that left the fleet during a rollover: the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
+    /// What still needs the older roots, before they leave the devices.
+    #[serde(rename = "inUse", default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<InUse>,
     /// The waves of all passes; `None` for a deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<Vec<Wave>>,
@@ -72,6 +83,12 @@ pub struct Rollover {
     /// Older generations whose KMS key could not sign: the bundle lacks their signature, or there is no link from them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_keys: BTreeSet<u32>,
+    /// Roots that the new one replaces because somebody else may have their keys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<u32>,
+    /// Of a compromise: imported certificates that nobody believes until their owners replace them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<InUse>,
     pub activation: Activation,
     pub rollout: Rollout,
     /// The job goes no further than this phase, until somebody tells it to continue.
@@ -134,6 +151,14 @@ pub struct Left {
     pub at: String,
 }
 
+/// What the last look found that keeps the older roots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InUse {
+    pub found: u64,
+    /// The first hundred: certificates of devices, imported certificates, devices that lack the new root.
+    pub names: Vec<String>,
+}
+
 /// Devices of the job's current pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -177,7 +202,21 @@ pub struct Wave {
 pub struct WaiverResults {
     #[serde(flatten)]
     pub job: Job,
+    /// Of each device.
     pub results: Vec<WaiverResult>,
+    /// Of each certificate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateWaiver>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateWaiver {
+    /// Its name.
+    pub certificate: String,
+    pub result: WaiverOutcome,
+    /// Why it was not waived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -104,7 +104,9 @@ impl SignedBundle {
 /// The protected header (base64url) and the JWS Signing Input (RFC 7515 §5.1) of one signature. `payload` is base64url;
 /// `x5t` is the fingerprint of the signing root.
 fn signing_input(payload: &str, algorithm: KeyAlgorithm, x5t: Fingerprint) -> (String, Vec<u8>) {
-    let header = json!({"alg": algorithm.jws_alg(), "x5t#S256": URL_SAFE_NO_PAD.encode(x5t.as_bytes())});
+    let x5t = URL_SAFE_NO_PAD.encode(x5t.as_bytes());
+    // Libraries look keys up by `kid` (RFC 7515 §4.1.4) alone.
+    let header = json!({"alg": algorithm.jws_alg(), "kid": x5t, "x5t#S256": x5t});
     let protected = URL_SAFE_NO_PAD.encode(header.to_string());
     let input = format!("{protected}.{payload}").into_bytes();
     (protected, input)

@@ -66,7 +66,8 @@ fn the_payload_is_the_documented_one() {
     let json: Value = serde_json::from_str(&signed(&bundle, &[KeyAlgorithm::EcdsaP384]).to_json()).unwrap();
     let protected = json["signatures"][0]["protected"].as_str().unwrap();
     let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(protected).unwrap()).unwrap();
-    assert_eq!(header, json!({"alg": "ES384", "x5t#S256": URL_SAFE_NO_PAD.encode(root.fingerprint().as_bytes())}));
+    let x5t = URL_SAFE_NO_PAD.encode(root.fingerprint().as_bytes());
+    assert_eq!(header, json!({"alg": "ES384", "kid": x5t, "x5t#S256": x5t}));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Cursor, JobOutcome, JobState};
+use rootcast_core::job::{Activation, Cursor, JobOutcome, JobState, Pass};
 use rootcast_core::rollover::plan::{Action, plan};
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use time::OffsetDateTime;
@@ -65,9 +65,20 @@ impl World {
                 self.unproven = Some(self.without_proof());
                 self.job.end(outcome, &step.why);
             }
+            Action::Compare => unreachable!("no world has a preflight before its rollover"),
+            Action::Report => self.report(),
             Action::End(outcome) => self.job.end(outcome, &step.why),
         }
         self.job.state == JobState::Running
+    }
+
+    /// Counts all results at once.
+    fn report(&mut self) {
+        let Some(preflight) = &mut self.job.preflight else { return };
+        for (device, version) in &self.fleet {
+            preflight.report.count(device, *version, self.rows.get(&(Pass::Preflight, device.clone())));
+        }
+        preflight.at = Some(Cursor { step: SHARDS, after: None });
     }
 
     /// Pages like the conductor: shard by shard, only devices without a row.
@@ -89,7 +100,8 @@ impl World {
         page.retain(|device| !self.rows.contains_key(&(pass, device.clone())));
         let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().settled());
         let judged = self.tally().settled() >= self.job.rollout.error_budget_minimum;
-        assert!(!(over && judged), "nobody new is sent while too many failed");
+        let is_stopped = over && judged && self.job.preflight.is_none();
+        assert!(!is_stopped, "nobody new is sent while too many failed");
         let wave = self.job.wave.as_ref().unwrap().number;
         self.wave_of.extend(page.iter().map(|device| ((pass, device.clone()), wave)));
         self.job.take_page(to, page.len() as u64);

@@ -82,7 +82,7 @@ impl World {
             match pass {
                 Pass::Distribute => _ = self.holding.insert(device.clone()),
                 Pass::Withdraw => _ = self.holding.remove(&device),
-                Pass::Distrust | Pass::Install | Pass::Join => {}
+                Pass::Distrust | Pass::Install | Pass::Join | Pass::Preflight => {}
             }
             self.proved.insert((pass, device.clone()), self.now);
         }
