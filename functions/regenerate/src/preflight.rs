@@ -22,7 +22,7 @@ pub(crate) async fn begin(
     uri: Uri,
 ) -> Result<Response, LenovoError> {
     let RootQuery { activation, rollout, hold_down, until, reason, compromised } =
-        RootQuery::parse(uri.query().unwrap_or_default())?;
+        app.query(uri.query().unwrap_or_default()).await?;
     if activation == Activation::Immediate {
         return Err(LenovoError::invalid(
             "A preflight activates nothing: activation is for new roots.",

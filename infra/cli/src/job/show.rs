@@ -138,7 +138,7 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
         }
         Activation::Immediate => "activated at once, before the devices hold it",
     };
-    let rollout = rollover.rollout;
+    let rollout = &rollover.rollout;
     let brings = match rollover.purpose {
         JobPurpose::Rollover => ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
         JobPurpose::Anchors => ("Brings", "the trusted certificates of others: rootcast anchor list".to_owned()),
@@ -162,6 +162,14 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
             ),
         ),
     ];
+    lines.extend(rollout.name.as_ref().map(|name| ("Started", format!("with rollout {name}"))));
+    let windows: Vec<String> = rollout.windows.iter().map(ToString::to_string).collect();
+    lines.extend((!windows.is_empty()).then(|| ("Windows", format!("of {}", windows.join("; ")))));
+    let order: Vec<String> = rollout.order.iter().map(ToString::to_string).collect();
+    lines.extend((!order.is_empty()).then(|| ("Order", format!("{}, then the others", order.join(", then ")))));
+    if job.devices.postponed > 0 {
+        lines.push(("Postponed", format!("{} devices, until their windows open", job.devices.postponed)));
+    }
     if let Some(InUse { found, names }) = rollover.breaks.as_ref().filter(|breaks| breaks.found > 0) {
         let names = names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
         lines.push(("Breaks", format!("{found} imported certificates, until they are replaced: {names}")));

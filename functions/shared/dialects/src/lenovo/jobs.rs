@@ -117,14 +117,14 @@ impl DeviceResult {
                     failure.map_or("", |failure| failure.message.as_str())
                 ),
             ),
-            Standing::Settled(TaskState::Waiting) | Standing::Waiting if is_held => (
+            Standing::Settled(TaskState::Waiting | TaskState::Postponed) | Standing::Waiting if is_held => (
                 "FQXHMSE2001I",
                 50,
                 Word::Running,
                 "A worker is at the device.",
                 "Its result follows when its trust store was read back.".to_owned(),
             ),
-            Standing::Settled(TaskState::Waiting) | Standing::Waiting => (
+            Standing::Settled(TaskState::Waiting | TaskState::Postponed) | Standing::Waiting => (
                 "FQXHMSE2002I",
                 0,
                 Word::Waiting,
