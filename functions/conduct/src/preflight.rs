@@ -85,7 +85,7 @@ impl App {
         let checked = outcome == JobOutcome::Checked;
         let last = checked.then_some(LastPreflight { ended: Some(now), ..LastPreflight::begun(job.id) });
         let is_current = before.preflight.is_some_and(|last| last.job == job.id);
-        let authority = is_current.then(|| Authority { preflight: last, ..before });
+        let authority = is_current.then_some(Authority { preflight: last, ..before });
         job.end(outcome, why);
         job.updated = now;
         let (authority, conducting) = (authority.as_ref(), Some(held));

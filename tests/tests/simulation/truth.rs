@@ -275,11 +275,9 @@ impl Truth {
             let read = self.read.lock().unwrap().get(&(known.address, root)).copied();
             let lacks = |bmc: &mut Bmc| !bmc.holds(&root) && read.is_none_or(|read| bmc.forgot < read);
             let is_to_be_asked = joining.iter().any(|entry| entry["device"] == id.as_str());
-            if cloud.fleet.at(known.address, lacks) == Some(true)
-                && !is_to_be_asked
-                && !is_waived(cloud, &job, "distribute", id)
-                && !(is_compromise(&job) && is_waived(cloud, &job, "distrust", id))
-            {
+            let waived = |pass| is_waived(cloud, &job, pass, id);
+            let is_waived = waived("distribute") || (is_compromise(&job) && waived("distrust"));
+            if cloud.fleet.at(known.address, lacks) == Some(true) && !is_to_be_asked && !is_waived {
                 self.accuse(cloud, format!("I2 {id} at {} is left without root {generation}", known.address));
             }
         }
