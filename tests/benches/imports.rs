@@ -110,7 +110,7 @@ async fn app(local: &LocalStack) -> import::App {
         gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, output("AccessKeyArn"))),
         sealer: Sealer::new(&kms, output("SealingKeyArn")),
         events: Events::new(aws_sdk_eventbridge::Client::new(config), "default"),
-        roots: import::Roots::new(ledger.clone()),
+        roots: import::Roots::new(ledger.clone(), Vec::new),
         second: SecondPerson::new(ledger.clone(), Default::default(), OffsetDateTime::now_utc),
         ledger,
         clock: OffsetDateTime::now_utc,

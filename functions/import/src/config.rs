@@ -6,7 +6,7 @@ use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 
-use crate::{App, Roots};
+use crate::{App, Roots, public_roots};
 
 impl App {
     pub async fn from_env() -> Result<Self, Misconfigured> {
@@ -17,7 +17,7 @@ impl App {
             gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, variable::<String>("ACCESS_KEY_ARN")?)),
             sealer: Sealer::new(&kms, variable::<String>("SEALING_KEY_ARN")?),
             events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
-            roots: Roots::new(ledger.clone()),
+            roots: Roots::new(ledger.clone(), public_roots),
             second: SecondPerson::from_env(ledger.clone(), OffsetDateTime::now_utc)?,
             ledger,
             clock: OffsetDateTime::now_utc,

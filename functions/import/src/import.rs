@@ -34,6 +34,9 @@ pub(crate) struct Imported {
     /// Our own attribute: what was left out, or may be left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+    /// Our own: what the certificate can be used for. Absent if the same request imported it before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    purposes: Vec<&'static str>,
 }
 
 /// Two calls if all checks pass and the chain does not end at one of our roots: GenerateDataKey and TransactWriteItems. A
@@ -75,9 +78,9 @@ impl App {
             && let Some(certificate_id) = self.ledger.stored_before(repeatable, now).await.map_err(refused)?
         {
             info!(caller = caller.name, certificate.id = %certificate_id, "imported before by the same request");
-            return Ok(Imported { certificate_id, warnings: Vec::new() });
+            return Ok(Imported { certificate_id, warnings: Vec::new(), purposes: Vec::new() });
         }
-        let checked = match self.roots.check(&request.material(), now).await? {
+        let checked = match self.roots.check(&request.material(), request.allow_incomplete, now).await? {
             Ok(checked) => checked,
             Err(Refused::IssuerRevoked(issuer)) => {
                 info!(caller = caller.name, certificate.dn = dn, issuer, "import refused: its issuer is revoked");
@@ -94,6 +97,7 @@ impl App {
             }
         };
         let warnings: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
+        let purposes = checked.purposes.names();
         for warning in &warnings {
             warn!(caller = caller.name, certificate.dn = dn, "{warning}");
         }
@@ -108,10 +112,10 @@ impl App {
                 Ok(stored) if stored == id => {
                     info!(caller = caller.name, certificate.id = %id, certificate.dn = dn, "imported");
                     self.tell(record, dn.clone()).await;
-                    return Ok(Imported { certificate_id: id, warnings });
+                    return Ok(Imported { certificate_id: id, warnings, purposes });
                 }
                 // A concurrent repetition of the same request was first.
-                Ok(certificate_id) => return Ok(Imported { certificate_id, warnings }),
+                Ok(certificate_id) => return Ok(Imported { certificate_id, warnings, purposes }),
             }
         }
         Err(refused(StoreRefused::IdTaken))
@@ -136,6 +140,7 @@ impl App {
             name: request.name.to_string(),
             leaf: checked.leaf.clone(),
             chain: checked.chain.clone(),
+            unproven: checked.unproven,
             key: Some(key),
             device: None,
             spki,

@@ -18,7 +18,7 @@ use rootcast_ledger::Ledger;
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 
-pub use crate::roots::Roots;
+pub use crate::roots::{Roots, public_roots};
 
 /// In bytes: certificates of 64 KiB and a key of 16 KiB, with every line break and base64 character escaped.
 const BODY_LIMIT: usize = 256 << 10;

@@ -1,13 +1,16 @@
-//! Our own live roots, and the issuing authorities below them. A chain may end at one without containing it.
+//! Our own live roots, the issuing authorities below them, and roots of others: the trusted certificates that devices
+//! hold, and the public ones. A chain may end at one without containing it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rootcast_core::anchors::AnchorState;
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::hierarchy::Hierarchy;
-use rootcast_pki::import::{Checked, Material, Problem, Problems, Warning, check};
+use rootcast_pki::import::{Anchors, Checked, Material, Problem, Problems, Warning, check, check_with};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
+use tracing::warn;
 
 /// Read when the first chain is checked, and again when a chain is incomplete, because its issuer may be new, or ends at
 /// one of ours, because that may be new, revoked or no longer trusted.
@@ -15,6 +18,18 @@ use tokio::sync::Mutex;
 pub struct Roots {
     ledger: Ledger,
     read: Mutex<Option<Arc<Ours>>>,
+    /// Read when a chain is incomplete for the first time.
+    public: OnceLock<Vec<Certificate>>,
+    read_public: fn() -> Vec<Certificate>,
+}
+
+/// The operating system's roots, which are Mozilla's in AWS Lambda: Amazon keeps them up to date with the runtime.
+pub fn public_roots() -> Vec<Certificate> {
+    let read = rustls_native_certs::load_native_certs();
+    if read.certs.is_empty() {
+        warn!(errors = ?read.errors, "there are no public roots: a chain that ends at one is incomplete unless it is sent");
+    }
+    read.certs.iter().filter_map(|der| Certificate::from_der(der.as_ref()).ok()).collect()
 }
 
 #[derive(Debug, PartialEq)]
@@ -22,6 +37,8 @@ struct Ours {
     hierarchy: Hierarchy,
     /// Roots, and issuing authorities.
     authorities: Vec<Certificate>,
+    /// Of others, which devices hold or get.
+    trusted: Vec<Certificate>,
 }
 
 /// Why a certificate is not stored.
@@ -35,15 +52,18 @@ pub(crate) enum Refused {
 }
 
 impl Roots {
-    pub fn new(ledger: Ledger) -> Self {
-        Self { ledger, read: Mutex::default() }
+    /// `public`: the roots of public authorities, such as [`public_roots`].
+    pub fn new(ledger: Ledger, public: fn() -> Vec<Certificate>) -> Self {
+        Self { ledger, read: Mutex::default(), public: OnceLock::new(), read_public: public }
     }
 
-    /// Checks, and completes a chain that ends at one of ours. Costs three calls for such a chain and for an incomplete one,
-    /// none for any other; the first time, three more.
+    /// Checks, and completes a chain that ends at one of ours or others'. Costs three calls for such a chain and for an
+    /// incomplete one (four where there are trusted certificates of others), none for any other; the first time, as many
+    /// more. `allow_incomplete`: accepts a chain whose end is not found.
     pub(crate) async fn check(
         &self,
         material: &Material<'_>,
+        allow_incomplete: bool,
         now: OffsetDateTime,
     ) -> Result<Result<Checked, Refused>, LedgerError> {
         let known = self.known().await?;
@@ -53,14 +73,20 @@ impl Roots {
                 let (leaf, chain) = (&checked.leaf, &checked.chain);
                 known.hierarchy.complete(leaf, chain).is_none() && known.hierarchy.gone_above(leaf, chain).is_none()
             }
-            Err(problems) => !problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. })),
+            Err(problems) => !is_incomplete(problems),
         };
         if is_elsewhere {
             return Ok(checked.map_err(Refused::Checks));
         }
         let newer = Arc::new(self.load().await?);
         *self.read.lock().await = Some(Arc::clone(&newer));
-        let checked = if newer == known { checked } else { check(material, &newer.authorities, now) };
+        let mut checked = if newer == known { checked } else { check(material, &newer.authorities, now) };
+        if checked.as_ref().is_err_and(is_incomplete) {
+            let public = self.public.get_or_init(self.read_public);
+            let others = [newer.trusted.as_slice(), public.as_slice()].concat();
+            let anchors = Anchors { ours: &newer.authorities, others: &others, allow_incomplete };
+            checked = check_with(material, anchors, now);
+        }
         Ok(checked.map_err(Refused::Checks).and_then(|checked| newer.complete(checked)))
     }
 
@@ -78,8 +104,16 @@ impl Roots {
         let authority = self.ledger.authority().await?;
         let hierarchy = self.ledger.hierarchy(&authority).await?;
         let authorities = hierarchy.roots().chain(hierarchy.issuing()).cloned().collect();
-        Ok(Ours { hierarchy, authorities })
+        // One that has just been withdrawn from the devices is no end of a chain any more.
+        let anchors = self.ledger.anchors(&authority).await?;
+        let trusted = anchors.iter().filter(|anchor| anchor.state != AnchorState::Removing);
+        let trusted = trusted.map(|anchor| anchor.certificate.clone()).collect();
+        Ok(Ours { hierarchy, authorities, trusted })
     }
+}
+
+fn is_incomplete(problems: &Problems) -> bool {
+    problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. }))
 }
 
 impl Ours {

@@ -208,6 +208,7 @@ fn record(
         leaf,
         enterprise_project_id,
         uses,
+        unproven: false,
         noticed: None,
         renew_at: None,
         shown_until: None,

@@ -76,6 +76,9 @@ pub(crate) struct Import {
     /// Refuse a certificate that is stored already under another name
     #[arg(long)]
     unique: bool,
+    /// Store a chain whose end is neither in the files nor known; nothing is proven of it then
+    #[arg(long)]
+    allow_incomplete_chain: bool,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +149,9 @@ fn path(id: &str) -> String {
 
 async fn bring(api: &Api, import: &Import, format: Format) -> Result<End> {
     let mut body = json!({ "name": import.name, "duplicate_check": import.unique });
+    if import.allow_incomplete_chain {
+        body["allow_incomplete_chain"] = json!(true);
+    }
     let mut set = |field: &str, value: Option<String>| {
         if let Some(value) = value {
             body[field] = Value::String(value);
@@ -162,6 +168,9 @@ async fn bring(api: &Api, import: &Import, format: Format) -> Result<End> {
     let imported: Value = api.send_plain(Method::POST, &format!("{CERTIFICATES}/import"), Some(&body)).await?;
     for warning in imported["warnings"].as_array().into_iter().flatten() {
         note!("{}", plain(&text(warning)));
+    }
+    if imported["purposes"] == json!(["client"]) {
+        note!("It is for TLS clients only: it cannot be deployed to a device, whose web server would show it.");
     }
     match format {
         Format::Json => output::json(&imported)?,

@@ -218,6 +218,7 @@ fn certificate() -> CertificateRecord {
         not_after: now + Duration::DAY,
         enterprise_project_id: None,
         uses: 0,
+        unproven: false,
         noticed: None,
         renew_at: None,
         shown_until: None,

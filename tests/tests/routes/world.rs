@@ -86,7 +86,7 @@ impl World {
             gate: gate(),
             sealer: sealer(),
             events: events(),
-            roots: import::Roots::new(ledger.clone()),
+            roots: import::Roots::new(ledger.clone(), Vec::new),
             second: second.clone(),
             clock,
         };

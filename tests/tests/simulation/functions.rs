@@ -403,7 +403,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, SEALING)),
             sealer,
             events,
-            roots: import::Roots::new(ledger.clone()),
+            roots: import::Roots::new(ledger.clone(), Vec::new),
             ledger,
             clock,
         }))),

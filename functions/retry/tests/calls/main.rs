@@ -142,6 +142,7 @@ fn record() -> CertificateRecord {
         not_after: NOW + time::Duration::DAY,
         enterprise_project_id: None,
         uses: 1,
+        unproven: false,
         noticed: None,
         renew_at: None,
         shown_until: None,

@@ -1,4 +1,7 @@
 //! TLS to a device: its pin replaces the chain of trust, and the handshake's signature is still verified.
+//!
+//! Of the certificate only the key is read, and not by webpki, which refuses what devices show and operators deploy:
+//! version 1, negative serial numbers, and critical extensions that it does not know.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,12 +9,12 @@ use std::sync::Arc;
 
 use rootcast_core::device::Pin;
 use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
+use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 
 /// The expected peer.
@@ -40,7 +43,33 @@ pub(crate) fn client_config(expected: Expected) -> Result<ClientConfig, Failure>
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo.
 pub(crate) fn key_fingerprint(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
-    Ok(Fingerprint::of(&ParsedCertificate::try_from(certificate)?.subject_public_key_info()))
+    Ok(Fingerprint::of(&public_key(certificate)?))
+}
+
+fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, rustls::Error> {
+    let parsed = Certificate::from_der(certificate.as_ref()).map_err(|_| CertificateError::BadEncoding)?;
+    Ok(parsed.spki_der().to_vec().into())
+}
+
+/// rustls has this for whole certificates only. An algorithm fits one kind of key, and a scheme of TLS 1.2 has several:
+/// it does not name the curve.
+fn verify_tls12_signature_with_raw_key(
+    message: &[u8],
+    key: &SubjectPublicKeyInfoDer<'_>,
+    signed: &DigitallySignedStruct,
+    provider: &CryptoProvider,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let key = webpki::RawPublicKeyEntity::try_from(key).map_err(|_| CertificateError::BadEncoding)?;
+    let mapping = provider.signature_verification_algorithms.mapping;
+    let algorithms = mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme).flat_map(|(_, fitting)| *fitting);
+    for algorithm in algorithms {
+        match key.verify_signature(*algorithm, message, signed.signature()) {
+            Ok(()) => return Ok(HandshakeSignatureValid::assertion()),
+            Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {}
+            Err(_) => return Err(CertificateError::BadSignature.into()),
+        }
+    }
+    Err(rustls::Error::General("the peer's key is of a kind that is not known here".to_owned()))
 }
 
 /// Device certificates are self-signed, expired, or name another host: only the pin identifies the device. So the
@@ -78,8 +107,7 @@ impl ServerCertVerifier for PinVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        verify_tls12_signature_with_raw_key(message, &public_key(certificate)?, signature, &self.provider)
     }
 
     fn verify_tls13_signature(
@@ -89,7 +117,7 @@ impl ServerCertVerifier for PinVerifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        verify_tls13_signature_with_raw_key(message, &public_key(certificate)?, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

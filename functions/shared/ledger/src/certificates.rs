@@ -39,6 +39,9 @@ pub struct CertificateRecord {
     pub leaf: Certificate,
     /// The leaf's issuer first.
     pub chain: Vec<Certificate>,
+    /// Nothing was proven of the chain when it was imported: its end was neither sent nor known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
     /// The private key's PKCS #8 DER, sealed. `None`: the key never left its device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Sealed>,

@@ -6,6 +6,7 @@ use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_ledger::Ledger;
+use rootcast_pki::import::{LeafKey, Purposes};
 use thiserror::Error;
 use time::{Date, OffsetDateTime};
 
@@ -28,6 +29,14 @@ pub enum NotBegun {
     NoCertificate,
     #[error("The certificate expired on {0}.")]
     Expired(Date),
+    #[error(
+        "The certificate is for TLS clients only, by its extKeyUsage (no serverAuth), its keyUsage or its chain's: a device's web server would show it, and clients would refuse the device. Have one issued for servers."
+    )]
+    NotForServers,
+    #[error(
+        "The certificate's key is {0}, which the TLS client here cannot verify: the device could not be reached any more. Have one issued for RSA, P-256, P-384, P-521 or Ed25519."
+    )]
+    KeyUnverifiable(LeafKey),
     #[error("It is the own certificate of the device {0}, whose private key never left it: renew it there.")]
     Own(DeviceId),
     #[error("{0} has the name that the device's own certificate would have: delete it, or give it another name.")]
@@ -92,16 +101,18 @@ async fn deploy(
     Ok(Begun { job: Some(job), refused })
 }
 
-/// Refuses a certificate that has expired, or that is a device's own: its private key is not stored here.
+/// Refuses a certificate that has expired, that no web server can use or our own TLS client would refuse, or that is a device's own: its private key is not stored here.
 pub(crate) async fn may_go_to_devices(
     ledger: &Ledger,
     id: CertificateId,
     now: OffsetDateTime,
 ) -> Result<(), NotDone<NotBegun>> {
     let certificate = ledger.certificate(id).await?.ok_or(NotBegun::NoCertificate)?;
+    let unverifiable = LeafKey::of(&certificate.leaf).filter(|key| key.is_post_quantum());
     match certificate.device {
         Some(device) => Err(NotBegun::Own(device).into()),
         None if certificate.not_after <= now => Err(NotBegun::Expired(certificate.not_after.date()).into()),
-        None => Ok(()),
+        None if !Purposes::of(&certificate.leaf, &certificate.chain).server => Err(NotBegun::NotForServers.into()),
+        None => unverifiable.map_or(Ok(()), |key| Err(NotBegun::KeyUnverifiable(key).into())),
     }
 }

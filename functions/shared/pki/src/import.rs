@@ -5,12 +5,17 @@
 //! and policies. Out of scope: whether anyone trusts the certificate, its revocation, and where it is stored.
 //!
 //! Choices that RFC 5280 leaves open, and deviations from it:
-//! - Roots are checked like every other issuer: validity, cA, keyCertSign, path length and name constraints. Only
-//!   SHA-1 in a root's self-signature is just a [`Warning`]: trust in a root does not rest on that signature.
+//! - Roots are checked like every other issuer: validity, cA, keyCertSign, path length and name constraints. SHA-1 in a
+//!   root's self-signature is just a [`Warning`], since trust in a root does not rest on that signature; and so is a
+//!   root of version 1, which cannot say cA.
 //! - An issuer's extKeyUsage limits the certificates below it, as in OpenSSL and webpki.
-//! - No policies are required, so certificatePolicies, policyMappings and inhibitAnyPolicy cannot refuse a chain. A
-//!   critical policyConstraints, like every other critical extension, is refused as unknown.
-//! - CN stands for a host only if the SAN names none; name constraints then apply to it.
+//! - No policies are required, so certificatePolicies, policyMappings, inhibitAnyPolicy and a policyConstraints that is
+//!   not critical cannot refuse a chain. A critical policyConstraints, like every other critical extension, is refused
+//!   as unknown, and so are critical certificatePolicies with unknown qualifiers.
+//! - Names are compared by RFC 5280 §7.1. Where only that makes them equal, a [`Warning`] says so: Go and rustls compare
+//!   bytes.
+//! - CN stands for a host only if the SAN names none. Name constraints apply to it wherever the SAN has no DNS name,
+//!   since clients look for a host in it then.
 //! - An issuer that has the right key under another name is the vendor's SCM.0079. If no certificate has the key, the
 //!   chain is incomplete.
 //!
@@ -20,17 +25,20 @@
 //! most 33 bits. Each limit has a problem with its own message.
 
 mod assess;
+mod ber;
 pub(crate) mod constraints;
 pub(crate) mod der;
 mod judge;
 mod key;
 mod leaf;
+mod names;
 mod node;
 mod path;
 mod pem;
 mod pkcs12;
 mod problem;
 pub(crate) mod public_key;
+mod purposes;
 pub(crate) mod signature;
 pub(crate) mod text;
 
@@ -50,6 +58,7 @@ pub use pkcs12::ITERATIONS;
 pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems};
 pub use public_key::LeafKey;
 pub(crate) use public_key::PublicKey;
+pub use purposes::Purposes;
 pub(crate) use signature::{Scheme, SignatureCheck};
 
 /// Largest size of certificate and chain text together, in bytes.
@@ -86,7 +95,8 @@ impl fmt::Debug for Material<'_> {
 #[derive(Debug)]
 pub struct Checked {
     pub leaf: Certificate,
-    /// The leaf's issuer first; the root last if it was sent. Only what was sent: empty if one of our own authorities issued the leaf.
+    /// The leaf's issuer first; the root last if it was sent or is one of [`Anchors::others`]. Otherwise only what was
+    /// sent: empty if one of our own authorities issued the leaf.
     pub chain: Vec<Certificate>,
     pub key: PrivateKey,
     pub key_algorithm: LeafKey,
@@ -94,11 +104,26 @@ pub struct Checked {
     pub common_name: Option<String>,
     /// All DNS names and IP addresses of the SAN, in the certificate's order. Empty without a SAN.
     pub names: Vec<String>,
+    /// At least one.
+    pub purposes: Purposes,
+    /// Nothing is proven of the chain: its end was not sent, and is not known.
+    pub unproven: bool,
     pub warnings: Vec<Warning>,
 }
 
-/// Parses and checks everything, and reports all problems. `ours` are our own generations, and issuing authorities below
-/// them: a chain may end in one of the former, and lead through one of the latter, without containing it.
+/// What a chain may lead to without containing it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anchors<'a> {
+    /// Our own generations, and issuing authorities below them: a chain may end in one of the former, and lead through one
+    /// of the latter.
+    pub ours: &'a [Certificate],
+    /// Roots of others. The one that a chain ends at becomes a part of it.
+    pub others: &'a [Certificate],
+    /// Accept a chain that leads to none of them, of which nothing is proven then.
+    pub allow_incomplete: bool,
+}
+
+/// Parses and checks everything, and reports all problems. `ours`: [`Anchors::ours`].
 ///
 /// Costs one signature verification per link, and one signature by the key with its verification.
 ///
@@ -129,15 +154,21 @@ pub struct Checked {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn check(material: &Material<'_>, ours: &[Certificate], now: OffsetDateTime) -> Result<Checked, Problems> {
+    check_with(material, Anchors { ours, ..Anchors::default() }, now)
+}
+
+/// As [`check`], with other ends of a chain.
+pub fn check_with(material: &Material<'_>, anchors: Anchors<'_>, now: OffsetDateTime) -> Result<Checked, Problems> {
     let mut problems = Vec::new();
     let sent = match material {
         Material::Pem { certificate, certificate_chain, private_key } => {
-            let key = key::from_pem(private_key, &mut problems);
-            Sent { key, ..pem::certificates(certificate, *certificate_chain, &mut problems) }
+            let mut sent = pem::certificates(certificate, *certificate_chain, &mut problems);
+            key::from_pem(private_key, &mut sent, &mut problems);
+            sent
         }
         Material::Pkcs12 { der, password } => pkcs12::read(der, password, &mut problems),
     };
-    assess::assess(sent, ours, now, problems)
+    assess::assess(sent, anchors, now, problems)
 }
 
 /// The parsed parts of the material.
@@ -149,7 +180,12 @@ struct Sent {
     leaf_first: bool,
     /// Some certificates could not be parsed, or were too many: a missing one may be among them.
     partial: bool,
-    key: Option<key::Key>,
+    /// Without duplicates.
+    keys: Vec<key::Key>,
+    /// Of keys that cannot be used: they only count where no other key is the leaf's.
+    key_problems: Vec<Problem>,
+    /// Lines that may be damaged headers: they only count where something is missing.
+    doubts: Vec<Problem>,
 }
 
 impl Sent {
@@ -164,6 +200,15 @@ impl Sent {
         }
         self.certificates.push((der, place));
         Ok(())
+    }
+
+    /// Ignores duplicates: a keystore has a key once per alias.
+    fn push_key(&mut self, read: Result<key::Key, Problem>) {
+        match read {
+            Ok(key) if self.keys.iter().any(|known| known.public_bits() == key.public_bits()) => {}
+            Ok(key) => self.keys.push(key),
+            Err(problem) => self.key_problems.push(problem),
+        }
     }
 }
 

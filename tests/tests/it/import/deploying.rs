@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::events::Listener;
 use super::pki::Bundle;
-use super::{path, refused};
+use super::{CERTIFICATES, body, imported, path, refused};
 use crate::fake::{Fake, Model, PASSWORD, USER};
 use crate::stack::{LIMIT, Stack, fake_enrolment, until};
 
@@ -106,6 +106,20 @@ async fn deployed_certificates_are_shown_and_recognised_by_rollovers() {
         let job = stack.put_root("").await;
         stack.ended(job).await;
         assert_eq!(fakes["web-2"].open_sessions(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_certificate_for_clients_only_is_not_deployed() {
+    Stack::run(0, async |stack| {
+        let answer =
+            stack.api.post(&format!("{CERTIFICATES}/import"), body("agent", &Bundle::of_client("agent.example"))).await;
+        assert_eq!(answer.json()["purposes"], json!(["client"]));
+        let deploy = format!("{}/deploy", path(imported(&answer)));
+        let wanted = json!({ "service_name": "DEVICE", "resources": [{ "id": "bmc-1" }] });
+        let why = refused(&stack.api.post(&deploy, wanted).await, 400, "SCM.0400");
+        assert!(why.contains("no serverAuth"), "{why}");
     })
     .await;
 }

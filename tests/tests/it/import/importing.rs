@@ -54,6 +54,37 @@ async fn a_chain_ends_at_a_sent_root_or_ours() {
     .await;
 }
 
+#[tokio::test]
+async fn a_chain_without_its_root_is_completed_or_allowed() {
+    Stack::run(0, async |stack| {
+        let bundle = Bundle::new("web.example.com");
+        let import = format!("{CERTIFICATES}/import");
+        let fullchain = |name: &str| {
+            let certificate = format!("{}{}", bundle.leaf, bundle.intermediate);
+            json!({ "name": name, "certificate": certificate, "private_key": bundle.key })
+        };
+        let why = refused(&stack.api.post(&import, fullchain("web")).await, 400, "SCM.2036");
+        assert!(why.contains("Root of web.example.com") && why.contains("allow_incomplete_chain: true"), "{why}");
+
+        let mut open = fullchain("open");
+        open["allow_incomplete_chain"] = json!(true);
+        let answer = stack.api.post(&import, open).await;
+        assert!(answer.json()["warnings"][0].as_str().unwrap().contains("nothing is proven"), "{answer:?}");
+        let shown = stack.api.get(&path(imported(&answer))).await.json();
+        assert_eq!((&shown["incomplete_chain"], &shown["purposes"]), (&json!(true), &json!(["server", "client"])));
+
+        stack.api.post("/trustedCertificates", json!({ "certificate": bundle.root })).await.json();
+        let answer = stack.api.post(&import, fullchain("web")).await;
+        assert!(answer.json()["warnings"][0].as_str().unwrap().contains("Root of web.example.com"), "{answer:?}");
+        let shown = stack.api.get(&path(imported(&answer))).await.json();
+        assert_eq!(shown["incomplete_chain"], Value::Null);
+        let export = format!("{}/export", path(imported(&answer)));
+        let out = stack.exporter().await.send(Method::POST, &export, None).await.json();
+        assert_eq!(out["entire_certificate"], bundle.all().replace("\r\n", "\n"));
+    })
+    .await;
+}
+
 /// A server certificate, signed by the active root.
 async fn leaf_of_ours(stack: &Stack, host: &str) -> (String, String) {
     let generation = stack.ledger.authority().await.unwrap().signing.unwrap();

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, SanType,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -29,6 +29,15 @@ impl Bundle {
     }
 
     pub fn made(host: &str, left: Duration, key: &KeyPair) -> Self {
+        Self::of(host, left, key, Vec::new())
+    }
+
+    /// For TLS clients only.
+    pub fn of_client(host: &str) -> Self {
+        Self::of(host, Duration::days(90), &KeyPair::generate().unwrap(), vec![ExtendedKeyUsagePurpose::ClientAuth])
+    }
+
+    fn of(host: &str, left: Duration, key: &KeyPair, purposes: Vec<ExtendedKeyUsagePurpose>) -> Self {
         let now = OffsetDateTime::now_utc();
         let (root_key, intermediate_key) = (new_key(), new_key());
         let root =
@@ -43,6 +52,7 @@ impl Bundle {
         leaf.not_before = now - Duration::days(1);
         leaf.not_after = now + left;
         leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = purposes;
         leaf.use_authority_key_identifier_extension = true;
         let leaf = leaf.signed_by(key, &issuer).unwrap();
         Self {

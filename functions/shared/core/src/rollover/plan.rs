@@ -316,7 +316,7 @@ fn await_window(job: &Job, held: Held, now: OffsetDateTime, then: Action, why: &
 /// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     if let Some(preflight) = &job.preflight {
-        return match preflight.is_counted() {
+        return match preflight.is_counted {
             true => step(Action::End(JobOutcome::Checked), preflight.report.sentence()),
             false => step(Action::Report, "Every device was read: the findings are counted."),
         };
@@ -522,6 +522,8 @@ fn unproven(job: &Job, found: Findings) -> String {
 pub fn way_out(job: &Job) -> &'static str {
     match job.phase {
         Phase::Withdraw => "then resume",
+        // Neither an abort nor a rollback brings a compromised root back.
+        _ if job.is_compromise() => "then resume",
         _ if job.activated.is_none() => "then resume; or abort",
         Phase::Distribute | Phase::Activate | Phase::Reissue if job.old_generation.is_some() => {
             "then resume; or roll back (`rootcast job rollback`)"

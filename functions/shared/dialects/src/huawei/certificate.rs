@@ -5,6 +5,7 @@
 //! `ShowCertificate.html` there.
 
 use rootcast_ledger::{CertificateRecord, CertificateRow};
+use rootcast_pki::import::Purposes;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -45,6 +46,11 @@ pub struct CertificateView {
     order_id: Option<String>,
     validation_method: Option<String>,
     authentification: [(); 0],
+    /// Ours, as all that follows: `server`, `client` or both, by keyUsage and extKeyUsage along the chain.
+    purposes: Vec<&'static str>,
+    /// Ours: where the chain ends was neither sent nor known, and nothing was proven.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete_chain: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,6 +94,8 @@ impl Listed {
 impl CertificateView {
     pub fn of(record: CertificateRecord, now: OffsetDateTime) -> Self {
         let fingerprint = record.leaf.thumbprint().to_ascii_lowercase();
+        let purposes = Purposes::of(&record.leaf, &record.chain).names();
+        let incomplete_chain = record.unproven;
         let row = CertificateRow::from(record);
         let (domain, others) = domains(&row);
         let primary = if domain.is_some_and(is_wildcard) { "primary_wildcard" } else { "primary_single" };
@@ -103,6 +111,8 @@ impl CertificateView {
             order_id: None,
             validation_method: None,
             authentification: [],
+            purposes,
+            incomplete_chain,
             detail: Detail::of(&row, now),
         }
     }

@@ -35,6 +35,8 @@ struct Fields {
     pkcs12: Option<Secret>,
     pkcs12_password: Option<Secret>,
     duplicate_check: Option<bool>,
+    /// Ours.
+    allow_incomplete_chain: Option<bool>,
     enterprise_project_id: Option<String>,
     enc_certificate: Option<Secret>,
     enc_private_key: Option<Secret>,
@@ -56,6 +58,8 @@ pub struct ImportRequest {
     pub enterprise_project: Option<EnterpriseProject>,
     /// Refuses a certificate that is stored already.
     pub only_once: bool,
+    /// Stores a chain whose end is neither sent nor known.
+    pub allow_incomplete: bool,
     material: Sent,
 }
 
@@ -78,6 +82,7 @@ impl ImportRequest {
             folder: fields.folder.as_deref().map(|folder| parsed("folder", folder)).transpose()?.unwrap_or_default(),
             enterprise_project: project.map(|id| parsed("enterprise_project_id", id)).transpose()?,
             only_once: fields.duplicate_check.unwrap_or_default(),
+            allow_incomplete: fields.allow_incomplete_chain.unwrap_or_default(),
             material: Sent::of(fields)?,
         })
     }
@@ -141,8 +146,8 @@ fn not_an_import(why: &serde_json::Error) -> HuaweiError {
     let (line, column) = (why.line(), why.column());
     HuaweiError::invalid(if why.is_data() {
         format!(
-            "The body is not an import (line {line}, column {column}): it is an object, whose duplicate_check is true \
-             or false, and whose other fields are strings."
+            "The body is not an import (line {line}, column {column}): it is an object, whose duplicate_check and \
+             allow_incomplete_chain are true or false, and whose other fields are strings."
         )
     } else {
         format!("The body is not JSON (line {line}, column {column}).")
@@ -188,7 +193,7 @@ mod tests {
         let request =
             parse(json!({"name": "test_cert", "certificate": "C", "private_key": "K", "x_colour": 7})).unwrap();
         assert_eq!((request.name.to_string(), request.folder.to_string()), ("test_cert".into(), "Certificates".into()));
-        assert!(request.enterprise_project.is_none() && !request.only_once);
+        assert!(request.enterprise_project.is_none() && !request.only_once && !request.allow_incomplete);
         let Material::Pem { certificate: "C", certificate_chain: None, private_key: "K" } = request.material() else {
             panic!("not what was sent");
         };
@@ -199,10 +204,12 @@ mod tests {
         let request = parse(json!({
             "name": "web", "folder": r"Servers\Berlin 2",
             "certificate": "C", "certificate_chain": "I", "private_key": "K", "duplicate_check": true,
+            "allow_incomplete_chain": true,
             "enterprise_project_id": "0", "enc_certificate": null, "pkcs12": null,
         }))
         .unwrap();
         assert_eq!((request.folder.to_string(), request.only_once), (r"Servers\Berlin 2".to_owned(), true));
+        assert!(request.allow_incomplete);
         assert_eq!(request.enterprise_project.as_ref().unwrap().to_string(), "0");
         assert!(matches!(request.material(), Material::Pem { certificate_chain: Some("I"), .. }));
     }

@@ -244,13 +244,39 @@ pub struct Identity {
 
 impl Identity {
     pub fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
+        Self::with(KeyPair::generate().unwrap())
+    }
+
+    pub fn with(key: KeyPair) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "testhost");
         params.not_before = rcgen::date_time_ymd(1975, 1, 1);
         params.not_after = rcgen::date_time_ymd(1976, 1, 1);
         let certificate = params.self_signed(&key).unwrap().der().clone();
         Self { certificate, key }
+    }
+
+    /// A new key with a certificate that webpki refuses.
+    #[allow(dead_code, reason = "other tests have no odd devices")]
+    pub fn odd(how: Odd) -> Self {
+        let mut new = Self::new();
+        let mut tbs = parts(&parts(&new.certificate)[0]);
+        match how {
+            // Negative, where rcgen's is not.
+            Odd::NegativeSerial => tbs[1][2] |= 0x80,
+            Odd::Version1 => {
+                tbs.pop();
+                tbs.remove(0);
+            }
+            Odd::CriticalExtension => {
+                let unknown = tlv(0x30, &[b"\x06\x03\x2a\x03\x04\x01\x01\xff\x04\x02\x05\x00".to_vec()]);
+                *tbs.last_mut().unwrap() = tlv(0xa3, &[tlv(0x30, &[unknown])]);
+            }
+        }
+        // Nobody verifies the signature of a certificate that is pinned.
+        let signed = parts(&new.certificate);
+        new.certificate = tlv(0x30, &[tlv(0x30, &tbs), signed[1].clone(), signed[2].clone()]).into();
+        new
     }
 
     pub fn key(&self) -> PrivateKeyDer<'static> {
@@ -263,6 +289,43 @@ impl Identity {
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> ServerConfig {
         server(vec![self.certificate.clone()], key, versions)
+    }
+}
+
+/// What webpki has no tolerance for.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "other tests have no odd devices")]
+pub enum Odd {
+    NegativeSerial,
+    Version1,
+    CriticalExtension,
+}
+
+/// The elements within one.
+fn parts(der: &[u8]) -> Vec<Vec<u8>> {
+    let length = |der: &[u8]| match der[1] {
+        0x82 => (4, usize::from(der[2]) << 8 | usize::from(der[3])),
+        0x81 => (3, usize::from(der[2])),
+        short => (2, usize::from(short)),
+    };
+    let mut rest = &der[length(der).0..];
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (header, content) = length(rest);
+        let (element, after) = rest.split_at(header + content);
+        found.push(element.to_vec());
+        rest = after;
+    }
+    found
+}
+
+fn tlv(tag: u8, content: &[Vec<u8>]) -> Vec<u8> {
+    let content = content.concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    match content.len() {
+        0..0x80 => [&[tag, length[1]], content.as_slice()].concat(),
+        0x80..0x100 => [&[tag, 0x81, length[1]], content.as_slice()].concat(),
+        _ => [&[tag, 0x82, length[0], length[1]], content.as_slice()].concat(),
     }
 }
 

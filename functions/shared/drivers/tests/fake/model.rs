@@ -5,9 +5,8 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{KeyPair, PublicKeyData};
+use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
-use rustls::pki_types::CertificateDer;
-use rustls::server::ParsedCertificate;
 use serde_json::{Value, json};
 
 use super::csr::Csr;
@@ -305,7 +304,5 @@ pub(super) fn key(text: &str) -> Option<Vec<u8>> {
 
 fn is_pair(leaf: &[u8], key: &[u8]) -> bool {
     let Ok(key) = KeyPair::try_from(key) else { return false };
-    let leaf = CertificateDer::from(leaf);
-    ParsedCertificate::try_from(&leaf)
-        .is_ok_and(|leaf| *leaf.subject_public_key_info() == *key.subject_public_key_info())
+    Certificate::from_der(leaf).is_ok_and(|leaf| leaf.spki_der() == key.subject_public_key_info())
 }

@@ -6,7 +6,7 @@ use rootcast_drivers::{Endpoint, Progress, observe};
 use rootcast_pki::fingerprint::Fingerprint;
 use rustls::version::{TLS12, TLS13};
 
-use super::fake::{Fake, Identity, Model, root};
+use super::fake::{Fake, Identity, Model, Odd, root};
 use super::{Attempt, install};
 
 #[tokio::test]
@@ -52,6 +52,47 @@ async fn the_approved_certificate_without_its_key_is_a_stranger() {
         let policy = "127.0.0.1".parse().unwrap();
         assert!(observe(&policy, &fake.address).await.is_err());
         assert!(fake.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_device_with_an_odd_certificate_is_managed() {
+    for how in [Odd::NegativeSerial, Odd::Version1, Odd::CriticalExtension] {
+        for versions in [&[&TLS12], &[&TLS13]] {
+            let (identity, thief) = (Identity::odd(how), Identity::new());
+            let fake = Fake::start_as(Model::OpenBmc, &identity, identity.key(), versions).await;
+            let seen = observe(&"127.0.0.1".parse().unwrap(), &fake.address).await.unwrap();
+            assert_eq!((Pin::Certificate(seen.certificate), Pin::Key(seen.key)), (fake.pin, fake.key_pin));
+            for pin in [fake.pin, fake.key_pin] {
+                let endpoint = Endpoint { address: fake.address.clone(), pins: vec![pin] };
+                let outcome = Attempt::new(&fake, Profile::Openbmc, install(&[])).run_at(&endpoint).await;
+                assert!(matches!(outcome, Ok(Progress::Done(_))), "{how:?}: {outcome:?}");
+            }
+            let fake = Fake::start_as(Model::OpenBmc, &identity, thief.key(), versions).await;
+            let endpoint = Endpoint { address: fake.address.clone(), pins: vec![fake.pin] };
+            let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
+            let failure = attempt.run_at(&endpoint).await.unwrap_err();
+            assert_eq!(failure.class, ErrorClass::PinMismatch, "{how:?}: {failure:?}");
+        }
+    }
+}
+
+/// Every kind that an import takes for a device.
+#[tokio::test]
+async fn a_key_of_every_deployable_kind_is_recognised() {
+    use rcgen::{
+        PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,
+    };
+    for kind in
+        [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ECDSA_P521_SHA512, &PKCS_ED25519, &PKCS_RSA_SHA256]
+    {
+        for versions in [&[&TLS12], &[&TLS13]] {
+            let identity = Identity::with(rcgen::KeyPair::generate_for(kind).unwrap());
+            let fake = Fake::start_as(Model::OpenBmc, &identity, identity.key(), versions).await;
+            let endpoint = Endpoint { address: fake.address.clone(), pins: vec![fake.key_pin] };
+            let outcome = Attempt::new(&fake, Profile::Openbmc, install(&[])).run_at(&endpoint).await;
+            assert!(matches!(outcome, Ok(Progress::Done(_))), "{kind:?}: {outcome:?}");
+        }
     }
 }
 

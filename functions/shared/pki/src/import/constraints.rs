@@ -1,17 +1,19 @@
 //! Name constraints (RFC 5280 §4.2.1.10): DNS names, IP addresses, directory names, mail addresses and URIs. A
-//! constraint of any other kind refuses all names of that kind.
+//! constraint of any other kind refuses all names of that kind. So does one whose base is malformed, and a name that
+//! cannot be read is refused wherever there is a constraint of its kind.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use x509_parser::asn1_rs::{Any, FromDer};
 use x509_parser::extensions::{GeneralName, GeneralSubtree, NameConstraints};
-use x509_parser::x509::{AttributeTypeAndValue, RelativeDistinguishedName, X509Name};
+use x509_parser::x509::X509Name;
 
 use super::der::{element, sequence, tagged};
 use super::leaf;
 use super::node::Node;
 use super::problem::{ConstraintFault, Problem};
-use super::text;
+use super::{names, text};
 
 /// Most comparisons of names with subtrees, over all paths: enough for a thousand names and a hundred subtrees.
 pub const COMPARISONS: usize = 100_000;
@@ -41,7 +43,7 @@ pub(crate) fn permits(
     dns_names: &[String],
     addresses: &[IpAddr],
 ) -> Result<(), ConstraintFault> {
-    let names = dns_names.iter().map(|name| Presented::Dns(name));
+    let names = dns_names.iter().map(|name| Presented::Dns(name.into()));
     let (permitted, excluded) = (issuer.permitted_subtrees.as_deref(), issuer.excluded_subtrees.as_deref());
     let mut budget = COMPARISONS;
     names
@@ -49,9 +51,11 @@ pub(crate) fn permits(
         .try_for_each(|name| refuse(&name, permitted.unwrap_or_default(), excluded.unwrap_or_default(), &mut budget))
 }
 
-/// Whether each subtree has a base only. Otherwise minimum and maximum, which RFC 5280 does not use, would be ignored.
+/// Whether there is a subtree at all, as RFC 5280 demands of the extension and of both lists, and each has a base only:
+/// otherwise minimum and maximum, which RFC 5280 does not use, would be ignored.
 pub(super) fn is_strict(value: &[u8]) -> bool {
     let whole = |mut subtrees: &[u8]| {
+        let is_empty = subtrees.is_empty();
         while !subtrees.is_empty() {
             let Some((rest, subtree)) = element(subtrees, x509_parser::asn1_rs::Tag::Sequence) else { return false };
             if !Any::from_der(subtree).is_ok_and(|(after, _)| after.is_empty()) {
@@ -59,9 +63,10 @@ pub(super) fn is_strict(value: &[u8]) -> bool {
             }
             subtrees = rest;
         }
-        true
+        !is_empty
     };
     let Some(mut rest) = sequence(value) else { return false };
+    let is_empty = rest.is_empty();
     for tag in [0, 1] {
         if let Some((after, subtrees)) = tagged(rest, tag, true) {
             if !whole(subtrees) {
@@ -70,47 +75,71 @@ pub(super) fn is_strict(value: &[u8]) -> bool {
             rest = after;
         }
     }
-    rest.is_empty()
+    rest.is_empty() && !is_empty
 }
 
-/// A name in the form used for comparison.
+/// Whether every base could be read.
+pub(super) fn is_readable(constraints: &NameConstraints<'_>) -> bool {
+    let lists = [&constraints.permitted_subtrees, &constraints.excluded_subtrees];
+    lists.into_iter().flatten().flatten().all(|subtree| !matches!(subtree.base, GeneralName::Invalid(..)))
+}
+
+/// A name in the form used for comparison; `None`: it cannot be read.
 enum Presented<'a> {
     Directory(&'a X509Name<'a>),
-    Dns(&'a str),
+    Dns(Cow<'a, str>),
     Ip(Option<IpAddr>),
-    Mail(&'a str),
+    Mail(Option<Cow<'a, str>>),
     /// The host, if it is a name (RFC 5280: others cannot be constrained).
     Uri(&'a str, Option<String>),
     Other(&'static str),
+    /// A name of a kind that may be any.
+    Unreadable,
 }
 
 fn presented<'a>(node: &'a Node<'a>) -> Vec<Presented<'a>> {
     let subject = node.parsed.subject();
-    let mut names: Vec<_> = node.names.iter().map(Presented::of).collect();
-    let common = || leaf::common_name(node).filter(|name| !node.is_ca() && leaf::is_host(name));
-    if let Some(name) = if leaf::has_alternative(node) { None } else { common() } {
-        names.push(name.parse().map_or(Presented::Dns(name), |address| Presented::Ip(Some(address))));
+    let mut found: Vec<_> = node.names.iter().flat_map(Presented::of).collect();
+    // Clients that find no DNS name in the SAN look for one in the CN, also beside addresses.
+    if !node.is_ca() && !node.names.iter().any(|name| matches!(name, GeneralName::DNSName(_))) {
+        for attribute in subject.iter_common_name() {
+            match names::text(attribute) {
+                // OpenSSL takes an address for a host name here, and others for an address.
+                Some(name) => {
+                    found.extend(name.parse().ok().map(|address| Presented::Ip(Some(address))));
+                    found.extend(leaf::is_host(&name).then_some(Presented::Dns(name)));
+                }
+                None => found.push(Presented::Unreadable),
+            }
+        }
     }
     if subject.iter().next().is_some() {
-        names.push(Presented::Directory(subject));
+        found.push(Presented::Directory(subject));
     }
-    names.extend(subject.iter_email().filter_map(|attribute| attribute.as_str().ok()).map(Presented::Mail));
-    names
+    found.extend(subject.iter_email().map(|attribute| Presented::Mail(names::text(attribute))));
+    found
 }
 
+/// id-on-SmtpUTF8Mailbox (RFC 9598 §3): a mail address, which constraints of mail addresses apply to.
+const SMTP_UTF8_MAILBOX: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x08\x09";
+
 impl<'a> Presented<'a> {
-    fn of(name: &'a GeneralName<'a>) -> Self {
-        match name {
+    fn of(name: &'a GeneralName<'a>) -> Vec<Self> {
+        vec![match name {
             GeneralName::DirectoryName(name) => Self::Directory(name),
-            GeneralName::DNSName(name) => Self::Dns(name),
+            GeneralName::DNSName(name) => Self::Dns((*name).into()),
             GeneralName::IPAddress(bytes) => Self::Ip(leaf::ip(bytes)),
-            GeneralName::RFC822Name(name) => Self::Mail(name),
+            GeneralName::RFC822Name(name) => Self::Mail(Some((*name).into())),
             GeneralName::URI(uri) => {
                 let host = url::Url::parse(uri).ok().and_then(|uri| uri.domain().map(str::to_owned));
                 Self::Uri(uri, host)
             }
+            GeneralName::OtherName(oid, _) if oid.as_bytes() == SMTP_UTF8_MAILBOX => {
+                return vec![Self::Mail(None), Self::Other(kind(name))];
+            }
+            GeneralName::Invalid(..) => Self::Unreadable,
             other => Self::Other(kind(other)),
-        }
+        }]
     }
 
     fn kind(&self) -> &'static str {
@@ -121,16 +150,20 @@ impl<'a> Presented<'a> {
             Self::Mail(_) => "rfc822Name",
             Self::Uri(..) => "uniformResourceIdentifier",
             Self::Other(kind) => kind,
+            Self::Unreadable => "unreadable",
         }
     }
 
     fn shown(&self) -> String {
         match self {
             Self::Directory(name) => text::shown(&crate::name::display(name)),
-            Self::Dns(name) | Self::Mail(name) | Self::Uri(name, _) => text::shown(name),
+            Self::Dns(name) | Self::Mail(Some(name)) => text::shown(name),
+            Self::Uri(name, _) => text::shown(name),
             Self::Ip(Some(address)) => address.to_string(),
             Self::Ip(None) => "an IP address".to_owned(),
+            Self::Mail(None) => "a mail address".to_owned(),
             Self::Other(kind) => (*kind).to_owned(),
+            Self::Unreadable => "a name that cannot be read".to_owned(),
         }
     }
 }
@@ -160,7 +193,7 @@ fn refuse(
         let mut applies = None;
         for subtree in subtrees {
             *budget = budget.checked_sub(1).ok_or(ConstraintFault::TooMany)?;
-            if kind(&subtree.base) != name.kind() {
+            if kind(&subtree.base) != name.kind() && !matches!(name, Presented::Unreadable) {
                 continue;
             }
             if within(name, &subtree.base, excluding).ok_or(ConstraintFault::Unsupported(name.kind()))? {
@@ -182,19 +215,30 @@ fn refuse(
 /// `None` if this cannot be determined.
 fn within(name: &Presented<'_>, base: &GeneralName<'_>, excluding: bool) -> Option<bool> {
     match (name, base) {
-        (Presented::Dns(name), GeneralName::DNSName(base)) => Some(dns_within(name, base, excluding)),
+        (Presented::Dns(name), GeneralName::DNSName(base)) => {
+            let plain = name.strip_suffix('.').unwrap_or(name);
+            let readable = leaf::is_host(plain) && (base.is_empty() || is_domain(base));
+            readable.then(|| dns_within(plain, base, excluding))
+        }
         (Presented::Ip(address), GeneralName::IPAddress(base)) => ip_within((*address)?, base),
         (Presented::Directory(name), GeneralName::DirectoryName(base)) => directory_within(name, base),
-        (Presented::Mail(name), GeneralName::RFC822Name(base)) => Some(mail_within(name, base)),
-        (Presented::Uri(_, host), GeneralName::URI(base)) => Some(host_within(host.as_deref()?, base)),
+        (Presented::Mail(name), GeneralName::RFC822Name(base)) => mail_within(name.as_deref()?, base),
+        (Presented::Uri(_, host), GeneralName::URI(base)) => {
+            let host = host.as_deref()?;
+            is_domain(base).then(|| host_within(host, base))
+        }
         _ => None,
     }
+}
+
+/// A host, or with a leading dot all below it.
+fn is_domain(base: &str) -> bool {
+    leaf::is_labels(base.strip_prefix('.').unwrap_or(base))
 }
 
 /// The name itself and everything below it. With a leading dot only what is below, as in OpenSSL and webpki. A wildcard
 /// is excluded if it can match an excluded name.
 fn dns_within(name: &str, base: &str, excluding: bool) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name);
     let below = ends_with_label(name, base.strip_prefix('.').unwrap_or(base));
     let wildcard = || {
         name.strip_prefix("*.")
@@ -208,16 +252,26 @@ fn dns_within(name: &str, base: &str, excluding: bool) -> bool {
 fn host_within(host: &str, base: &str) -> bool {
     match base.strip_prefix('.') {
         Some(parent) => ends_with_label(host, parent),
-        None => base.is_empty() || host.eq_ignore_ascii_case(base),
+        None => host.eq_ignore_ascii_case(base),
     }
 }
 
-fn mail_within(name: &str, base: &str) -> bool {
-    let Some((local, host)) = name.rsplit_once('@') else { return false };
-    match base.rsplit_once('@') {
-        Some((box_, at)) => local == box_ && host.eq_ignore_ascii_case(at),
-        None => host_within(host, base),
+/// `None` if the address or the base is malformed, or has a quoted local part, which may be another's in other letters.
+fn mail_within(name: &str, base: &str) -> Option<bool> {
+    let (local, host) = mailbox(name)?;
+    if base.contains('@') {
+        let (only, at) = mailbox(base)?;
+        return Some(local == only && host.eq_ignore_ascii_case(at));
     }
+    is_domain(base).then(|| host_within(host, base))
+}
+
+/// Dot-string and domain of RFC 5321 §4.1.2.
+fn mailbox(address: &str) -> Option<(&str, &str)> {
+    let (local, host) = address.split_once('@')?;
+    let atom = |c: char| c.is_ascii_graphic() && !"\"(),:;<>@[\\]".contains(c);
+    let fits = local.split('.').all(|part| !part.is_empty() && part.chars().all(atom)) && leaf::is_labels(host);
+    fits.then_some((local, host))
 }
 
 fn ends_with_label(name: &str, parent: &str) -> bool {
@@ -243,8 +297,8 @@ fn ip_within(address: IpAddr, base: &[u8]) -> Option<bool> {
     Some(bytes.len() == network.len() && bytes.iter().zip(network).zip(mask).all(masked))
 }
 
-/// Whether the base is a prefix of the name. Text is compared without case and surplus blanks (RFC 5280 §7.1). `None`
-/// if a part has more values than any real name: comparing them as sets takes quadratic time.
+/// Whether the base is a prefix of the name. `None` if a part has more values than any real name, or a value that cannot
+/// be read decides.
 fn directory_within(name: &X509Name<'_>, base: &X509Name<'_>) -> Option<bool> {
     let mut parts = name.iter();
     for wanted in base.iter() {
@@ -252,7 +306,7 @@ fn directory_within(name: &X509Name<'_>, base: &X509Name<'_>) -> Option<bool> {
         if part.iter().nth(VALUES).is_some() || wanted.iter().nth(VALUES).is_some() {
             return None;
         }
-        if !same_part(part, wanted) {
+        if !names::same_part(part, wanted)? {
             return Some(false);
         }
     }
@@ -261,24 +315,6 @@ fn directory_within(name: &X509Name<'_>, base: &X509Name<'_>) -> Option<bool> {
 
 /// Most values in one part of a directory name.
 const VALUES: usize = 8;
-
-fn same_part(a: &RelativeDistinguishedName<'_>, b: &RelativeDistinguishedName<'_>) -> bool {
-    let holds = |one: &RelativeDistinguishedName<'_>, other: &RelativeDistinguishedName<'_>| {
-        one.iter().all(|attribute| other.iter().any(|candidate| same_attribute(attribute, candidate)))
-    };
-    holds(a, b) && holds(b, a)
-}
-
-fn same_attribute(a: &AttributeTypeAndValue<'_>, b: &AttributeTypeAndValue<'_>) -> bool {
-    fn folded(text: &str) -> impl Iterator<Item = char> + '_ {
-        text.split_whitespace().flat_map(|word| word.chars().flat_map(char::to_lowercase).chain([' ']))
-    }
-    a.attr_type() == b.attr_type()
-        && match (a.as_str(), b.as_str()) {
-            (Ok(a), Ok(b)) => folded(a).eq(folded(b)),
-            _ => a.attr_value() == b.attr_value(),
-        }
-}
 
 #[cfg(test)]
 mod tests {
@@ -307,6 +343,27 @@ mod tests {
     }
 
     #[test]
+    fn a_malformed_name_or_base_is_not_compared() {
+        let dns = |name: &str, base: &'static str| {
+            within(&Presented::Dns(name.to_owned().into()), &GeneralName::DNSName(base), false)
+        };
+        assert_eq!(dns("a.example.com.", "example.com"), Some(true));
+        assert_eq!(dns("10.0.0.7", "example.com"), Some(false), "an address as a DNS name");
+        for (name, base) in [
+            ("a.example.com", "*.example.com"),
+            ("a.example.com", "example.com."),
+            ("a.example.com", "exa mple.com"),
+            ("a.example.com", ".."),
+            ("a.example.com", "."),
+            ("a..example.com", "example.com"),
+        ] {
+            assert_eq!(dns(name, base), None, "{name} in {base}");
+        }
+        let uri = |base| within(&Presented::Uri("", Some("a.example.com".to_owned())), &GeneralName::URI(base), false);
+        assert_eq!((uri(".example.com"), uri("https://example.com"), uri("")), (Some(true), None, None));
+    }
+
+    #[test]
     fn an_address_subtree_has_one_family_and_no_gaps() {
         let ten = "10.1.2.3".parse().unwrap();
         assert_eq!(ip_within(ten, &[10, 0, 0, 0, 255, 0, 0, 0]), Some(true));
@@ -319,9 +376,22 @@ mod tests {
 
     #[test]
     fn mail_and_uri_subtrees_are_a_host_or_all_below() {
-        assert!(mail_within("a@Example.com", "example.com") && mail_within("a@b.example.com", ".example.com"));
-        assert!(mail_within("a@example.com", "a@EXAMPLE.com") && !mail_within("A@example.com", "a@example.com"));
-        assert!(!mail_within("a@b.example.com", "example.com") && !mail_within("example.com", "example.com"));
+        for (name, base, expected) in [
+            ("a@Example.com", "example.com", Some(true)),
+            ("a@b.example.com", ".example.com", Some(true)),
+            ("a@example.com", "a@EXAMPLE.com", Some(true)),
+            ("A@example.com", "a@example.com", Some(false)),
+            ("a@b.example.com", "example.com", Some(false)),
+            ("example.com", "example.com", None),
+            ("\"a\"@example.com", "a@example.com", None),
+            ("a@b@example.com", "example.com", None),
+            ("a@[10.0.0.7]", "example.com", None),
+            ("a@example.com", "", None),
+            ("a@example.com", "@example.com", None),
+            ("a@example.com", "*.example.com", None),
+        ] {
+            assert_eq!(mail_within(name, base), expected, "{name} in {base}");
+        }
         assert!(host_within("b.example.com", ".example.com") && !host_within("example.com", ".example.com"));
     }
 }

@@ -3,10 +3,9 @@
 
 use time::OffsetDateTime;
 
-use super::constraints;
-use super::leaf;
 use super::node::Node;
 use super::problem::Problem;
+use super::{constraints, purposes};
 
 /// `path`: the leaf first; the leaf itself is checked elsewhere. `anchored`: the last certificate is a root. `budget`:
 /// comparisons with name constraints.
@@ -16,7 +15,9 @@ pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime, budg
     for (at, issuer) in path.iter().enumerate().skip(1) {
         let root = anchored && at + 1 == path.len();
         issuer.problems(root && issuer.is_self_issued(), now, &mut problems);
-        may_issue(issuer, &mut problems);
+        if !(root && issuer.is_bare_anchor()) {
+            may_issue(issuer, &mut problems);
+        }
         if !path[at - 1].may_be_signed_by(issuer) {
             let subject = path[at - 1].subject();
             problems.push(Problem::KeyIdentifier { subject, issuer: issuer.subject() });
@@ -27,7 +28,7 @@ pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime, budg
         }
         intermediates += usize::from(!issuer.is_self_issued());
     }
-    purposes(path, &mut problems);
+    purposes::narrow(path, &mut problems);
     constraints::check(path, budget, &mut problems);
     problems
 }
@@ -41,22 +42,4 @@ fn may_issue(issuer: &Node<'_>, problems: &mut Vec<Problem>) {
         return;
     };
     problems.push(Problem::IssuerNotCa { subject: issuer.subject(), why });
-}
-
-/// An issuer's extKeyUsage limits the certificates below it. RFC 5280 does not say so, but TLS clients enforce it. At
-/// least one purpose must remain.
-fn purposes(path: &[&Node<'_>], problems: &mut Vec<Problem>) {
-    let (mut server, mut client) = (true, true);
-    for (at, node) in path.iter().enumerate() {
-        let Some(purposes) = node.purposes else { continue };
-        server &= purposes.server_auth || purposes.any;
-        client &= purposes.client_auth || purposes.any;
-        if !server && !client {
-            if at > 0 && leaf::is_for_tls(path[0]) {
-                let why = "its extKeyUsage has nothing of what the leaf below it is for";
-                problems.push(Problem::Usage { subject: node.subject(), why });
-            }
-            return;
-        }
-    }
 }

@@ -11,11 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::pem::{self, Block};
+use super::pem::{self, Block, Blocks};
 use super::problem::{Field, Location, Problem};
 use super::public_key::{LeafKey, PublicKey};
 use super::signature::{Hash, Scheme, SignatureCheck};
-use super::{KEY_LIMIT, Secret, text};
+use super::{KEY_LIMIT, Secret, Sent, text};
 
 pub(super) use forms::pkcs8 as from_pkcs8;
 
@@ -116,20 +116,19 @@ impl Key {
     }
 }
 
-/// The only key in `private_key`. OpenSSL's `EC PARAMETERS` block before a SEC1 key is allowed.
-pub(super) fn from_pem(text: &str, problems: &mut Vec<Problem>) -> Option<Key> {
+/// The only key in `private_key`, in one form or several. OpenSSL's `EC PARAMETERS` block before a SEC1 key is allowed.
+pub(super) fn from_pem(text: &str, sent: &mut Sent, problems: &mut Vec<Problem>) {
     if text.len() > KEY_LIMIT {
-        problems.push(Problem::TooLarge { part: "the private key", limit: KEY_LIMIT });
-        return None;
+        return problems.push(Problem::TooLarge { part: "the private key", limit: KEY_LIMIT });
     }
     let place = |line| Location { field: Field::PrivateKey, line };
-    let (blocks, fault) = pem::blocks(text);
+    let Blocks { found, fault, .. } = pem::blocks(text);
     if let Some((line, fault)) = fault {
         problems.push(Problem::KeyFraming { place: place(line), fault });
     }
     let mut keys = Vec::new();
     let mut curve = None;
-    for block in &blocks {
+    for block in &found {
         match block.label {
             "EC PARAMETERS" => curve = block.decode(),
             label if label.ends_with("PRIVATE KEY") => keys.push(block),
@@ -137,16 +136,19 @@ pub(super) fn from_pem(text: &str, problems: &mut Vec<Problem>) -> Option<Key> {
             label => problems.push(Problem::NotAKey { place: place(block.line), label: text::shown(label) }),
         }
     }
-    let read = match keys.as_slice() {
-        [] if blocks.is_empty() && fault.is_none() => Err(Problem::KeyMissing),
-        [] => return None,
-        [only] => from_block(only, curve),
-        several => Err(Problem::SeveralKeys(several.len())),
-    };
-    read.map_err(|problem| problems.push(problem)).ok()
+    if found.is_empty() && fault.is_none() {
+        problems.push(Problem::KeyMissing);
+    }
+    for block in &keys {
+        sent.push_key(from_block(block, curve.as_deref().map(Vec::as_slice)));
+    }
+    if sent.keys.len() + sent.key_problems.len() > 1 {
+        problems.push(Problem::SeveralKeys { count: keys.len(), leaves: Vec::new() });
+        (sent.keys, sent.key_problems) = (Vec::new(), Vec::new());
+    }
 }
 
-fn from_block(block: &Block<'_>, curve: Option<Secret>) -> Result<Key, Problem> {
+fn from_block(block: &Block<'_>, curve: Option<&[u8]>) -> Result<Key, Problem> {
     if block.is_empty() {
         return Err(Problem::KeyMissing);
     }
@@ -157,7 +159,7 @@ fn from_block(block: &Block<'_>, curve: Option<Secret>) -> Result<Key, Problem> 
     match block.label {
         "PRIVATE KEY" => forms::pkcs8(&decoded()?),
         "RSA PRIVATE KEY" => forms::pkcs1(&decoded()?),
-        "EC PRIVATE KEY" => forms::sec1(&decoded()?, curve.as_deref().map(Vec::as_slice)),
+        "EC PRIVATE KEY" => forms::sec1(&decoded()?, curve),
         "OPENSSH PRIVATE KEY" => Err(Problem::KeyUnsupported("OpenSSH, in its own format".to_owned())),
         other => Err(Problem::KeyUnsupported(text::shown(other))),
     }
@@ -176,7 +178,8 @@ mod tests {
         let written = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
         let key = forms::pkcs8(written.as_ref()).unwrap().into_pkcs8();
         assert_eq!(format!("{key:?}"), "PrivateKey");
-        let again = from_pem(&key.pem(), &mut Vec::new()).unwrap();
-        assert_eq!(again.into_pkcs8().pkcs8_der(), key.pkcs8_der());
+        let mut again = Sent::default();
+        from_pem(&key.pem(), &mut again, &mut Vec::new());
+        assert_eq!(again.keys.pop().unwrap().into_pkcs8().pkcs8_der(), key.pkcs8_der());
     }
 }

@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use x509_parser::extensions::{GeneralName, KeyUsage};
+use x509_parser::extensions::GeneralName;
 
 use super::node::Node;
 use super::problem::Problem;
-use super::text;
+use super::{purposes, text};
 
 /// Most alternative names in one certificate, of all kinds together.
 pub const NAMES: usize = 1000;
@@ -19,6 +19,8 @@ const COMMON_NAME: usize = 64;
 pub(super) struct Names {
     pub(super) common_name: Option<String>,
     pub(super) alternative: Vec<String>,
+    /// Addresses of the SAN that are DNS names as well: nothing looks for them there any more.
+    pub(super) addresses: Vec<String>,
 }
 
 pub(super) fn check(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
@@ -28,21 +30,8 @@ pub(super) fn check(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
     } else if leaf.usage.is_some_and(|usage| usage.key_cert_sign()) {
         problems.push(Problem::LeafIsCa { subject: subject(), why: "its keyUsage allows keyCertSign" });
     }
-    let signs = |usage: KeyUsage| usage.digital_signature() || usage.key_encipherment() || usage.key_agreement();
-    if leaf.usage.is_some_and(|usage| !signs(usage)) {
-        let why = "its keyUsage allows neither digitalSignature nor keyEncipherment nor keyAgreement";
-        problems.push(Problem::Usage { subject: subject(), why });
-    }
-    if !is_for_tls(leaf) {
-        let why = "its extKeyUsage has neither serverAuth nor clientAuth";
-        problems.push(Problem::Usage { subject: subject(), why });
-    }
+    problems.extend(purposes::refused(leaf));
     names(leaf, problems)
-}
-
-/// Judged by its extKeyUsage (RFC 5280 §4.2.1.12), if any.
-pub(super) fn is_for_tls(node: &Node<'_>) -> bool {
-    node.purposes.is_none_or(|purposes| purposes.server_auth || purposes.client_auth || purposes.any)
 }
 
 fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
@@ -54,6 +43,7 @@ fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
     }
     for name in leaf.names {
         match name {
+            GeneralName::DNSName(name) if is_address_of(leaf, name) => names.addresses.push((*name).to_owned()),
             GeneralName::DNSName(name) if is_dns_name(name) => names.alternative.push((*name).to_owned()),
             GeneralName::DNSName(name) => problems.push(bad(name, "DNS name")),
             GeneralName::IPAddress(bytes) => match ip(bytes) {
@@ -72,13 +62,20 @@ fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
 
 /// The last CN of the subject, which is the most specific. `None` if it is too long for a CN or holds control
 /// characters.
-pub(super) fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
+fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
     let last = node.parsed.subject().iter_common_name().last().and_then(|attribute| attribute.as_str().ok());
     last.filter(|name| name.chars().count() <= COMMON_NAME && !name.chars().any(char::is_control))
 }
 
+/// Whether a DNS name is the text of an address that the SAN has as an address too, as internal authorities write it for
+/// old clients.
+fn is_address_of(leaf: &Node<'_>, name: &str) -> bool {
+    let Ok(address) = name.parse::<IpAddr>() else { return false };
+    leaf.names.iter().any(|other| matches!(other, GeneralName::IPAddress(bytes) if ip(bytes) == Some(address)))
+}
+
 /// Whether the SAN names a host, valid or not: then the CN is not a host name (RFC 6125 §6.4.4).
-pub(super) fn has_alternative(node: &Node<'_>) -> bool {
+fn has_alternative(node: &Node<'_>) -> bool {
     node.names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
 }
 
@@ -88,16 +85,21 @@ pub(super) fn is_host(name: &str) -> bool {
 
 /// RFC 1123 §2.1, with underscores, which exist in practice, and `*` as first label (RFC 6125 §6.4.3). Not an IPv4
 /// address.
-fn is_dns_name(name: &str) -> bool {
+pub(super) fn is_dns_name(name: &str) -> bool {
     let labels = name.strip_prefix("*.").unwrap_or(name);
+    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= 253 && is_labels(labels) && !labels.rsplit('.').next().is_some_and(numeric)
+}
+
+/// At least one label, without a wildcard.
+pub(super) fn is_labels(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
-    name.len() <= 253 && labels.split('.').all(label) && !labels.rsplit('.').next().is_some_and(numeric)
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// 4 or 16 bytes.

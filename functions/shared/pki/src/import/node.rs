@@ -7,15 +7,16 @@ use time::OffsetDateTime;
 use x509_parser::asn1_rs::{Any, FromDer, Oid, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{
-    BasicConstraints, ExtendedKeyUsage, GeneralName, KeyUsage, NameConstraints, ParsedExtension,
+    BasicConstraints, CertificatePolicies, ExtendedKeyUsage, GeneralName, KeyUsage, NameConstraints, ParsedExtension,
 };
-use x509_parser::x509::X509Version;
+use x509_parser::x509::{X509Name, X509Version};
 
-use super::der::element;
+use super::der::{element, sequence, tagged};
+use super::key::Key;
 use super::problem::Problem;
 use super::public_key::{KeyFault, PublicKey};
 use super::signature::{Scheme, Unusable};
-use super::{constraints, text};
+use super::{constraints, names, text};
 use crate::name;
 
 pub(super) struct Node<'p> {
@@ -35,11 +36,23 @@ pub(super) struct Node<'p> {
     pub(super) authority: Option<&'p [u8]>,
     /// SKI.
     pub(super) identifier: Option<&'p [u8]>,
+    /// authorityCertIssuer and authorityCertSerialNumber of the AKI.
+    authority_certificate: Option<(&'p X509Name<'p>, &'p [u8])>,
+    /// For comparison.
+    subject_name: Vec<u8>,
+    issuer_name: Vec<u8>,
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
+    /// Whether its clients insist on a stapled OCSP answer (RFC 7633).
+    pub(super) must_staple: bool,
+    /// Whether both dates are DER.
+    dates: bool,
     extensions: Vec<ExtensionFault>,
     shown: OnceCell<String>,
 }
+
+/// 1.3.6.1.5.5.7.1.24. Its value is a sequence of TLS extensions, of which status_request is 5.
+const TLS_FEATURE: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x01\x18";
 
 #[derive(Clone)]
 enum ExtensionFault {
@@ -63,8 +76,16 @@ impl<'p> Node<'p> {
             constraints: None,
             authority: None,
             identifier: None,
+            authority_certificate: None,
+            subject_name: names::canonical(parsed.subject()),
+            issuer_name: names::canonical(parsed.issuer()),
             not_before: parsed.validity().not_before.to_datetime(),
             not_after: parsed.validity().not_after.to_datetime(),
+            must_staple: parsed
+                .extensions()
+                .iter()
+                .any(|each| each.oid.as_bytes() == TLS_FEATURE && each.value.contains(&5)),
+            dates: has_der_dates(parsed.tbs_certificate.as_ref()).unwrap_or_default(),
             extensions: Vec::new(),
             shown: OnceCell::new(),
         };
@@ -90,14 +111,26 @@ impl<'p> Node<'p> {
                 ParsedExtension::KeyUsage(usage) => self.usage = Some(*usage),
                 ParsedExtension::ExtendedKeyUsage(purposes) => self.purposes = Some(purposes),
                 ParsedExtension::SubjectAlternativeName(names) => self.names = &names.general_names,
-                ParsedExtension::NameConstraints(found) if constraints::is_strict(extension.value) => {
+                ParsedExtension::NameConstraints(found)
+                    if constraints::is_strict(extension.value) && constraints::is_readable(found) =>
+                {
                     self.constraints = Some(found);
                 }
                 ParsedExtension::NameConstraints(_) => self.extensions.push(ExtensionFault::Malformed(oid())),
                 ParsedExtension::AuthorityKeyIdentifier(authority) => {
                     self.authority = authority.key_identifier.as_ref().map(|identifier| identifier.0);
+                    let issuer = authority.authority_cert_issuer.iter().flatten().find_map(|name| match name {
+                        GeneralName::DirectoryName(name) => Some(name),
+                        _ => None,
+                    });
+                    self.authority_certificate = issuer.zip(authority.authority_cert_serial);
                 }
                 ParsedExtension::SubjectKeyIdentifier(identifier) => self.identifier = Some(identifier.0),
+                // RFC 5280 §4.2.1.4: who marks it critical wants its qualifiers to be understood.
+                ParsedExtension::CertificatePolicies(policies) if extension.critical && !are_known(policies) => {
+                    self.extensions
+                        .push(ExtensionFault::Unknown("certificatePolicies with an unknown qualifier".to_owned()));
+                }
                 // Without a required policy, these three cannot refuse a path (RFC 5280 §6.1).
                 ParsedExtension::CertificatePolicies(_)
                 | ParsedExtension::PolicyMappings(_)
@@ -120,9 +153,19 @@ impl<'p> Node<'p> {
         text::shown(&name::display(self.parsed.issuer()))
     }
 
-    /// Whether subject and issuer are the same, byte for byte.
+    /// Whether subject and issuer are the same.
     pub(super) fn is_self_issued(&self) -> bool {
-        self.parsed.subject().as_raw() == self.parsed.issuer().as_raw()
+        self.is_named(self)
+    }
+
+    /// Whether this certificate names `issuer` as its issuer (RFC 5280 §7.1).
+    pub(super) fn is_named(&self, issuer: &Self) -> bool {
+        self.issuer_name == issuer.subject_name
+    }
+
+    /// Whether its key is the public one of `key`.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.key.as_ref().is_ok_and(|public| public.is(key.public_bits()))
     }
 
     pub(super) fn is_ca(&self) -> bool {
@@ -143,17 +186,33 @@ impl<'p> Node<'p> {
         !matches!((self.authority, issuer.identifier), (Some(named), Some(own)) if named != own)
     }
 
+    /// A root of X.509 version 1, such as `openssl x509 -req -signkey` writes, has no extensions that could say cA. As a
+    /// trust anchor it is a name and a key (RFC 5280 §6.1.1 d).
+    pub(super) fn is_bare_anchor(&self) -> bool {
+        self.is_self_issued() && self.parsed.version() == X509Version::V1
+    }
+
+    /// `true` if the AKI names this very certificate by its issuer and serial number, or none. A wish, not a condition: an
+    /// authority that is renewed or cross-signed has several (RFC 5280 §4.2.1.1).
+    pub(super) fn prefers(&self, issuer: &Self) -> bool {
+        self.authority_certificate.is_none_or(|(name, serial)| {
+            names::canonical(name) == issuer.issuer_name && serial == issuer.parsed.raw_serial()
+        })
+    }
+
     /// Problems of this certificate, whoever issued it. Trust in an `anchor` does not rest on its own signature (RFC
     /// 5280 §6.1), so SHA-1 is no problem there.
     pub(super) fn problems(&self, anchor: bool, now: OffsetDateTime, problems: &mut Vec<Problem>) {
         let subject = || self.subject();
-        if self.is_expired_at(now) {
+        if !self.dates {
+            problems.push(Problem::MalformedDate(subject()));
+        } else if self.is_expired_at(now) {
             problems.push(Problem::Expired { subject: subject(), at: self.not_after });
         }
-        if now < self.not_before {
+        if self.dates && now < self.not_before {
             problems.push(Problem::NotYetValid { subject: subject(), at: self.not_before });
         }
-        if self.parsed.version() != X509Version::V3 {
+        if self.parsed.version() != X509Version::V3 && !(anchor && self.is_bare_anchor()) {
             problems.push(Problem::Version(subject()));
         }
         for fault in &self.extensions {
@@ -188,6 +247,35 @@ impl<'p> Node<'p> {
             }
         }
     }
+}
+
+/// The qualifiers of RFC 5280 §4.2.1.4: id-qt-cps and id-qt-unotice.
+fn are_known(policies: &CertificatePolicies<'_>) -> bool {
+    let qualifiers = policies.iter().flat_map(|policy| policy.policy_qualifiers.iter().flatten());
+    let mut oids = qualifiers.map(|qualifier| qualifier.policy_qualifier_id.to_id_string());
+    oids.all(|oid| matches!(oid.as_str(), "1.3.6.1.5.5.7.2.1" | "1.3.6.1.5.5.7.2.2"))
+}
+
+/// UTCTime and GeneralizedTime in the only form that RFC 5280 §4.1.2.5 allows: to the second, in UTC, without fractions.
+/// The parser reads others too. `None` if the dates are not found.
+fn has_der_dates(tbs: &[u8]) -> Option<bool> {
+    let content = sequence(tbs)?;
+    let rest = tagged(content, 0, true).map_or(content, |(rest, _version)| rest);
+    let (rest, _serial) = element(rest, Tag::Integer)?;
+    let (rest, _algorithm) = element(rest, Tag::Sequence)?;
+    let (rest, _issuer) = element(rest, Tag::Sequence)?;
+    let (_, mut validity) = element(rest, Tag::Sequence)?;
+    for _ in 0..2 {
+        let (digits, (rest, date)) = element(validity, Tag::UtcTime)
+            .map(|found| (12, found))
+            .or_else(|| element(validity, Tag::GeneralizedTime).map(|found| (14, found)))?;
+        let (last, all) = date.split_last()?;
+        if *last != b'Z' || all.len() != digits || !all.iter().all(u8::is_ascii_digit) {
+            return Some(false);
+        }
+        validity = rest;
+    }
+    Some(validity.is_empty())
 }
 
 /// Exactly one element. If it is a sequence that starts with a BOOLEAN, as in basicConstraints, the BOOLEAN must be DER

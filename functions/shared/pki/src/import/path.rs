@@ -105,18 +105,17 @@ impl Search<'_> {
         }
     }
 
-    /// Candidate issuers by name, byte for byte. The best fit first, then the one that expires last; ties are broken by
-    /// the DER.
+    /// Candidate issuers by name. The best fit first: by the AKI's key identifier, then by its issuer and serial number,
+    /// then by validity; then the one that expires last; ties are broken by the DER.
     fn issuers(&self, end: usize, path: &[usize]) -> Vec<usize> {
         let child = &self.nodes[end];
-        let name = child.parsed.issuer().as_raw();
-        let mut found: Vec<usize> = (0..self.nodes.len())
-            .filter(|at| !path.contains(at) && self.nodes[*at].parsed.subject().as_raw() == name)
-            .collect();
+        let mut found: Vec<usize> =
+            (0..self.nodes.len()).filter(|at| !path.contains(at) && child.is_named(&self.nodes[*at])).collect();
         found.sort_by_cached_key(|at| {
             let issuer = &self.nodes[*at];
             let unfit = [
                 !child.may_be_signed_by(issuer),
+                !child.prefers(issuer),
                 !issuer.is_valid_at(self.now),
                 !issuer.is_ca(),
                 !issuer.sent || !issuer.ours,

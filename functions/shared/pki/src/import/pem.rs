@@ -1,5 +1,9 @@
-//! PEM (RFC 7468) as people send it. Text between blocks, blanks around lines, and the kind of line ends are ignored.
-//! Each header and footer must be complete and alone on its line, with strict base64 between them.
+//! PEM (RFC 7468) as people send it. Text between blocks (whatever it looks like), blanks around lines, and the kind of
+//! line ends are ignored. Each header and footer must be complete and alone on its line, with strict base64 between
+//! them; only a header may follow a footer directly.
+//!
+//! Other than `openssl`: an indented block is read, a block that is no certificate is refused and not skipped, and the
+//! last base64 character has no surplus bits.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,30 +19,43 @@ pub(super) struct Block<'a> {
     body: &'a str,
 }
 
-/// The complete blocks of a text, and the first fault in a header or footer.
-pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Option<(usize, Fault)>) {
-    let mut found = Vec::new();
-    let mut fault = None;
+/// A text's blocks, and what is wrong with headers and footers.
+#[derive(Default)]
+pub(super) struct Blocks<'a> {
+    /// The complete ones.
+    pub(super) found: Vec<Block<'a>>,
+    /// The first fault: a block is damaged, or there is none at all.
+    pub(super) fault: Option<(usize, Fault)>,
+    /// The first line outside of a block that may be a damaged header or footer. Beside complete blocks it is text
+    /// (RFC 7468 §2), unless something turns out to be missing.
+    pub(super) doubt: Option<(usize, Fault)>,
+}
+
+pub(super) fn blocks(text: &str) -> Blocks<'_> {
+    let Blocks { mut found, mut fault, mut doubt } = Blocks::default();
     let mut open: Option<(&str, usize, usize)> = None; // label, line, where its body starts
     let (mut start, mut number) = (0, 0);
     for raw in text.split_inclusive(['\n', '\r']) {
         let end = start + raw.len();
         number += usize::from(!(raw == "\n" && text[..start].ends_with('\r')));
-        match boundary(raw.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')) {
-            Boundary::None => {}
-            Boundary::Malformed => _ = fault.get_or_insert((number, Fault::Malformed)),
-            Boundary::Begin(label) => {
-                if let Some((_, line, _)) = open.replace((label, number, end)) {
-                    fault.get_or_insert((line, Fault::NoFooter));
+        for boundary in boundaries(raw.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')) {
+            match boundary {
+                Boundary::None => {}
+                Boundary::Malformed(what) if open.is_some() => _ = fault.get_or_insert((number, what)),
+                Boundary::Malformed(what) => _ = doubt.get_or_insert((number, what)),
+                Boundary::Begin(label) => {
+                    if let Some((_, line, _)) = open.replace((label, number, end)) {
+                        fault.get_or_insert((line, Fault::NoFooter));
+                    }
                 }
+                Boundary::End(label) => match open.take() {
+                    Some((opened, line, from)) if opened == label => {
+                        found.push(Block { label, line, body: &text[from..start] });
+                    }
+                    Some(_) => _ = fault.get_or_insert((number, Fault::Mismatch)),
+                    None => _ = doubt.get_or_insert((number, Fault::NoHeader)),
+                },
             }
-            Boundary::End(label) => match open.take() {
-                Some((opened, line, from)) if opened == label => {
-                    found.push(Block { label, line, body: &text[from..start] });
-                }
-                Some(_) => _ = fault.get_or_insert((number, Fault::Mismatch)),
-                None => _ = fault.get_or_insert((number, Fault::NoHeader)),
-            },
         }
         start = end;
     }
@@ -46,9 +63,9 @@ pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Option<(usize, Fault)>) {
         fault.get_or_insert((line, Fault::NoFooter));
     }
     if found.is_empty() && !text.trim().is_empty() {
-        fault.get_or_insert((1, Fault::NoHeader));
+        fault = fault.or(doubt).or(Some((1, Fault::NoHeader)));
     }
-    (found, fault)
+    Blocks { found, fault, doubt }
 }
 
 impl Block<'_> {
@@ -76,11 +93,17 @@ enum Boundary<'a> {
     None,
     Begin(&'a str),
     End(&'a str),
-    Malformed,
+    Malformed(Fault),
 }
 
-/// A line that starts like a header or footer but is malformed is a fault, not text. Otherwise its block would be
-/// ignored silently.
+/// A line has one boundary, or a whole footer directly followed by a whole header: files without a line break at their
+/// end are joined so, and so is the example of the vendor's page.
+fn boundaries(line: &str) -> impl Iterator<Item = Boundary<'_>> {
+    let glued = line.find("----------BEGIN ").filter(|_| line.starts_with("-----END "));
+    let (first, second) = line.split_at(glued.map_or(line.len(), |at| at + "-----".len()));
+    std::iter::once(boundary(first)).chain(glued.map(|_| boundary(second)))
+}
+
 fn boundary(line: &str) -> Boundary<'_> {
     if !line.starts_with('-') {
         return Boundary::None;
@@ -91,8 +114,12 @@ fn boundary(line: &str) -> Boundary<'_> {
         (_, Some(label)) if is_label(label) => Boundary::End(label),
         _ => {
             let inner = line.trim_start_matches('-').trim_start();
-            let attempt = inner.starts_with("BEGIN") || inner.starts_with("END");
-            if attempt { Boundary::Malformed } else { Boundary::None }
+            let followed = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----"));
+            match followed {
+                Some((label, more)) if is_label(label) && !more.is_empty() => Boundary::Malformed(Fault::NoLineBreak),
+                _ if inner.starts_with("BEGIN") || inner.starts_with("END") => Boundary::Malformed(Fault::Malformed),
+                _ => Boundary::None,
+            }
         }
     }
 }
@@ -123,14 +150,15 @@ pub(super) fn certificates(certificate: &str, chain: Option<&str>, problems: &mu
 }
 
 fn read(text: &str, field: Field, sent: &mut Sent, problems: &mut Vec<Problem>) {
-    let (blocks, fault) = blocks(text);
+    let Blocks { found, fault, doubt } = blocks(text);
     let before = problems.len();
-    if let Some((line, fault)) = fault {
-        problems.push(Problem::CertificateFraming { place: Location { field, line }, fault });
-    } else if blocks.is_empty() {
-        problems.push(Problem::CertificateMissing(Location { field, line: 0 }));
+    let framing = |(line, fault)| Problem::CertificateFraming { place: Location { field, line }, fault };
+    match fault.map(framing) {
+        Some(problem) => problems.push(problem),
+        None if found.is_empty() => problems.push(Problem::CertificateMissing(Location { field, line: 0 })),
+        None => sent.doubts.extend(doubt.map(framing)),
     }
-    for block in blocks {
+    for block in found {
         let place = Location { field, line: block.line };
         let read = match block.label {
             // RFC 7468 §5.3: the longer labels are older names.
@@ -156,15 +184,15 @@ mod tests {
     use super::*;
 
     fn labels(text: &str) -> (Vec<&str>, Option<(usize, Fault)>) {
-        let (found, fault) = blocks(text);
+        let Blocks { found, fault, .. } = blocks(text);
         (found.iter().map(|block| block.label).collect(), fault)
     }
 
     #[test]
     fn text_blanks_and_line_ends_around_blocks_are_ignored() {
         let text = "\u{feff}subject=CN=a\r\n  -----BEGIN A-----\r\n\r\n aGk= \r\n-----END A-----  \r\n---\r\n-----BEGIN B-----\raGk=\r-----END B-----";
-        let (found, fault) = blocks(text);
-        assert_eq!((found.len(), fault), (2, None));
+        let Blocks { found, fault, doubt } = blocks(text);
+        assert_eq!((found.len(), fault, doubt), (2, None, None));
         assert_eq!((found[0].line, found[1].line), (2, 7));
         assert!(found.iter().all(|block| block.decode().unwrap().as_slice() == b"hi"));
     }
@@ -177,8 +205,9 @@ mod tests {
             ("-----BEGIN A-----\naGk=", (1, Fault::NoFooter)),
             ("-----BEGIN A-----\naGk=\n-----END B-----", (3, Fault::Mismatch)),
             ("-----BEGIN A----\naGk=\n-----END A-----", (1, Fault::Malformed)),
-            ("-----BEGIN A-----aGk=\n-----END A-----", (1, Fault::Malformed)),
-            ("-----BEGIN A-----\\naGk=\\n-----END A-----", (1, Fault::Malformed)),
+            ("-----BEGIN A-----aGk=\n-----END A-----", (1, Fault::NoLineBreak)),
+            ("-----BEGIN A-----\\naGk=\\n-----END A-----", (1, Fault::NoLineBreak)),
+            ("-----BEGIN A----- aGk= -----END A-----", (1, Fault::NoLineBreak)),
             ("----- BEGIN A -----\naGk=\n----- END A -----", (1, Fault::Malformed)),
         ] {
             assert_eq!(labels(text), (vec![], Some(fault)), "{text}");
@@ -188,10 +217,27 @@ mod tests {
     }
 
     #[test]
+    fn a_footer_directly_before_a_header_is_two_boundaries() {
+        let text = "-----BEGIN A-----\naGk=\n-----END A----------BEGIN B-----\naGk=\n-----END B-----";
+        assert_eq!(labels(text), (vec!["A", "B"], None));
+        for text in [text.replace("----------", "---------"), text.replace("----------", "----- -----")] {
+            assert_eq!(labels(&text), (vec![], Some((3, Fault::Malformed))), "{text}");
+        }
+    }
+
+    #[test]
+    fn lines_with_dashes_between_blocks_are_text() {
+        for dashes in ["-----", "-----BEGIN A", "----BEGIN A----", "-----END A-----", "-----BEGIN a thing-----"] {
+            let text = format!("{dashes}\n-----BEGIN A-----\naGk=\n-----END A-----\n{dashes}\n");
+            assert_eq!(labels(&text), (vec!["A"], None), "{text}");
+        }
+    }
+
+    #[test]
     fn malformed_base64_is_not_decoded() {
         for body in ["aGk", "aGl=", "aG k=\n=", "a*k="] {
             let text = format!("-----BEGIN A-----\n{body}\n-----END A-----");
-            assert!(blocks(&text).0[0].decode().is_none(), "{body}");
+            assert!(blocks(&text).found[0].decode().is_none(), "{body}");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! PKCS#12 (RFC 7292) as written today by OpenSSL 3, Java, Windows and browsers: DER, one password for everything,
-//! AES-CBC with PBKDF2, and a MAC with the PKCS#12 derivation or with PBMAC1 (RFC 9579), or no MAC.
+//! PKCS#12 (RFC 7292) as written today by OpenSSL 3, Java, Windows and browsers: DER or BER, one password for
+//! everything, AES-CBC with PBKDF2, and a MAC with the PKCS#12 derivation or with PBMAC1 (RFC 9579), or no MAC. A
+//! keystore may hold several keys, trusted certificates and secrets: the key that has a leaf is taken.
 //!
 //! Parsed here, not with a crate: the existing ones add a second set of ciphers, derive keys with whatever iteration
 //! count the file states before it can be checked, and leave keys in memory. RC2 and 3DES, which older programs write,
@@ -7,13 +8,15 @@
 
 mod encryption;
 
+use std::borrow::Cow;
+
 use encryption::{Budget, Password};
 use x509_parser::asn1_rs::Tag;
 
 use super::der::{dotted, element, sequence, tagged};
 use super::key;
 use super::problem::{Field, Location, Problem};
-use super::{PKCS12_LIMIT, Secret, Sent};
+use super::{PKCS12_LIMIT, Secret, Sent, ber};
 
 pub use encryption::ITERATIONS;
 
@@ -42,13 +45,11 @@ pub(super) fn read(der: &[u8], password: &str, problems: &mut Vec<Problem>) -> S
     if sent.certificates.is_empty() {
         problems.push(Problem::CertificateMissing(WHOLE));
     }
-    match bags.keys.as_slice() {
-        [] => problems.push(Problem::KeyMissing),
-        [only] => match key::from_pkcs8(only) {
-            Ok(key) => sent.key = Some(key),
-            Err(problem) => problems.push(problem),
-        },
-        several => problems.push(Problem::SeveralKeys(several.len())),
+    if bags.keys.is_empty() {
+        problems.push(Problem::KeyMissing);
+    }
+    for der in bags.keys {
+        sent.push_key(key::from_pkcs8(&der));
     }
     sent
 }
@@ -66,7 +67,8 @@ const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
 
 fn open(der: &[u8], password: &str) -> Result<Bags, Problem> {
     let malformed = || Problem::Pkcs12Unreadable("it is not the DER of a PFX");
-    let pfx = sequence(der).ok_or_else(malformed)?;
+    let der = ber::to_der(der).ok_or_else(malformed)?;
+    let pfx = sequence(&der).ok_or_else(malformed)?;
     let (rest, version) = element(pfx, Tag::Integer).ok_or_else(malformed)?;
     let (mac, safe) = element(rest, Tag::Sequence).ok_or_else(malformed)?;
     let (kind, safe) = content_info(safe).ok_or_else(malformed)?;
@@ -82,7 +84,8 @@ fn open(der: &[u8], password: &str) -> Result<Bags, Problem> {
         opener.authentic = true;
     }
     let mut bags = Bags::default();
-    let mut contents = sequence(safe).ok_or_else(malformed)?;
+    let safe = ber::to_der(safe).ok_or_else(malformed)?;
+    let mut contents = sequence(&safe).ok_or_else(malformed)?;
     while !contents.is_empty() {
         let (rest, info) = element(contents, Tag::Sequence).ok_or_else(malformed)?;
         contents = rest;
@@ -91,7 +94,7 @@ fn open(der: &[u8], password: &str) -> Result<Bags, Problem> {
             DATA => opener.bags(octets(content).ok_or_else(malformed)?, &mut bags)?,
             ENCRYPTED_DATA => {
                 let (algorithm, sealed) = encrypted_data(content).ok_or_else(malformed)?;
-                let plain = opener.decrypt(algorithm, sealed)?;
+                let plain = opener.decrypt(algorithm, &sealed)?;
                 opener.bags(&plain, &mut bags)?;
             }
             _ => return Err(Problem::Pkcs12Unreadable("it is not protected by a password")),
@@ -120,6 +123,11 @@ impl Opener<'_> {
 
     /// SafeContents (RFC 7292 §4.2). Keys are decrypted immediately; the iteration budget bounds the cost of many keys.
     fn bags(&mut self, contents: &[u8], bags: &mut Bags) -> Result<(), Problem> {
+        let contents = ber::to_der(contents).ok_or_else(|| self.garbled())?;
+        self.contents(&contents, NESTED, bags)
+    }
+
+    fn contents(&mut self, contents: &[u8], nested: usize, bags: &mut Bags) -> Result<(), Problem> {
         let mut rest = sequence(contents).ok_or_else(|| self.garbled())?;
         while !rest.is_empty() {
             let (after, bag) = element(rest, Tag::Sequence).ok_or_else(|| self.garbled())?;
@@ -134,20 +142,27 @@ impl Opener<'_> {
                     bags.keys.push(key);
                 }
                 CERTIFICATE => bags.certificates.extend(certificate(value).map(<[u8]>::to_vec)),
+                SAFE_CONTENTS if nested > 0 => self.contents(value, nested - 1, bags)?,
                 CRL | SECRET => {}
-                _ => return Err(Problem::Pkcs12Unreadable("it holds bags within bags, or of an unknown kind")),
+                _ => {
+                    return Err(Problem::Pkcs12Unreadable("it holds bags of an unknown kind, or too many within bags"));
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Contents of the bag OIDs: 1.2.840.113549.1.12.10.1 and 1 to 5 below it (RFC 7292 Appendix D).
+/// Most levels of bags within bags.
+const NESTED: usize = 4;
+
+/// Contents of the bag OIDs: 1.2.840.113549.1.12.10.1 and 1 to 6 below it (RFC 7292 Appendix D).
 const KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x01";
 const SHROUDED_KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02";
 const CERTIFICATE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x03";
 const CRL: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x04";
 const SECRET: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x05";
+const SAFE_CONTENTS: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x06";
 
 /// Type and content of a ContentInfo.
 fn content_info(info: &[u8]) -> Option<(String, &[u8])> {
@@ -160,12 +175,14 @@ fn octets(der: &[u8]) -> Option<&[u8]> {
 }
 
 /// EncryptedData (RFC 5652 §8): the algorithm's content, and the ciphertext.
-fn encrypted_data(der: &[u8]) -> Option<(&[u8], &[u8])> {
+fn encrypted_data(der: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>)> {
     let (rest, _version) = element(sequence(der)?, Tag::Integer)?;
     let (_, info) = element(rest, Tag::Sequence)?;
     let (rest, _kind) = element(info, Tag::Oid)?;
     let (rest, algorithm) = element(rest, Tag::Sequence)?;
-    Some((algorithm, tagged(rest, 0, false)?.1))
+    let whole = || tagged(rest, 0, false).map(|(_, sealed)| Cow::Borrowed(sealed));
+    let pieces = || tagged(rest, 0, true).and_then(|(_, pieces)| ber::joined(pieces)).map(Cow::Owned);
+    Some((algorithm, whole().or_else(pieces)?))
 }
 
 /// EncryptedPrivateKeyInfo (RFC 5958 §3).

@@ -85,8 +85,8 @@ pub enum Problem {
     CertificateAsKey(Location),
     #[error("{place}: {label} where a PRIVATE KEY is expected; convert it with `openssl pkey`, or remove it")]
     NotAKey { place: Location, label: String },
-    #[error("there are {0} private keys; send the leaf's only")]
-    SeveralKeys(usize),
+    #[error("there are {} private keys{}; send one leaf with its key", .count, of(.leaves))]
+    SeveralKeys { count: usize, leaves: Vec<String> },
     #[error("the private key is encrypted; decrypt it first, as with `openssl pkey -in key.pem -out plain.pem`")]
     KeyEncrypted,
     #[error("the PKCS#12 file cannot be read: {0}; export it anew, as with `openssl pkcs12 -export`")]
@@ -99,6 +99,10 @@ pub enum Problem {
     Pkcs12Password,
     #[error("{place}: the certificate cannot be read: {fault}; send it again as the authority issued it")]
     CertificateUnreadable { place: Location, fault: &'static str },
+    #[error(
+        "{0} has a date of validity in a form that DER forbids (RFC 5280 §4.1.2.5), which TLS clients refuse; have it issued anew"
+    )]
+    MalformedDate(String),
     #[error("there are more than {CERTIFICATES} certificates; send the leaf and its chain only")]
     TooManyCertificates,
     #[error("certificate holds {0} certificates beside a certificate_chain; send the leaf only in certificate")]
@@ -147,13 +151,13 @@ pub enum Problem {
     TooManyNames(String),
     #[error("{subject} may not be used for TLS: {why}; have it issued for a server or a client")]
     Usage { subject: String, why: &'static str },
-    #[error(
-        "{issuer} does not match the issuer that {subject} names, {expected}, byte for byte; send the issuer's own certificate"
-    )]
+    #[error("{issuer} does not match the issuer that {subject} names, {expected}; send the issuer's own certificate")]
     IssuerMismatch { subject: String, expected: String, issuer: String },
     #[error("the signature of {subject} does not verify with the key of {issuer}; send both as they were issued")]
     BadSignature { subject: String, issuer: String },
-    #[error("the chain is incomplete: {subject} was issued by {issuer}, whose certificate is not there; append it")]
+    #[error(
+        "the chain is incomplete: {subject} was issued by {issuer}, whose certificate is neither there nor known here; append it, as its authority publishes it, or send allow_incomplete_chain: true to store the chain unproven"
+    )]
     ChainIncomplete { subject: String, issuer: String },
     #[error(
         "no chain of at most {DEPTH} issuers was found with {SIGNATURES} signatures tried; send only those that lead to one root"
@@ -189,13 +193,13 @@ impl Problem {
             Self::NotACertificate { .. } => 6,
             Self::CertificateAsKey(_) => 7,
             Self::NotAKey { .. } => 8,
-            Self::SeveralKeys(_) => 9,
+            Self::SeveralKeys { .. } => 9,
             Self::KeyEncrypted => 10,
             Self::Pkcs12Unreadable(_) => 11,
             Self::Pkcs12Encryption(_) => 12,
             Self::Pkcs12Iterations => 13,
             Self::Pkcs12Password => 14,
-            Self::CertificateUnreadable { .. } => 15,
+            Self::CertificateUnreadable { .. } | Self::MalformedDate(_) => 15,
             Self::TooManyCertificates => 16,
             Self::LeafNotAlone(_) => 17,
             Self::KeyUnreadable(_) => 18,
@@ -284,6 +288,12 @@ impl std::error::Error for Problems {}
 
 fn but_of(belongs: &Option<String>) -> String {
     belongs.as_ref().map_or_else(String::new, |other| format!(", but of {other}"))
+}
+
+/// The first few: a keystore may hold many.
+fn of(leaves: &[String]) -> String {
+    let named = leaves.iter().take(4).cloned().collect::<Vec<_>>().join(" and ");
+    if named.is_empty() { String::new() } else { format!(", those of {named}") }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::der::{dotted, oid_of};
 use super::text;
+use crate::certificate::{self, Certificate};
 
 /// The kinds of key that a certificate may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,19 @@ pub enum LeafKey {
     MlDsa44,
     MlDsa65,
     MlDsa87,
+}
+
+impl LeafKey {
+    /// `None` if an import would refuse it.
+    pub fn of(certificate: &Certificate) -> Option<Self> {
+        let parsed = certificate::parse(certificate.der()).ok()?;
+        PublicKey::of(parsed.public_key()).ok().map(|key| key.algorithm)
+    }
+
+    /// ML-DSA, which no TLS library offers for certificates by default yet.
+    pub fn is_post_quantum(self) -> bool {
+        matches!(self, Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87)
+    }
 }
 
 impl fmt::Display for LeafKey {

@@ -9,10 +9,13 @@
 )]
 
 mod corpus;
+mod differential;
+mod ends;
 #[path = "../../fuzz/fuzz_targets/input.rs"]
 mod input;
 mod limits;
 mod properties;
+mod purposes;
 mod random;
 mod seeds;
 mod table;

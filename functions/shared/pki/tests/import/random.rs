@@ -8,7 +8,8 @@ use time::Duration;
 
 use crate::corpus::certificate::{
     Aki, CLIENT_AUTH, CODE_SIGNING, CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN, SERVER_AUTH, Spec, TODAY,
-    alternative_names, basic_constraints, dns, extended_key_usage, extension, ip, key_usage, name_constraints,
+    alternative_names, basic_constraints, common_name, dns, extended_key_usage, extension, ip, key_usage,
+    name_constraints,
 };
 use crate::corpus::der::{sequence, tlv};
 use crate::corpus::key::Key;
@@ -119,6 +120,8 @@ fn bundle(issuers: &[Issuer], leaf: &Issuer, leaf_names: u8) -> Bundle {
         chain.insert(0, next);
     }
     let mut spec = Spec::leaf(HOST, leaf_key());
+    // webpki does not look for a host in the CN, as others do where the SAN has no DNS name.
+    spec.subject = common_name("Board 7");
     spec.names = names(leaf_names);
     spec.extended_key_usage = purposes(leaf.purposes);
     validity(leaf.validity, &mut spec);

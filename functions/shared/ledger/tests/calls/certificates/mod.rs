@@ -51,6 +51,7 @@ fn record() -> CertificateRecord {
         not_after: NOW,
         enterprise_project_id: None,
         uses: 0,
+        unproven: false,
         noticed: None,
         renew_at: None,
         shown_until: None,

@@ -176,10 +176,16 @@ fn tlv(tag: u8, content: &[&[u8]]) -> Secret {
 }
 
 /// Parses what follows the key: attributes [0] and the public key [1], each at most once. Returns the public key;
-/// `None` if anything else follows.
+/// `None` if anything else follows. RFC 5958 has [1] implicit; ring, and so rcgen, wrote it explicit for years.
 fn options(rest: &[u8]) -> Option<Option<&[u8]>> {
     let rest = tagged(rest, 0, true).map_or(rest, |(rest, _attributes)| rest);
-    let (rest, public) = tagged(rest, 1, false).map_or((rest, None), |(rest, found)| (rest, Some(found)));
+    let (rest, public) = match (tagged(rest, 1, false), tagged(rest, 1, true)) {
+        (Some((rest, bits)), _) => (rest, Some(bits)),
+        (_, Some((rest, explicit))) => {
+            (rest, Some(element(explicit, Tag::BitString).filter(|(after, _)| after.is_empty())?.1))
+        }
+        _ => (rest, None),
+    };
     rest.is_empty().then_some(public)
 }
 

@@ -50,6 +50,8 @@ pub enum Fault {
     NoHeader,
     #[error("a PEM header or footer is malformed")]
     Malformed,
+    #[error("line breaks are missing: more text follows a PEM header in its line")]
+    NoLineBreak,
     #[error("the PEM footer is missing")]
     NoFooter,
     #[error("a PEM footer does not belong to the header before it")]

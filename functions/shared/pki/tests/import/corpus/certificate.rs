@@ -29,6 +29,8 @@ pub(crate) struct Spec {
     pub(crate) issuer: Option<Vec<u8>>,
     pub(crate) not_before: OffsetDateTime,
     pub(crate) not_after: OffsetDateTime,
+    /// Replaces both dates: two elements.
+    pub(crate) dates: Option<Vec<u8>>,
     pub(crate) spki: Vec<u8>,
     pub(crate) basic_constraints: Option<Vec<u8>>,
     pub(crate) key_usage: Option<Vec<u8>>,
@@ -85,6 +87,7 @@ impl Spec {
             issuer: None,
             not_before: TODAY - Duration::DAY,
             not_after: TODAY + Duration::days(365),
+            dates: None,
             spki: key.spki.clone(),
             basic_constraints: Some(extension("2.5.29.19", true, &sequence::<Vec<u8>>([]))),
             key_usage: Some(key_usage(usage)),
@@ -154,7 +157,7 @@ impl Spec {
             integer(&self.serial),
             self.algorithm_inside.clone().unwrap_or_else(|| algorithm.clone()),
             self.issuer.clone().unwrap_or_else(|| issuer.to_vec()),
-            sequence([time(self.not_before), time(self.not_after)]),
+            tlv(0x30, &self.dates.clone().unwrap_or_else(|| [time(self.not_before), time(self.not_after)].concat())),
             self.subject.clone(),
             self.spki.clone(),
         ];

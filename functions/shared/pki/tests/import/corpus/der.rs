@@ -102,6 +102,26 @@ pub(crate) fn read_all(mut der: &[u8]) -> Vec<&[u8]> {
     found
 }
 
+/// The same as BER: every length indefinite that may be, and every string in pieces (X.690 §8.1.3.6, §8.7.3).
+pub(crate) fn ber(mut der: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(tag) = der.first() {
+        let (content, rest) = read(der);
+        let inside = match tag {
+            0x04 | 0x80 => content.chunks(100).flat_map(octets).collect(),
+            tag if tag & 0x20 != 0 => ber(content),
+            _ => {
+                out.extend(tlv(*tag, content));
+                der = rest;
+                continue;
+            }
+        };
+        out.extend([&[tag | 0x20, 0x80], inside.as_slice(), &[0, 0]].concat());
+        der = rest;
+    }
+    out
+}
+
 fn concat<T: AsRef<[u8]>>(parts: impl AsRef<[T]>) -> Vec<u8> {
     parts.as_ref().iter().flat_map(|part| part.as_ref().to_vec()).collect()
 }

@@ -68,6 +68,11 @@ impl Key {
         Self { kind, pkcs8, spki }
     }
 
+    /// On a curve.
+    pub(crate) fn of(kind: Kind, pair: &EcdsaKeyPair) -> Self {
+        Self { kind, pkcs8: pair.to_pkcs8v1().unwrap().as_ref().to_vec(), spki: spki(pair.public_key()) }
+    }
+
     /// Shared by kind and number within a process, since RSA keys are slow to make.
     pub(crate) fn shared(kind: Kind, number: u8) -> &'static Self {
         static KEYS: OnceLock<Mutex<HashMap<(Kind, u8), &'static Key>>> = OnceLock::new();

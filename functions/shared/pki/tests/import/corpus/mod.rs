@@ -7,11 +7,13 @@ pub(crate) mod certificate;
 pub(crate) mod chains;
 pub(crate) mod code;
 pub(crate) mod der;
+mod found;
 mod framing;
 mod hostile;
 pub(crate) mod key;
 mod keys;
 mod leaves;
+mod names;
 mod oddities;
 pub(crate) mod openssl;
 pub(crate) mod pkcs12;
@@ -68,6 +70,8 @@ pub(crate) fn cases() -> &'static [Case] {
             framing::cases(),
             hostile::cases(),
             pkcs12::cases(),
+            found::cases(),
+            names::cases(),
         ]
         .concat()
     })

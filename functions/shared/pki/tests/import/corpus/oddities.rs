@@ -81,7 +81,7 @@ fn names() -> Vec<Case> {
         refused("excluded: an address without a mask", &[code::NAME_CONSTRAINTS], {
             addressed(&[], &[ip(&[192, 0, 2, 99])])
         }),
-        imported("constraints of nothing", constrained(&[], &[])),
+        refused("constraints of nothing", &[code::MALFORMED_EXTENSION], constrained(&[], &[])),
         refused("CN is an address outside the permitted ones, no SAN", &[code::NAME_CONSTRAINTS], {
             let mut bundle = constrained(&[ip(&[192, 0, 2, 0, 255, 255, 255, 0])], &[]);
             let mut leaf = Spec::leaf(HOST, leaf_key());

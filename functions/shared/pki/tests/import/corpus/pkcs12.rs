@@ -3,9 +3,10 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hmac, pbkdf2};
 
-use super::der::{NULL, explicit, number, octets, oid, sequence};
-use super::key::Key;
-use super::{Case, Expected, Input, code, leaf_key, leaf_with, openssl, other_key, written};
+use super::certificate::Spec;
+use super::der::{NULL, ber, explicit, number, octets, oid, read, read_all, sequence};
+use super::key::{Key, Kind};
+use super::{Case, Expected, Input, code, leaf_key, leaf_with, openssl, other_key, pki, written};
 
 pub(crate) const PASSWORD: &str = "correct horse";
 const WHOLE: Expected = Expected::Imported { chain: 2, warnings: 0 };
@@ -49,8 +50,32 @@ pub(super) fn cases() -> Vec<Case> {
         case("PKCS #12 without a MAC", WHOLE, archive(&[leaf_key()], &ders, Mac::None)),
         refused("PKCS #12 with a wrong MAC", &[code::PKCS12_PASSWORD], archive(&[leaf_key()], &ders, Mac::Wrong(2048))),
         refused("PKCS #12 without a key", &[code::KEY_MISSING], archive(&[], &ders, Mac::Good(1))),
-        refused("PKCS #12 with two keys", &[code::SEVERAL_KEYS], {
+        // A keystore has more than one entry.
+        case("PKCS #12 with two aliases of one key", WHOLE, archive(&[leaf_key(), leaf_key()], &ders, Mac::Good(1))),
+        case("PKCS #12 with another key that has no leaf", Expected::Imported { chain: 2, warnings: 1 }, {
             archive(&[leaf_key(), other_key()], &ders, Mac::Good(1))
+        }),
+        case("PKCS #12 with a key of a kind that is not known beside the leaf's", WHOLE, {
+            archive(&[Key::shared(Kind::Secp256k1, 2), leaf_key()], &ders, Mac::Good(1))
+        }),
+        refused("PKCS #12 with two leaves and their keys", &[code::SEVERAL_KEYS], {
+            let second = Spec::leaf("bmc-0002.fleet.example", other_key()).signed_by(&pki().intermediate);
+            archive(&[leaf_key(), other_key()], &[&ders[..], &[&second]].concat(), Mac::Good(1))
+        }),
+        case("PKCS #12 with a secret and bags within a bag", WHOLE, {
+            let secret = bag("1.2.840.113549.1.12.10.1.5", &sequence([oid("1.2.3"), explicit(0, &octets(b"secret"))]));
+            let inner = bag("1.2.840.113549.1.12.10.1.6", &bags(&[leaf_key()], &ders));
+            protected(&sequence([secret, inner]), Mac::Good(1), <[u8]>::to_vec)
+        }),
+        // BER, as others write it.
+        case("PKCS #12 with indefinite lengths and strings in pieces", WHOLE, {
+            protected(&ber(&bags(&[leaf_key()], &ders)), Mac::Good(2048), ber)
+        }),
+        case("PKCS #12 as OpenSSL 3 writes it, with its outer part as BER", WHOLE, ber(&ordinary)),
+        case("PKCS #12 with ciphertext in pieces", WHOLE, {
+            let der = openssl::pkcs12(&whole, PASSWORD, &[&AES[..4], &["-nomac"]].concat());
+            let safe = read(read_all(read_all(read(&der).0)[1])[1]).0;
+            sequence([number(3), content(&ber(safe))])
         }),
         refused(
             "PKCS #12 without a certificate",
@@ -101,20 +126,29 @@ pub(crate) enum Mac {
 
 /// A PFX with unencrypted bags, and any number of keys.
 pub(crate) fn archive(keys: &[&Key], certificates: &[&[u8]], mac: Mac) -> Vec<u8> {
+    protected(&bags(keys, certificates), mac, <[u8]>::to_vec)
+}
+
+/// SafeContents.
+fn bags(keys: &[&Key], certificates: &[&[u8]]) -> Vec<u8> {
     let keys = keys.iter().map(|key| bag("1.2.840.113549.1.12.10.1.1", &key.pkcs8));
     let certificates = certificates.iter().map(|der| {
         let certificate = sequence([oid("1.2.840.113549.1.9.22.1"), explicit(0, &octets(der))]);
         bag("1.2.840.113549.1.12.10.1.3", &certificate)
     });
-    let bags = sequence(keys.chain(certificates).collect::<Vec<_>>());
-    let contents = sequence([content(&bags)]);
+    sequence(keys.chain(certificates).collect::<Vec<_>>())
+}
+
+/// `form`: how the parts outside of the bags are encoded.
+fn protected(bags: &[u8], mac: Mac, form: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let contents = form(&sequence([content(bags)]));
     let mac = match mac {
         Mac::None => Vec::new(),
         Mac::Good(iterations) => mac_of(iterations, &authenticated(&contents, iterations)),
         Mac::Pbmac1(iterations) => pbmac1(iterations, &contents),
         Mac::Wrong(iterations) => mac_of(iterations, &[7; 32]),
     };
-    sequence([number(3), content(&contents), mac])
+    form(&sequence([number(3), content(&contents), mac]))
 }
 
 fn bag(kind: &str, value: &[u8]) -> Vec<u8> {
