@@ -284,7 +284,7 @@ def routes_lead_to_their_function(template):
     every = "x-amazon-apigateway-any-method"
     # Function, authorizer before it, and condition of the route.
     wanted = {("/signingCertificate", "put"): ("Regenerate", None, None), ("/signingcertificate", "put"): ("Regenerate", None, None)}
-    for path in ("/issuingAuthorities", "/issuingAuthorities/{issuing}/compromise", "/roots/{generation}/keep"):
+    for path in ("/issuingAuthorities", "/issuingAuthorities/{issuing}/compromise", "/roots/{generation}/keep", "/rollovers/preflight"):
         wanted[path, "post"] = ("Regenerate", None, None)
     for path in ("/trustedCertificates", "/trustedcertificates"):
         wanted[path, "post"] = wanted[path + "/{id}", "delete"] = ("Regenerate", None, None)

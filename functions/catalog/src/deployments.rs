@@ -39,7 +39,16 @@ pub(crate) async fn view(ledger: &Ledger, job: &Deployment) -> Result<native::Jo
 
 fn viewed(job: &Deployment, counted: Tally) -> native::Job {
     let devices = counts(&job.tally(counted), true);
-    native::Job { summary: summary(job), devices, proofs: None, left: Vec::new(), in_use: None, waves: None }
+    native::Job {
+        summary: summary(job),
+        devices,
+        proofs: None,
+        report: None,
+        preflight: None,
+        left: Vec::new(),
+        in_use: None,
+        waves: None,
+    }
 }
 
 /// All devices, in the order of their ids: there are few.

@@ -2,11 +2,13 @@
 
 use axum::Extension;
 use axum::extract::State;
+use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::{self, Counts, Hold, Left, Proofs, Rollover, Summary, Wave, Work};
+use rootcast_dialects::native::{self, Counts, Hold, Left, Preflight, Proofs, Report, Rollover, Summary, Wave, Work};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{Departure, Ledger};
 use serde::Serialize;
@@ -42,10 +44,17 @@ pub(crate) async fn list(
     Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(summary).collect(), cursor }))
 }
 
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<native::Job>, LenovoError> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<JobId>,
+) -> Result<Envelope<native::Job>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
-    let job = load_any(ledger, id).await?;
-    Ok(Envelope::success(view(ledger, &job).await?))
+    let shown = match load_any(ledger, id).await? {
+        JobRecord::Rollover(job) => rollover_for(ledger, &job, |dn| caller.sees(dn)).await?,
+        JobRecord::Deployment(job) => deployments::view(ledger, &job).await?,
+    };
+    Ok(Envelope::success(shown))
 }
 
 pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, LenovoError> {
@@ -96,7 +105,7 @@ fn rollover_summary(job: &Job) -> Summary {
             compromised: job.compromised.clone(),
             breaks: job.breaks.as_ref().map(seen),
             activation: job.activation,
-            rollout: job.rollout,
+            rollout: job.rollout.clone(),
             until: job.purpose.is_rollover().then_some(job.until),
             hold: job.hold.map(|hold| Hold { until: stamp(hold.until), sampled: hold.sampled.map(stamp) }),
         }),
@@ -117,11 +126,31 @@ fn seen(looked: &InUse) -> native::InUse {
 
 /// A rollover with the devices of its current pass and the waves of all passes.
 pub(crate) async fn rollover_view(ledger: &Ledger, job: &Job) -> Result<native::Job, LenovoError> {
+    rollover_for(ledger, job, |_| false).await
+}
+
+/// `sees`: whether the reader sees what has this distinguished name. Preflights name devices and certificates, and the right
+/// to read jobs includes neither.
+async fn rollover_for(ledger: &Ledger, job: &Job, sees: impl Fn(&str) -> bool) -> Result<native::Job, LenovoError> {
     let (tally, waves, (left, _)) =
         futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
             Ok(ledger.departures(job.id, MOST_LEFT).await?)
         })?;
-    Ok(viewed(job, &tally, waves, left))
+    Ok(only_seen(viewed(job, &tally, waves, left), sees))
+}
+
+fn only_seen(mut job: native::Job, sees: impl Fn(&str) -> bool) -> native::Job {
+    let is_seen = |name: &str| name.parse().is_ok_and(|device: DeviceId| sees(&application_dn(&device)));
+    if let Some(report) = &mut job.report {
+        report.findings.iter_mut().for_each(|findings| findings.names.retain(|name| is_seen(name)));
+        report.stranded.names.retain(|dn| sees(dn));
+    }
+    if let Some(changed) = job.preflight.as_mut().and_then(|preflight| preflight.changed_since.as_mut()) {
+        for named in [&mut changed.enrolled, &mut changed.left, &mut changed.edited, &mut changed.still_open] {
+            named.names.retain(|name| is_seen(name));
+        }
+    }
+    job
 }
 
 fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Departure>) -> native::Job {
@@ -132,6 +161,7 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         size: wave.size,
         acked: wave.acked,
         failed: wave.failed,
+        open: wave.closed.map_or(0, |_| wave.open),
         opened: stamp(wave.opened),
         closed: wave.closed.map(stamp),
     };
@@ -141,6 +171,8 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         summary: rollover_summary(job),
         devices: counts(tally, is_counted(job)),
         proofs: job.survey.is_complete().then(|| proofs(job.survey.total())),
+        report: Report::of(job),
+        preflight: job.since.as_ref().map(|since| Preflight::of(since, stamp(since.at))),
         left: left.into_iter().map(named).collect(),
         in_use: in_use.map(seen),
         waves: Some(waves.into_iter().map(wave).collect()),
@@ -151,7 +183,7 @@ fn proofs(found: Findings) -> Proofs {
     Proofs {
         fresh: found.proven,
         old: found.old,
-        missing: found.unknown + found.open + found.void,
+        missing: found.unknown + found.open + found.void + found.postponed,
         failed: found.failed,
         waived: found.waived,
         forgot: found.forgot,
@@ -167,6 +199,7 @@ pub(crate) fn counts(tally: &Tally, is_counted: bool) -> Counts {
         failed: tally.failed,
         skipped: tally.skipped,
         waived: tally.waived,
+        postponed: tally.postponed,
         waiting: tally.waiting(),
     }
 }
@@ -179,7 +212,7 @@ pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, LenovoErr
 /// Whether every device of the pass was dispatched. A survey may add devices that joined later.
 fn is_counted(job: &Job) -> bool {
     let begun = job.wave.is_some() || job.state == JobState::Ended;
-    begun && (job.is_paged() || job.state == JobState::Ended)
+    begun && (job.is_through() || job.state == JobState::Ended)
 }
 
 /// From 0 (created) to 100 (ended). In between: the settled share of the pass's devices, times 99. While the fleet is
@@ -196,7 +229,7 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     let paged =
         if is_counted(job) { 1.0 } else { f64::from(job.cursor.step) / f64::from(rootcast_core::device::SHARDS) };
     // Counts of devices are far below 2^52, so the conversion is exact.
-    let settled = tally.settled() as f64 / tally.dispatched as f64;
+    let settled = tally.with_result() as f64 / tally.dispatched as f64;
     (990.0 * paged * settled.min(1.0)).round() / 10.0
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use rootcast_core::job::{Command, JobId, Refused};
+use rootcast_core::job::{Command, JobId, Refusal, Refused};
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_operations::{JobRefusal, NotDone};
 
@@ -55,6 +55,7 @@ fn not_now(id: JobId, asked: Asked, why: Refused) -> LenovoError {
             ),
             format!("It ends by itself. Where devices failed, POST /jobs/{id}/resume tries them again afterwards."),
         ),
+        (Asked::Waive, why @ Refused::Rollover(Refusal::NoGate)) => cannot("waive devices", &why),
         (Asked::Waive, _) => LenovoError::conflict(
             format!("Job {id} has ended: there is nothing to waive."),
             format!("GET /jobs/{id} shows how it ended."),

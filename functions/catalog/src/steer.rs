@@ -92,6 +92,9 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
         (Command::Abort, JobRecord::Rollover(job)) if job.purpose == JobPurpose::Anchors => {
             ("is being aborted", "The devices get the trusted certificates of before.")
         }
+        (Command::Abort, JobRecord::Rollover(job)) if job.purpose == JobPurpose::Preflight => {
+            ("is being aborted", "No further device is read. Nothing was written.")
+        }
         (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
     let shown = view(&parts.ledger, &job).await?;

@@ -5,11 +5,12 @@ use axum::extract::State;
 use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::standing::Standing;
-use rootcast_core::job::task::{Failure, TaskState};
+use rootcast_core::job::task::{Failure, TaskRecord, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, JobRecord, Pass};
+use rootcast_core::preflight::{Checked, Found};
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::{Past, Task, Visits};
+use rootcast_dialects::native::{Past, Task, TaskFinding, Visits};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,15 @@ use crate::stamp::stamp;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Filter {
     state: Option<TaskState>,
+    /// Of a preflight: only devices that are ready, or only those that are not.
+    ready: Option<bool>,
+}
+
+impl Filter {
+    fn wants(&self, state: TaskState, task: Option<&TaskRecord>) -> bool {
+        let is_ready = task.is_some_and(|task| task.checked.as_ref().is_some_and(|read| read.findings.is_empty()));
+        self.state.is_none_or(|wanted| wanted == state) && self.ready.is_none_or(|wanted| wanted == is_ready)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -65,9 +75,9 @@ pub(crate) async fn list(
             return Ok(Envelope::success(Tasks { tasks, cursor: None }));
         }
     };
-    let is_wanted = |row: &Row| state(&job, row).is_some_and(|state| filter.state.is_none_or(|wanted| wanted == state));
+    let is_wanted = |row: &Row| state(&job, row).is_some_and(|state| filter.wants(state, row.task.as_ref()));
     let keep = |row: &Row| sees(&caller, row) && is_wanted(row);
-    let is_filtered = filter.state.is_some() || !caller.sees_everything();
+    let is_filtered = filter.state.is_some() || filter.ready.is_some() || !caller.sees_everything();
     let list = Cursors { ledger, caller: &caller, list: &format!("tasks of job {id}") };
     let (rows, cursor) = page(list, &job, &paging, is_filtered, keep).await?;
     let tasks = rows.into_iter().filter_map(|row| Some(shown(job.pass(), state(&job, &row)?, row))).collect();
@@ -101,9 +111,16 @@ fn installing(row: &Row) -> TaskState {
 fn state(job: &Job, row: &Row) -> Option<TaskState> {
     match row.standing(job) {
         Standing::Settled(state) => Some(state),
-        Standing::Waiting => row.is_sent(job).then_some(TaskState::Waiting),
+        Standing::Waiting => {
+            row.task.as_ref().map(|task| task.state).or_else(|| row.is_sent(job).then_some(TaskState::Waiting))
+        }
         Standing::Never | Standing::NotInJob => None,
     }
+}
+
+fn findings(checked: Checked) -> Vec<TaskFinding> {
+    let shown = |Found { finding, message }| TaskFinding { finding, message, recovery: finding.remedy().to_owned() };
+    checked.findings.into_iter().map(shown).collect()
 }
 
 fn visits(tries: &Tries) -> Visits {
@@ -116,9 +133,9 @@ fn shown(pass: Pass, state: TaskState, row: Row) -> Task {
         Some(task) => task.stage(pass.work()),
         None => (state == TaskState::Waiting).then(|| pass.work().first()),
     };
-    let (attempt, failure, waiver, history, at) = match row.task {
-        Some(task) => (task.attempt, task.failure, task.waiver, task.history, Some(stamp(task.at))),
-        None => (1, None, None, Vec::new(), None),
+    let (attempt, checked, failure, waiver, history, at) = match row.task {
+        Some(task) => (task.attempt, task.checked, task.failure, task.waiver, task.history, Some(stamp(task.at))),
+        None => (1, None, None, None, Vec::new(), None),
     };
     let class = failure.as_ref().map(|failure| failure.class);
     Task {
@@ -129,7 +146,11 @@ fn shown(pass: Pass, state: TaskState, row: Row) -> Task {
         class,
         stage,
         message: failure.map(|failure| failure.message),
-        recovery: class.map(|class| class.recovery().to_owned()),
+        recovery: class.map(|class| match pass {
+            Pass::Preflight => class.remedy(),
+            _ => class.recovery().to_owned(),
+        }),
+        findings: checked.map(findings),
         waiver,
         tries: None,
         history: past(history),
@@ -142,7 +163,7 @@ fn shown(pass: Pass, state: TaskState, row: Row) -> Task {
 mod tests {
     use rootcast_core::device::DeviceId;
     use rootcast_core::job::Cursor;
-    use rootcast_core::job::task::{ErrorClass, TaskRecord};
+    use rootcast_core::job::task::ErrorClass;
     use serde_json::json;
     use time::macros::datetime;
 
@@ -184,6 +205,7 @@ mod tests {
             of: None,
             ack: None,
             shown: None,
+            checked: None,
             failure: Some(Failure::new(ErrorClass::StoreFull, "The trust store is full.")),
             waiver: None,
             history: Vec::new(),

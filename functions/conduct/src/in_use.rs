@@ -1,6 +1,7 @@
 //! What still needs the roots before the job's: certificates that somebody may show or check, and devices that lack the new root.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::inventory::dn::is_of_devices;
@@ -42,7 +43,7 @@ enum Place {
 }
 
 /// The signers of imported certificates, and what the job is not to wait for.
-struct Leads {
+pub(crate) struct Leads {
     old: Vec<Certificate>,
     new: Vec<Certificate>,
     spared: BTreeSet<CertificateId>,
@@ -156,7 +157,8 @@ impl App {
         Ok(waived.map(|(key, _)| key.device).collect())
     }
 
-    /// Imported certificates of one shard that an older root leads to, and no newer one signed. Returns the next place.
+    /// Imported certificates of one shard that are below an older root, also where a link leads on to a newer one. Returns the
+    /// next place.
     async fn look_at_imported(
         &self,
         leads: &Leads,
@@ -184,7 +186,14 @@ impl App {
         }
     }
 
-    async fn leads(&self, job: &Job, old: &[RootRecord], new: &[RootRecord]) -> Result<Leads, ConductError> {
+    /// Those of one whole shard.
+    pub(crate) async fn look_at_shard(&self, leads: &Leads, shard: u8) -> Result<InUse, ConductError> {
+        let (mut found, far) = (InUse::default(), Instant::now() + Duration::from_secs(3600));
+        self.look_at_imported(leads, shard, (self.clock)(), far, &mut found).await?;
+        Ok(found)
+    }
+
+    pub(crate) async fn leads(&self, job: &Job, old: &[RootRecord], new: &[RootRecord]) -> Result<Leads, ConductError> {
         let spared = self.ledger.spared(job.id).await?.into_iter().map(|spared| spared.certificate).collect();
         Ok(Leads { old: self.signers(old).await?, new: self.signers(new).await?, spared })
     }
@@ -213,10 +222,14 @@ impl App {
 }
 
 impl Leads {
+    /// The first of our signers decides: what follows it in the chain are links, which are given only as long as that one is
+    /// trusted.
     fn need(&self, held: &CertificateRecord) -> bool {
-        let to = |signers: &[Certificate]| {
-            std::iter::once(&held.leaf).chain(&held.chain).any(|issued| is_signed_by(issued, signers))
-        };
-        held.revoked.is_none() && !self.spared.contains(&held.id) && to(&self.old) && !to(&self.new)
+        let mut chain = std::iter::once(&held.leaf).chain(&held.chain);
+        let is_below_old = chain.find_map(|issued| match is_signed_by(issued, &self.old) {
+            false => is_signed_by(issued, &self.new).then_some(false),
+            true => Some(true),
+        });
+        held.revoked.is_none() && !self.spared.contains(&held.id) && is_below_old == Some(true)
     }
 }

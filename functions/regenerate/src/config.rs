@@ -41,6 +41,7 @@ impl App {
                 crl_base: Some(variable::<String>("CRL_BASE_URL")?).filter(|base| !base.is_empty()),
                 roles: variable::<KeyRoles>("KEY_ROLES")?.with_leaves_from_root(variable("LEAVES_FROM_ROOT")?),
             },
+            workers: variable("MAXIMUM_CONCURRENCY")?,
             second,
             clock,
         })

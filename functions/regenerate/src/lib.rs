@@ -5,6 +5,7 @@ mod event;
 mod issuing;
 mod keep;
 mod key_change;
+mod preflight;
 mod rotation;
 mod trusted;
 
@@ -16,12 +17,16 @@ use axum::http::header::LOCATION;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use rootcast_authority::{AuthorityError, CertificateAuthority, CompromiseRequest, RootRequest, Settings};
+use rootcast_authority::{
+    AuthorityError, CertificateAuthority, CompromiseRequest, InItsPlace, Made, RootRequest, Settings,
+};
 use rootcast_core::access::permission::Operation;
 use rootcast_core::audit::Actor;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::restore::Behind;
-use rootcast_dialects::lenovo::{Compromised, Envelope, KEY_COMPROMISE, LenovoError, Message, RootQuery, report};
+use rootcast_dialects::lenovo::{
+    Compromised, Envelope, KEY_COMPROMISE, LenovoError, Message, ResultKind, RootQuery, report,
+};
 use rootcast_gate::{Guarded, Kind, Principal, RequestId, SecondPerson, authenticate, recorded, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
@@ -38,6 +43,8 @@ pub struct App {
     pub queue: Queue,
     pub control_queue: String,
     pub settings: Settings,
+    /// That visit devices at the same time.
+    pub workers: u32,
     pub second: SecondPerson,
     pub clock: fn() -> OffsetDateTime,
 }
@@ -50,6 +57,7 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::ROTATE_ISSUING, issuing::rotate)
         .on(routes::REVOKE_ISSUING, issuing::revoke)
         .on(routes::KEEP_ROOT, keep::keep)
+        .on(routes::PREFLIGHT, preflight::begin)
         .on(routes::TRUST, trusted::add)
         .on(routes::TRUST_LOWER, trusted::add)
         .on(routes::DISTRUST, trusted::remove)
@@ -77,12 +85,12 @@ async fn regenerate(
     Extension(id): Extension<RequestId>,
     uri: Uri,
 ) -> Result<Response, LenovoError> {
-    let query = RootQuery::parse(uri.query().unwrap_or_default())?;
+    let query = app.query(uri.query().unwrap_or_default()).await?;
     if query.activation == Activation::Immediate || query.compromised.is_some() {
         caller.may(Operation::Activate)?;
     }
     match app.requested(query, &caller.acting(&id)).await {
-        Ok(job) => Ok(accepted(job)),
+        Ok(Requested { job, warning }) => Ok(accepted(job, warning)),
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
         Err(AuthorityError::Compromised(generation)) => Err(compromised(generation)),
         Err(AuthorityError::NoRoot) => Err(LenovoError::conflict(
@@ -107,24 +115,35 @@ async fn regenerate(
 }
 
 impl App {
-    /// Makes the next root, for a call or an event. Returns its job; without devices there is none.
-    async fn requested(&self, query: RootQuery, by: &Actor) -> Result<Option<JobId>, AuthorityError> {
+    /// The query's parameters, and those of the stored rollout that it names.
+    async fn query(&self, query: &str) -> Result<RootQuery, LenovoError> {
+        let asked = RootQuery::parse(query)?;
+        let Some(name) = &asked.rollout.name else { return Ok(asked) };
+        let rollouts = self.ledger.rollouts().await?;
+        let template = rollouts.get(name).ok_or_else(|| {
+            LenovoError::invalid(format!("There is no rollout {name}."), "GET /rollouts lists those that are stored.")
+        })?;
+        RootQuery::over(template, query)
+    }
+
+    /// Makes the next root, for a call or an event.
+    async fn requested(&self, query: RootQuery, by: &Actor) -> Result<Requested, AuthorityError> {
         let RootQuery { activation, rollout, hold_down, until, reason, compromised } = query;
         let Some(Compromised { generation }) = compromised else {
             let request = RootRequest { activation, rollout, hold_down, until, requested_for: reason };
             let made = self.authority.make_root(&self.settings, &request, by, (self.clock)()).await?;
             self.wake(made.job).await;
-            return Ok(made.job);
+            return Ok(Requested { job: made.job, warning: None });
         };
         let request = CompromiseRequest { generation, rollout, requested_for: reason };
         let made = self.authority.replace_compromised(&self.settings, &request, by, (self.clock)()).await;
         // Also after an interruption: the conductor revokes what was signed below it, and keeps its key disabled.
         self.wake(None).await;
-        let job = made?.job;
+        let InItsPlace { made: Made { job, .. }, is_disabled } = made?;
         if job.is_some() {
             self.wake(job).await;
         }
-        Ok(job)
+        Ok(Requested { job, warning: (!is_disabled).then(not_disabled) })
     }
 
     /// Wakes the conductor for a root that was made.
@@ -136,9 +155,28 @@ impl App {
     }
 }
 
-fn accepted(job: Option<JobId>) -> Response {
+/// What was made.
+struct Requested {
+    /// `None` without devices.
+    job: Option<JobId>,
+    warning: Option<Message>,
+}
+
+fn not_disabled() -> Message {
+    Message::warning(
+        "KMS has not disabled the compromised key.",
+        "It can go on signing. The function's log says why; it is tried again for some minutes.",
+        "Disable the key in KMS with an administrator's credentials: GET /signingCertificate/details names its root.",
+    )
+}
+
+fn accepted(job: Option<JobId>, warning: Option<Message>) -> Response {
     let path = job.map(JobId::path).unwrap_or_default();
     let envelope = Envelope::success(json!({ "jobPath": path })).saying(Message::regenerated());
+    let envelope = match warning {
+        Some(warning) => envelope.judged(ResultKind::Warning).saying(warning),
+        None => envelope,
+    };
     with_location(envelope.into_response(), job)
 }
 

@@ -5,6 +5,7 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::TaskRecord;
 use rootcast_core::job::{JobRecord, Pass};
+use rootcast_core::preflight::Expected;
 use rootcast_ledger::Authority;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(crate) enum TaskWork {
     Trust { bundle: u64 },
     /// Install this certificate on the device. `own`: the device makes its key, and we sign.
     Install { certificate: CertificateId, own: bool },
+    /// Read the device, and compare it with this bundle.
+    Check { bundle: u64, expected: Expected },
 }
 
 /// `authority`: only needed for a joining device.
@@ -36,7 +39,12 @@ pub(crate) fn judge(
             return Ok(TaskWork::Install { certificate, own: true });
         }
         Some(JobRecord::Rollover(job)) => {
-            (TaskWork::Trust { bundle: job.bundle_version }, job.takes_device_work(task.pass))
+            let bundle = job.bundle_version;
+            let work = match &job.preflight {
+                Some(preflight) => TaskWork::Check { bundle, expected: preflight.expected },
+                None => TaskWork::Trust { bundle },
+            };
+            (work, job.takes_device_work(task.pass))
         }
         Some(JobRecord::Deployment(job)) => {
             let (certificate, own) = (job.certificate_of(&task.device), job.work == Work::Issue);

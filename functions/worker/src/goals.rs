@@ -9,6 +9,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_core::preflight::Expected;
 use rootcast_drivers::Identity;
 use rootcast_ledger::{LedgerError, UseRecord};
 use rootcast_pki::bundle::Bundle;
@@ -32,6 +33,11 @@ pub(crate) enum Goal {
     },
     /// The issuer is next.
     PassOn,
+    /// Read, and write nothing. `bundle`: `None` before the first root.
+    Check {
+        bundle: Option<Arc<Bundle>>,
+        expected: Expected,
+    },
 }
 
 impl Goal {
@@ -39,7 +45,7 @@ impl Goal {
     pub(crate) fn fence(&self) -> Option<u64> {
         match self {
             Self::Trust(bundle) => Some(bundle.version),
-            Self::Install { .. } | Self::Request { .. } | Self::PassOn => None,
+            Self::Install { .. } | Self::Request { .. } | Self::PassOn | Self::Check { .. } => None,
         }
     }
 
@@ -54,7 +60,7 @@ impl Goal {
         match self {
             Self::Install { binding, .. } => binding.as_deref(),
             Self::Request { binding } => Some(binding),
-            Self::Trust(_) | Self::PassOn => None,
+            Self::Trust(_) | Self::PassOn | Self::Check { .. } => None,
         }
     }
 
@@ -64,6 +70,7 @@ impl Goal {
             Self::Trust(_) => Some(Stage::UpdateTrustStore),
             Self::Install { .. } | Self::Request { .. } => self.binding().map(stage),
             Self::PassOn => None,
+            Self::Check { .. } => Some(Stage::CheckStore),
         }
     }
 }
@@ -81,6 +88,10 @@ impl Goals {
     pub(crate) fn of(&self, work: TaskWork, task: &Task) -> Option<Goal> {
         match work {
             TaskWork::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
+            TaskWork::Check { bundle: 0, expected } => Some(Goal::Check { bundle: None, expected }),
+            TaskWork::Check { bundle, expected } => {
+                Some(Goal::Check { bundle: Some(Arc::clone(self.bundles.get(&bundle)?)), expected })
+            }
             TaskWork::Install { certificate, own } => {
                 // Another job may have taken the device over.
                 let binding = self.binding(certificate, &task.device).filter(|binding| binding.job == Some(task.job));
@@ -114,7 +125,8 @@ impl App {
         let mut bindings = Vec::new();
         for (work, device) in tasks {
             match work {
-                TaskWork::Trust { bundle } => _ = bundles.insert(*bundle),
+                TaskWork::Check { bundle: 0, .. } => {}
+                TaskWork::Trust { bundle } | TaskWork::Check { bundle, .. } => _ = bundles.insert(*bundle),
                 TaskWork::Install { certificate, own } => bindings.push((*certificate, *device, *own)),
             }
         }

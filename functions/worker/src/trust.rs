@@ -4,6 +4,7 @@ use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
 use rootcast_core::job::task::{Ack, ErrorClass, Failure, Outcome, Probe};
 use rootcast_drivers::{Assignment, Converged, Ended, Progress, TrustGoal};
+use rootcast_ledger::DeviceRecord;
 use rootcast_pki::bundle::{Bundle, content_hash};
 use rootcast_pki::certificate::Certificate;
 use tokio::time::Instant;
@@ -73,9 +74,11 @@ impl App {
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
         let Some(device) = &attempt.device else { return Visit::Ended(AfterVisit::Again { seconds: crate::SOON }) };
-        let proved = |ack: &Ack| ack.of == device.version() && ack.bundle_version == bundle.version;
-        let proved = device.held.as_ref().and_then(|held| held.ack.as_ref()).is_some_and(proved);
-        let probe = if proved && (converged.changed || earlier) { Probe::Restored } else { Probe::ReadBack };
+        let probe = if has_proven(device, bundle) && (converged.changed || earlier) {
+            Probe::Restored
+        } else {
+            Probe::ReadBack
+        };
         Visit::Ended(AfterVisit::Settle(Outcome::Acked(Ack {
             of: device.version(),
             at: (self.clock)(),
@@ -84,4 +87,10 @@ impl App {
             probe,
         })))
     }
+}
+
+/// Whether the device, as it is now, proved before that it holds this bundle.
+pub(crate) fn has_proven(device: &DeviceRecord, bundle: &Bundle) -> bool {
+    let proves = |ack: &Ack| ack.of == device.version() && ack.bundle_version == bundle.version;
+    device.held.as_ref().and_then(|held| held.ack.as_ref()).is_some_and(proves)
 }

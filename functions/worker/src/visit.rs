@@ -51,6 +51,7 @@ impl App {
                 self.install(attempt, &binding, &identity, earlier, deadline).await
             }
             Goal::Request { binding } => self.request(attempt, &binding, earlier, deadline).await,
+            Goal::Check { bundle, expected } => self.check(attempt, bundle.as_deref(), expected, deadline).await,
             // These attempts ended before a lease was taken.
             Goal::Install { .. } | Goal::PassOn => Visit::Ended(AfterVisit::Soon),
         }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use rootcast_core::device::DeviceId;
+use rootcast_core::device::labels::Selector;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{JobId, JobState, Phase};
 use rootcast_dialects::native::{Job, Task, Work};
@@ -76,6 +77,9 @@ pub(crate) struct Waive {
     /// Every device that failed
     #[arg(long, conflicts_with = "devices")]
     all_failed: bool,
+    /// With --all-failed: only devices with these labels, such as site=fra
+    #[arg(long = "where", id = "selector", value_name = "LABELS", requires = "all_failed")]
+    selector: Option<Selector>,
     /// Imported certificates that are not to keep an old root, by name (\VED\Policy\FOLDER\NAME); may be repeated
     #[arg(long = "certificate", value_name = "NAME", num_args = 1.., conflicts_with_all = ["devices", "all_failed"])]
     certificates: Vec<String>,

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
 use rootcast_core::job::{JobId, Phase};
+use rootcast_core::rollover::template::RolloutName;
 use rootcast_dialects::lenovo::KEY_COMPROMISE;
 use serde::Deserialize;
 use serde_json::json;
@@ -22,6 +23,10 @@ pub(crate) struct Rotate {
     /// Follow the rollover until it ends or pauses
     #[arg(long)]
     watch: bool,
+    /// Begin no rollover, but read every device, follow that, and say which ones are ready, how long a rollover with these
+    /// options takes, and what it costs. Nothing is written to a device. Fails if a device is not ready
+    #[arg(long, conflicts_with = "immediate")]
+    preflight: bool,
     /// Activate the new root at once, before the devices hold it: connections may fail until they do
     #[arg(long)]
     immediate: bool,
@@ -55,6 +60,9 @@ pub(crate) struct Rotate {
 /// How devices are visited; the API has its own defaults.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RolloutArguments {
+    /// Start with this stored rollout; the other options take precedence over what it says: rootcast rollout list
+    #[arg(long = "rollout", id = "stored", value_name = "NAME")]
+    stored: Option<RolloutName>,
     /// Devices in the first wave
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     canary: Option<u64>,
@@ -79,6 +87,9 @@ pub(crate) struct RolloutArguments {
 }
 
 pub(crate) async fn run(api: &Api, mut rotate: Rotate, format: Format) -> Result<End> {
+    if rotate.preflight {
+        return preflight(api, &rotate, format).await;
+    }
     if rotate.compromised {
         let root = compromised::root(api, rotate.generation).await?;
         // A repetition is about this one, also when another root signs.
@@ -109,15 +120,33 @@ pub(crate) async fn run(api: &Api, mut rotate: Rotate, format: Format) -> Result
     Ok(End::Done)
 }
 
+async fn preflight(api: &Api, rotate: &Rotate, format: Format) -> Result<End> {
+    let Some(job) = ask(api, Method::POST, "/rollovers/preflight", rotate).await? else {
+        match format {
+            Format::Text => out!("There is no approved device to read: a new root would be active at once."),
+            Format::Json => output::json(&json!({"jobPath": ""}))?,
+        }
+        return Ok(End::Done);
+    };
+    if format == Format::Text {
+        out!("Preflight job {job} reads the devices; nothing is written to them.");
+    }
+    watch::follow(api, job, format).await
+}
+
 /// `PUT /signingCertificate`. `None` if there are no devices: then there is no job.
 pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>> {
+    ask(api, Method::PUT, "/signingCertificate", rotate).await
+}
+
+/// The job that the answer names.
+async fn ask(api: &Api, method: Method, path: &str, rotate: &Rotate) -> Result<Option<JobId>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Answer {
         job_path: String,
     }
-    let path = "/signingCertificate";
-    let answer: Option<Answer> = api.send(Method::PUT, path, &rotate.query(), None::<&()>).await?;
+    let answer: Option<Answer> = api.send(method, path, &rotate.query(), None::<&()>).await?;
     let job_path = answer.map(|answer| answer.job_path).unwrap_or_default();
     if job_path.is_empty() {
         return Ok(None);
@@ -164,7 +193,8 @@ impl RolloutArguments {
             ("errorBudgetMinimum", self.error_budget_minimum),
             ("proofAge", self.proof_age),
         ];
-        numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())))
+        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+        self.stored.iter().map(|name| ("rollout", name.to_string())).chain(numbers)
     }
 }
 
@@ -191,6 +221,10 @@ mod tests {
         for line in ["--compromised --until retire", "--compromised --reason x", "--generation 1", "--yes"] {
             assert!(Arguments::try_parse_from(format!("rootcast rotate {line}").split(' ')).is_err(), "{line}");
         }
+        assert_eq!(
+            query("rootcast rotate --rollout weekend --canary 1"),
+            [("rollout", "weekend"), ("canary", "1")].map(|(name, value)| (name, value.to_owned()))
+        );
         assert_eq!(
             query("rootcast rotate --immediate --reason old --canary 1 --error-budget 0"),
             [("activation", "immediate"), ("reason", "old"), ("canary", "1"), ("errorBudget", "0")]

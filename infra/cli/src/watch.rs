@@ -24,6 +24,7 @@ use crate::{
     exit::End,
     job::{failures, read, some_failed},
     output::{self, Format, out, plain},
+    preflight,
 };
 
 /// Poll interval while the job progresses: looks live to a person, and calls the function at most four times a
@@ -108,6 +109,9 @@ async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
         return Ok(end);
     }
     out!("Job {}: {}", job.summary.id, plain(&job.summary.reason));
+    if let Some(report) = &job.report {
+        out!("\n{}", preflight::describe(report));
+    }
     if end != End::Done && job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, job).await?, job.devices.failed));
     }
@@ -120,6 +124,7 @@ async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
 fn end(job: &Job) -> End {
     match &job.summary.work {
         _ if job.summary.state == JobState::Paused => End::Paused,
+        _ if job.report.as_ref().is_some_and(|report| report.not_ready > 0) => End::Failed,
         Work::Rollover(Rollover { outcome: Some(JobOutcome::Aborted | JobOutcome::ActivatedWithFailures), .. })
         | Work::Deployment(Deployment { outcome: Some(DeploymentOutcome::DeployedWithFailures), .. }) => End::Failed,
         _ => End::Done,
@@ -145,6 +150,7 @@ fn next_commands(job: &Job) -> String {
         }
         let (what, verb) = match (rollover.purpose, rollover.phase) {
             (JobPurpose::Anchors, _) => ("to go back", "abort"),
+            (JobPurpose::Preflight, _) => ("to read no further device", "abort"),
             (JobPurpose::Rollover, phase) if phase < Phase::Activate => ("to give the new root up", "abort"),
             (JobPurpose::Rollover, _) => ("to let the old root sign", "rollback"),
         };

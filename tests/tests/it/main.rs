@@ -31,6 +31,7 @@ mod import;
 mod import_readers;
 mod interruptions;
 mod issuing;
+mod preflight;
 mod privilege;
 mod proxy;
 mod refusals;

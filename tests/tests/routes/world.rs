@@ -47,6 +47,7 @@ impl World {
         let clock = OffsetDateTime::now_utc;
         let second = SecondPerson::new(ledger.clone(), Default::default(), clock);
         let regenerate = regenerate::App {
+            workers: 50,
             authority: CertificateAuthority::new(
                 ledger.clone(),
                 Vault::new(&kms, &tagging(), "stack"),

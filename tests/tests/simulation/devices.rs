@@ -11,6 +11,7 @@ use http::{Request, Response, StatusCode};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Exchanged, Line, ObservedCertificate, Peer, Wire};
 use rootcast_pki::fingerprint::Fingerprint;
+use time::format_description::well_known::Rfc2822;
 use tokio::time::{Instant, sleep};
 
 use crate::clock;
@@ -115,10 +116,16 @@ fn refused(peer: &Peer) -> Failure {
 pub fn answer(cloud: &Cloud, at: SocketAddr, request: Request<Bytes>) -> Option<Response<Bytes>> {
     let (head, body) = request.into_parts();
     let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
-    let reply = cloud.fleet.at(at, |bmc| bmc.answer(head.method.as_str(), head.uri.path(), token, &body))?;
+    let answered = |bmc: &mut Bmc| {
+        (bmc.answer(head.method.as_str(), head.uri.path(), token, &body), bmc.behind.filter(|_| !bmc.by_manager))
+    };
+    let (reply, behind) = cloud.fleet.at(at, answered)?;
     let mut response = Response::builder().status(reply.status);
     if let Some(anchor) = reply.shown {
         response = response.header(SHOWN, anchor.to_string());
+    }
+    if let Some(behind) = behind {
+        response = response.header("date", (clock::now() - behind).format(&Rfc2822).unwrap());
     }
     for (name, value) in reply.headers {
         response = response.header(name, value);

@@ -368,6 +368,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             clock,
         })),
         Function::Regenerate => App::Regenerate(Arc::new(regenerate::App {
+            workers: 50,
             second,
             ledger,
             authority,

@@ -11,6 +11,7 @@ use rootcast_core::device::Pin;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use crate::clock;
 
@@ -52,6 +53,12 @@ pub struct Bmc {
     pub logins: Vec<String>,
     /// Requests that brought a private key.
     pub keys: u32,
+    /// Requests that may change something, other than log-ins and log-outs.
+    pub writes: u32,
+    /// How far its clock is behind; `None`: its answers have no date.
+    pub behind: Option<Duration>,
+    /// Its manager says so, not its answers.
+    pub by_manager: bool,
     /// Log-ins with a wrong password, in total.
     pub wrong: u32,
     /// Its web server is down until this time.
@@ -95,6 +102,9 @@ impl Bmc {
             lets_all_in: false,
             logins: Vec::new(),
             keys: 0,
+            writes: 0,
+            behind: None,
+            by_manager: false,
             wrong: 0,
             back: Duration::ZERO,
             forgot: Duration::ZERO,
@@ -139,6 +149,14 @@ impl Bmc {
         self.forgot = clock::age();
     }
 
+    /// Its trust store has no place left.
+    pub fn fill(&mut self) {
+        while self.anchors.len() < self.places {
+            let (certificate, _) = self_signed();
+            self.add(certificate);
+        }
+    }
+
     /// Includes tasks that are due, even if they were not queried.
     pub fn holds(&mut self, anchor: &Fingerprint) -> bool {
         self.finish_tasks();
@@ -166,6 +184,7 @@ impl Bmc {
     pub fn answer(&mut self, method: &str, path: &str, token: Option<&str>, body: &[u8]) -> Reply {
         self.finish_tasks();
         self.keys += u32::from(String::from_utf8_lossy(body).contains("PRIVATE KEY"));
+        self.writes += u32::from(method != "GET" && !path.starts_with(SESSIONS));
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         match self.mood {
             Mood::Busy => return error(503, "Retry in a moment."),
@@ -202,6 +221,13 @@ impl Bmc {
                 }
             }
             "POST" if path == TRUSTED => self.install(&body),
+            "GET" if path == "/redfish/v1/Managers" && self.by_manager => {
+                Reply::of(200, json!({ "Members": [{ "@odata.id": "/redfish/v1/Managers/bmc" }] }))
+            }
+            "GET" if path == "/redfish/v1/Managers/bmc" => {
+                let clock = (clock::now() - self.behind.unwrap_or_default()).format(&Rfc3339).unwrap();
+                Reply::of(200, json!({ "DateTime": clock }))
+            }
             "GET" if let Some(id) = number(MONITORS) => match self.tasks.iter().any(|task| task.0 == id) {
                 true => self.running(id),
                 false => Reply::of(204, Value::Null),

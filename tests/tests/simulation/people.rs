@@ -36,6 +36,9 @@ async fn act(world: &World) {
     if random.chance(0.1) {
         return operate(world, id).await;
     }
+    if random.chance(0.02) {
+        return compromise(world).await;
+    }
     let post = async |what: &str, body: Value| _ = world.ask("POST", &format!("/jobs/{job}/{what}"), body).await;
     match random.below(100) {
         0..14 => post("pause", Value::Null).await,
@@ -85,6 +88,7 @@ async fn act(world: &World) {
                 _ = world.ask("POST", path, body).await;
             }
         }
+        92..94 => _ = world.ask("POST", "/rollovers/preflight?canary=3", Value::Null).await,
         _ => _ = world.regenerate("?canary=2&growth=3&errorBudget=40").await,
     }
 }
@@ -101,6 +105,16 @@ async fn replace_issuing(world: &World) {
         }
         None => world.ask("POST", "/issuingAuthorities", Value::Null).await,
     };
+}
+
+/// Somebody else may have the key of the root that signs, or of any other one.
+async fn compromise(world: &World) {
+    let random = &world.cloud.random;
+    let named = match random.below(6) {
+        generation @ 1..=4 => format!("&generation={generation}"),
+        _ => String::new(),
+    };
+    _ = world.regenerate(&format!("?reason=keyCompromise&canary=2&growth=3&errorBudget=40{named}")).await;
 }
 
 /// An operator edits, deletes and enrols devices. What changes an identity then waits for its approval.

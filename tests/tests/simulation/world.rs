@@ -164,6 +164,7 @@ impl World {
             _ if method == "POST" && path.starts_with("/issuingAuthorities") => Function::Regenerate,
             _ if method == "POST" && path.starts_with("/roots/") => Function::Regenerate,
             _ if method != "GET" && path.starts_with("/trustedCertificates") => Function::Regenerate,
+            _ if path.starts_with("/rollovers/preflight") => Function::Regenerate,
             _ => Function::Catalog,
         };
         let text = if body.is_null() { String::new() } else { body.to_string() };

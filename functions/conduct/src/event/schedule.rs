@@ -1,4 +1,4 @@
-//! The schedule, once a minute: keys that a crash left awake, issuing authorities and the rollover first, then joining
+//! The schedule, once a minute: keys that a crash left awake, issuing authorities, the rollover and a preflight first, then joining
 //! devices, then some of the running deployments.
 //!
 //! A wake-up costs the same with ten running deployments as with ten thousand. It reads one page of their list, from a
@@ -13,6 +13,7 @@ use rootcast_core::audit::Actor;
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::Control;
 use rootcast_core::metric::Metric;
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_ledger::{Authority, Change, LedgerError};
 use rootcast_queue::jitter;
 use tokio::time::Instant;
@@ -33,7 +34,8 @@ impl App {
         // get half of the rest.
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let authority = self.ledger.authority().await?;
-        let rollover = authority.running;
+        let jobs = authority.running.into_iter().chain(authority.preflight.and_then(LastPreflight::running));
+        let jobs: Vec<JobId> = jobs.collect();
         // First of all: somebody else may be signing with it.
         let disabled = self.authority.disable_compromised(&authority, (self.clock)()).await;
         let asleep = self.keep_asleep(&authority).await;
@@ -48,8 +50,8 @@ impl App {
         let revoked = self.revoke_leaves(&authority, half()).await;
         let retired = self.retire_keys(&authority, false, half()).await;
         let swept = self.sweep_unswept(authority).await;
-        if let Some(rollover) = rollover {
-            outcome = self.take_up(rollover, owner, half()).await;
+        for job in jobs {
+            outcome = outcome.and(self.take_up(job, owner, half()).await);
         }
         let joined = self.bring_in_joining(half()).await;
         outcome

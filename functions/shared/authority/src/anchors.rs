@@ -6,6 +6,7 @@
 use rootcast_core::anchors::{Anchor, AnchorChange, AnchorId, Anchors};
 use rootcast_core::audit::{Act, Action, Actor, Policy, Subject};
 use rootcast_core::job::{Job, JobId, JobOutcome};
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, LedgerError, RootRecord};
 use rootcast_pki::bundle::{LARGEST_ANCHOR, fits};
@@ -34,7 +35,7 @@ pub struct AnchorsChanged {
 #[derive(Debug, Clone, Copy)]
 pub struct AnchorRequest<'a> {
     pub change: &'a AnchorChange,
-    pub rollout: Rollout,
+    pub rollout: &'a Rollout,
     pub requested_for: Option<&'a str>,
     pub by: &'a Actor,
     pub now: OffsetDateTime,
@@ -92,7 +93,7 @@ impl CertificateAuthority {
         // Drawn last: a request that is refused, or that loses against another one, should leave no gap.
         let job = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
         let asked = requested_for.map_or_else(|| said(change, &ids), ToOwned::to_owned);
-        let mut job = job.map(|id| Job::of_anchors(id, signing, authority.bundle, rollout, Some(asked), now));
+        let mut job = job.map(|id| Job::of_anchors(id, signing, authority.bundle, rollout.clone(), Some(asked), now));
         // A device that is approved meanwhile has none of it: a change without a job requires that the fleet is still empty.
         let fleet =
             (0..).zip(&shards).map(|(shard, record)| (shard, record.revision)).filter(|_| job.is_none()).collect();
@@ -100,6 +101,7 @@ impl CertificateAuthority {
             Some(job) => {
                 anchors.begin(job.id);
                 authority.running = Some(job.id);
+                authority.preflight = authority.preflight.map(LastPreflight::overtake);
                 job.unusable_keys.extend(&bundle.unsigned_by);
             }
             None => anchors.settle(None),

@@ -36,28 +36,37 @@ pub struct CompromiseRequest {
     pub requested_for: Option<String>,
 }
 
+/// The root that takes the place of a compromised one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InItsPlace {
+    pub made: Made,
+    /// Whether KMS has disabled the compromised key.
+    pub is_disabled: bool,
+}
+
 impl CertificateAuthority {
     /// Has another root take the place of a compromised one, or finishes that. A root that does not sign yet is only taken
     /// off the devices: its rollover is aborted.
     ///
     /// # Errors
-    /// [`AuthorityError::NotReplaced`]; [`AuthorityError::Busy`] while another one does the same. After every other error the
-    /// root's key is disabled, if it was on record that it is compromised: the same request goes on.
+    /// [`AuthorityError::NotReplaced`]; [`AuthorityError::Busy`] while another one does the same. After every other error, the
+    /// same request goes on.
     pub async fn replace_compromised(
         &self,
         settings: &Settings,
         request: &CompromiseRequest,
         by: &Actor,
         now: OffsetDateTime,
-    ) -> Result<Made, AuthorityError> {
+    ) -> Result<InItsPlace, AuthorityError> {
         let response = self.mark(request, by, now).await?;
         let authority = self.ledger.authority().await?;
-        self.disable_compromised(&authority, now).await?;
-        match response {
-            Response::Abort { generation, job } => Ok(Made { generation, job: Some(job) }),
+        // Whatever KMS says: the devices must lose that root all the more.
+        let is_disabled = self.disable_keys(&authority, |_| true).await.is_ok();
+        let made = match response {
+            Response::Abort { generation, job } => Made { generation, job: Some(job) },
             Response::Done { job, .. } => {
                 let generation = authority.signing.unwrap_or(authority.last_generation);
-                Ok(Made { generation, job })
+                Made { generation, job }
             }
             Response::Replace { .. } => {
                 let root = RootRequest {
@@ -67,9 +76,10 @@ impl CertificateAuthority {
                     until: Some(Phase::LAST),
                     requested_for: request.requested_for.clone(),
                 };
-                self.make_next_root(settings, &root, true, by, now).await
+                self.make_next_root(settings, &root, true, by, now).await?
             }
-        }
+        };
+        Ok(InItsPlace { made, is_disabled })
     }
 
     /// Records that the root is compromised, and ends whatever rollover runs, unless that is done.
@@ -231,10 +241,18 @@ impl CertificateAuthority {
         if authority.compromised_roots.is_empty() {
             return Ok(());
         }
+        self.disable_keys(authority, |compromise| now < compromise.at + AWAKE).await
+    }
+
+    /// One key that refuses keeps no other enabled.
+    async fn disable_keys(
+        &self,
+        authority: &Authority,
+        is_it: impl Fn(&Compromise) -> bool,
+    ) -> Result<(), AuthorityError> {
         let mut outcome = Ok(());
         for root in self.ledger.roots(authority).await? {
-            let is_new = |compromise: &Compromise| now < compromise.at + AWAKE;
-            let Some(key) = root.key.as_deref().filter(|_| root.compromise.as_ref().is_some_and(is_new)) else {
+            let Some(key) = root.key.as_deref().filter(|_| root.compromise.as_ref().is_some_and(&is_it)) else {
                 continue;
             };
             match self.vault.disable(key).await {

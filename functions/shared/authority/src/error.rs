@@ -19,6 +19,9 @@ pub enum AuthorityError {
     /// fleet.
     #[error("another rollover is running")]
     Busy(Option<JobId>),
+    /// There is one at a time.
+    #[error("preflight job {0} is running")]
+    Preflighting(JobId),
     /// A bundle with another root could not be stored, nor accepted by a device.
     #[error("there are {0} roots already, and the bundle has no room for another")]
     ManyRoots(usize),

@@ -15,6 +15,7 @@ mod keys;
 mod lists;
 mod make;
 mod old_roots;
+mod preflight;
 mod publish;
 mod retire;
 mod roll_back;
@@ -27,10 +28,11 @@ use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
 pub use anchors::{AnchorRequest, AnchorsChanged};
-pub use compromise::CompromiseRequest;
+pub use compromise::{CompromiseRequest, InItsPlace};
 pub use error::AuthorityError;
 pub use issuing::IssuingSettings;
 pub use make::{Made, RootRequest, Settings};
+pub use preflight::PreflightRequest;
 
 pub struct CertificateAuthority {
     ledger: Ledger,

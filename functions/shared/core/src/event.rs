@@ -111,6 +111,7 @@ pub enum JobKind {
     Rollover,
     /// Of the trust anchors of others.
     Anchors,
+    Preflight,
     Deployment,
 }
 

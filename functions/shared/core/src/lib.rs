@@ -3,6 +3,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`rollover`] | how a fleet moves from one root to the next, and when the new root signs |
+//! | [`preflight`] | whether the fleet is ready for that, how long it takes, and what it costs |
 //! | [`deployment`] | how a certificate gets to its devices, stage by stage |
 //! | [`job`] | what both kinds of jobs share: the record, its tasks, their messages and tries |
 //! | [`key_change`] | what AWS says of a signing key |
@@ -29,5 +30,6 @@ pub mod inventory;
 pub mod job;
 pub mod key_change;
 pub mod metric;
+pub mod preflight;
 pub mod rollover;
 pub mod superseding;

@@ -7,6 +7,7 @@ mod audit;
 mod certificate;
 mod device;
 mod job;
+mod preflight;
 mod task;
 
 pub use audit::{AuditChain, AuditHeads};
@@ -19,4 +20,5 @@ pub use job::{
     CertificateWaiver, Counts, Deployment, Hold, InUse, Job, Left, Proofs, Rollover, Summary, WaiverOutcome,
     WaiverResult, WaiverResults, Wave, Work,
 };
-pub use task::{Past, Task, Visits};
+pub use preflight::{Changed, Estimate, Findings, Part, Preflight, Ready, Report};
+pub use task::{Past, Task, TaskFinding, Visits};

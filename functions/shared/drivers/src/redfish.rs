@@ -10,9 +10,10 @@
 //! | `dmtf` | root, log in, managers, policy | the same, or list, POST, list with `$expand` | log out |
 //! | `vmedia` with Basic | root, systems, media (none of both with a `slot`) | list + 1, POST, list + 1 | – |
 //!
-//! If nothing is missing, nothing is written, and the first listing is the proof.
+//! If nothing is missing, nothing is written, and the first listing is the proof. A check never writes.
 
 mod bundle;
+mod check;
 mod clock;
 mod collection;
 mod connection;
@@ -35,6 +36,7 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 
+pub use self::check::Inspection;
 pub use self::install::{Installation, Reached};
 pub use self::monitor::{Ended, Enquiry, Monitor};
 pub use self::request::{GenerateCsr, RequestedKey};

@@ -116,6 +116,8 @@ table! {
     // for clients that check, until the devices have others.
     REVOKE_ISSUING: Regenerate Post "/issuingAuthorities/{issuing}/compromise" needs REGENERATE_ROOT;
 
+    // It signs nothing and writes to no device: whoever may steer rollovers may look before one.
+    PREFLIGHT: Regenerate Post "/rollovers/preflight" needs WRITE_JOBS;
     KEEP_ROOT: Regenerate Post "/roots/{generation}/keep" needs Needs::Operation(Operation::Activate, Roots);
     // These need the operation `activate` as well: whoever puts an anchor into every trust store decides whom the whole fleet
     // believes, without a survey of the devices before it counts.
@@ -140,6 +142,10 @@ table! {
     CHOOSE_POLICY: Catalog Put "/certificatepolicy" needs REGENERATE_ROOT;
     ISSUANCE_POLICY: Catalog Get "/issuancepolicy" needs READ_ROOTS;
     SET_ISSUANCE_POLICY: Catalog Put "/issuancepolicy" needs REGENERATE_ROOT;
+    ROLLOUTS: Catalog Get "/rollouts" needs READ_ROOTS;
+    ROLLOUT: Catalog Get "/rollouts/{name}" needs READ_ROOTS;
+    STORE_ROLLOUT: Catalog Put "/rollouts/{name}" needs REGENERATE_ROOT;
+    DELETE_ROLLOUT: Catalog Delete "/rollouts/{name}" needs REGENERATE_ROOT;
     ABOUT: Catalog Get "/aicc" needs Authenticated;
     // The vendor's clients ask for these.
     NODES: Catalog Get "/nodes" needs Authenticated;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rootcast_core::audit::{Act, Subject};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::event::{Approval, Event, JobKind};
-use rootcast_core::job::{Job, JobId, JobState};
+use rootcast_core::job::{Job, JobId, JobPurpose, JobState};
 use rootcast_pki::signer::IssuingId;
 
 use crate::{DeviceRecord, IssuingRecord, Ledger, RootRecord};
@@ -80,7 +80,11 @@ impl Told for Job {
     fn event(&self, acts: &[Act]) -> Event {
         Event::JobChanged {
             job_id: self.id,
-            kind: if self.purpose.is_rollover() { JobKind::Rollover } else { JobKind::Anchors },
+            kind: match self.purpose {
+                JobPurpose::Rollover => JobKind::Rollover,
+                JobPurpose::Anchors => JobKind::Anchors,
+                JobPurpose::Preflight => JobKind::Preflight,
+            },
             state: self.state,
             phase: Some(self.phase),
             outcome: self.outcome.map(|outcome| word(&outcome)),
@@ -276,7 +280,6 @@ mod tests {
     use rootcast_core::deployment::DeploymentOutcome;
     use rootcast_core::deployment::lifecycle::Work;
     use rootcast_core::device::{Driver, Incarnation, Profile};
-    use rootcast_core::job::JobPurpose;
     use rootcast_core::rollover::rollout::Rollout;
     use time::OffsetDateTime;
 

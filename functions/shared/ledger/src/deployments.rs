@@ -270,7 +270,7 @@ pub(crate) fn of_certificate(
 fn naming(act: Act, work: Work, uses: &[NewUse]) -> Vec<Act> {
     let names = uses.iter().map(|NewUse { device, .. }| match work {
         Work::Install => format!("{}={}", device.id, device.address),
-        Work::Issue | Work::Trust | Work::Root => device.id.to_string(),
+        Work::Issue | Work::Trust | Work::Root | Work::Check => device.id.to_string(),
     });
     act.with("devices", uses.len()).naming("names", names)
 }
@@ -278,6 +278,6 @@ fn naming(act: Act, work: Work, uses: &[NewUse]) -> Vec<Act> {
 pub(crate) const fn begins(work: Work) -> &'static str {
     match work {
         Work::Issue => "The device is to make a key, and a request for a certificate.",
-        Work::Install | Work::Trust | Work::Root => "The device is to be given the certificate.",
+        Work::Install | Work::Trust | Work::Root | Work::Check => "The device is to be given the certificate.",
     }
 }

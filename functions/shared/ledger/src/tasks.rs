@@ -298,16 +298,21 @@ impl Ledger {
         let (ack, failure) = match outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
-            Outcome::Deployed { .. } | Outcome::Skipped => (None, None),
+            Outcome::Deployed { .. } | Outcome::Checked(_) | Outcome::Skipped | Outcome::Postponed => (None, None),
         };
         let shown = match outcome {
             Outcome::Deployed { leaf, .. } => Some(*leaf),
+            _ => None,
+        };
+        let checked = match outcome {
+            Outcome::Checked(checked) => Some(checked.clone()),
             _ => None,
         };
         let record = TaskRecord {
             of: *of,
             ack,
             shown,
+            checked,
             failure,
             history: outcome.recorded(key.pass.work(), *attempt, history.clone(), *at),
             ..TaskRecord::new(key.device.clone(), outcome.state(), *attempt, *at)
@@ -361,6 +366,7 @@ const fn counter(state: TaskState) -> Option<&'static str> {
         TaskState::Failed => Some("failed"),
         TaskState::Skipped => Some("skipped"),
         TaskState::Waived => Some("waived"),
+        TaskState::Postponed => Some("postponed"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod aws;
 mod batches;
+mod check;
 mod classes;
 mod expression;
 #[path = "../../../shared/drivers/tests/fake/mod.rs"]
@@ -10,6 +11,7 @@ mod expression;
 mod fake;
 mod recording;
 mod tries;
+mod windows;
 mod work;
 
 use std::cell::Cell;

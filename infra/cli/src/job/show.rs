@@ -14,6 +14,7 @@ use crate::{
     api::Api,
     exit::End,
     output::{self, Format, out, plain, table},
+    preflight,
 };
 
 /// A longer list would scroll the rest of the output away.
@@ -58,6 +59,9 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
     out!("{}", describe(&job));
     if let Some(of_job) = job.waves.as_deref().filter(|of_job| !of_job.is_empty()) {
         out!("\n{}", waves(of_job));
+    }
+    if let Some(report) = &job.report {
+        out!("\n{}", preflight::describe(report));
     }
     if job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, &job).await?, job.devices.failed));
@@ -112,6 +116,7 @@ fn state(job: &Summary) -> &'static str {
             Some(JobOutcome::Completed) => "completed: the old roots are gone",
             Some(JobOutcome::RolledBack) => "ended: rolled back, the old root signs again",
             Some(JobOutcome::Distributed) => "completed: the devices hold the trusted certificates",
+            Some(JobOutcome::Checked) => "completed: every device was read",
             Some(JobOutcome::Aborted) => "ended: aborted",
             Some(JobOutcome::TakenOver) => "ended: taken over by the job that replaces a compromised root",
             None => "ended",
@@ -133,10 +138,11 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
         }
         Activation::Immediate => "activated at once, before the devices hold it",
     };
-    let rollout = rollover.rollout;
+    let rollout = &rollover.rollout;
     let brings = match rollover.purpose {
         JobPurpose::Rollover => ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
         JobPurpose::Anchors => ("Brings", "the trusted certificates of others: rootcast anchor list".to_owned()),
+        JobPurpose::Preflight => ("Reads", "the devices before a rollover; nothing is written to them".to_owned()),
     };
     let mut lines = vec![
         brings,
@@ -156,10 +162,19 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
             ),
         ),
     ];
+    lines.extend(rollout.name.as_ref().map(|name| ("Started", format!("with rollout {name}"))));
+    let windows: Vec<String> = rollout.windows.iter().map(ToString::to_string).collect();
+    lines.extend((!windows.is_empty()).then(|| ("Windows", format!("of {}", windows.join("; ")))));
+    let order: Vec<String> = rollout.order.iter().map(ToString::to_string).collect();
+    lines.extend((!order.is_empty()).then(|| ("Order", format!("{}, then the others", order.join(", then ")))));
+    if job.devices.postponed > 0 {
+        lines.push(("Postponed", format!("{} devices, until their windows open", job.devices.postponed)));
+    }
     if let Some(InUse { found, names }) = rollover.breaks.as_ref().filter(|breaks| breaks.found > 0) {
         let names = names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
         lines.push(("Breaks", format!("{found} imported certificates, until they are replaced: {names}")));
     }
+    lines.extend(job.preflight.as_ref().map(|before| ("Before", preflight::before(before))));
     lines.extend(rollover.until.map(|until| ("Goes", format!("as far as {until}"))));
     lines.extend(rollover.hold.as_ref().map(|hold| {
         let sampled =

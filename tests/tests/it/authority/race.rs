@@ -245,6 +245,7 @@ async fn a_caller_whose_transaction_conflicted_gets_the_winners_job() {
     let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, [&no_key]);
     let nowhere = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::latest()).build();
     let app = regenerate::App {
+        workers: 50,
         authority: CertificateAuthority::new(
             ledger.clone(),
             Vault::new(&kms, &tagging, "collision"),

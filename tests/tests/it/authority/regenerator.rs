@@ -149,6 +149,7 @@ impl Regenerator {
     pub(crate) fn app(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> regenerate::App {
         let ledger = self.ledger_over(wire);
         regenerate::App {
+            workers: 50,
             authority: CertificateAuthority::new(ledger.clone(), self.vault_over(wire), time::Duration::days(30)),
             second: SecondPerson::new(ledger.clone(), Default::default(), clock),
             ledger,

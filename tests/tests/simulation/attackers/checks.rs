@@ -175,6 +175,10 @@ fn an_administrator_is_seen_to_reach_what_the_role_gives() {
         let goals = reached(scene, &[(routes::REGENERATE, "immediate")]).await;
         assert_eq!(goals, BTreeSet::from([Activation, Root]));
     });
+    in_a_scene(Attacker::administrator().in_a_calm_fleet(), async |scene| {
+        let goals = reached(scene, &[(routes::REGENERATE, "compromised")]).await;
+        assert!(goals.is_superset(&[Activation, Goal::Compromise, Root].into()), "{goals:?}");
+    });
 }
 
 /// Each call that waits for a second person, at first and after its confirmation by the one who asked.
@@ -329,9 +333,10 @@ fn a_world_gone_bad_is_seen() {
 }
 
 /// Routes without a call that succeeds at once, and why.
-const NOT_AT_ONCE: [(Route, &str); 27] = [
+const NOT_AT_ONCE: [(Route, &str); 28] = [
     (routes::REGENERATE, "another job is running: it succeeds after an abort"),
     (routes::REGENERATE_LOWER, "in the same way"),
+    (routes::PREFLIGHT, "in the same way"),
     (routes::TRUST, "in the same way"),
     (routes::TRUST_LOWER, "in the same way"),
     (routes::DISTRUST, "there is none"),

@@ -247,6 +247,9 @@ fn gate(scene: &Scene, reach: &mut impl FnMut(Goal, String)) {
     if authority["hasAnchors"] == true {
         reach(Goal::Anchor, "the list of trusted certificates is changed".to_owned());
     }
+    if authority["compromisedRoots"].is_array() {
+        reach(Goal::Compromise, format!("root {} is given up", authority["compromisedRoots"]));
+    }
     if authority["compromised"].is_array() {
         reach(Goal::Compromise, format!("{} is revoked", authority["compromised"]));
     }

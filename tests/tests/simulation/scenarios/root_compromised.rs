@@ -86,7 +86,9 @@ fn one_visit_moves_a_device_and_two_renew_it() {
             each(to_move),
             each(in_all)
         );
-        assert!(moved < Duration::from_secs(60), "{moved:?}");
+        // Measured: 14.1 and 76.8, the new root and its issuing authority included, after 2 and 182 seconds.
+        assert!(moved < Duration::from_secs(10) && whole < Duration::from_secs(240), "{moved:?} {whole:?}");
+        assert!(each(to_move) <= 15.5 && each(in_all) <= 84.0, "{:.1} and {:.1} calls", each(to_move), each(in_all));
         for (number, before) in all.iter().zip(&before) {
             let after = scene.own(*number, Some(before)).await;
             assert!(after.issuer_dn().contains("Issuing G2.1"), "{}", after.issuer_dn());
@@ -350,6 +352,24 @@ fn without_devices_the_new_root_signs_at_once() {
         let refused = scene.world.ask("PUT", &format!("{path}&generation=9"), Value::Null).await.unwrap();
         assert_eq!(refused.0, 404, "{refused:?}");
         end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn two_requests_at_once_replace_the_root_once() {
+    scene(2, async |scene| {
+        scene.waits(HOUR, "they do not join", || (1..=2).all(|number| scene.holds(number, 1))).await;
+        let path = format!("/signingCertificate{COMPROMISED}");
+        let ask = || scene.world.ask("PUT", &path, Value::Null);
+        let answers = tokio::join!(ask(), ask(), ask());
+        let statuses = [answers.0, answers.1, answers.2].map(|answer| answer.unwrap().0);
+        assert!(
+            statuses.contains(&200) && statuses.iter().all(|status| [200, 409, 503].contains(status)),
+            "{statuses:?}"
+        );
+        let job = scene.compromise("").await;
+        scene.is_replaced(job, 2, 2, 1).await;
+        assert_eq!(scene.world.jobs().iter().filter(|job| job["kind"] == "rollover").count(), 1);
     });
 }
 

@@ -5,6 +5,7 @@ use rootcast_core::audit::{self, Act, Action, Actor};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::{Activation, Job};
+use rootcast_core::preflight::since::LastPreflight;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::restore::{Counters, Evidence, admitted, is_plausible};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
@@ -135,14 +136,17 @@ impl CertificateAuthority {
         };
         // Drawn before the claim: if another caller wins the claim, this leaves a gap in the ids.
         let id = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
+        let since = self.since_preflight(before, now).await?;
         let job = id.map(|id| Job {
             compromised: before.replacing.clone(),
+            since,
             ..Job::new(request.job(settings, id, generation, before.signing), now)
         });
         let claim = Claim { generation, job: id, until: now + CLAIM };
         let mut authority = Authority {
             last_generation: generation,
             running: claim.job,
+            preflight: before.preflight.map(LastPreflight::overtake),
             claim: Some(claim.clone()),
             ..installed(before)?
         };

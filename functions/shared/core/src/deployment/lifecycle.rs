@@ -6,6 +6,7 @@
 //! | [`Work::Issue`]: the device makes the key, we sign | 400, 500, 600, 700, then the same |
 //! | [`Work::Trust`]: a device's trust anchors | 1500, 1600 |
 //! | [`Work::Root`]: a root generation, until it signs | 300, 600, 700, 1500, 1600 |
+//! | [`Work::Check`]: a device is read, and not written | 100 |
 //!
 //! A web server restarts (1100) before the certificate that it shows can be checked (900). A retry resumes at the
 //! failed stage; the results of earlier stages are read, not redone. Each try is an *attempt* of its own: late messages
@@ -88,6 +89,7 @@ pub enum Work {
     Issue,
     Trust,
     Root,
+    Check,
 }
 
 impl Work {
@@ -108,6 +110,7 @@ impl Work {
             ],
             Self::Trust => &[UpdateTrustStore, EndTrustStoreProcessing],
             Self::Root => &[CreateKey, ApproveRequest, RetrieveCertificate, UpdateTrustStore, EndTrustStoreProcessing],
+            Self::Check => &[CheckStore],
         }
     }
 
@@ -117,6 +120,7 @@ impl Work {
             Self::Issue => Stage::CreateCsr,
             Self::Trust => Stage::UpdateTrustStore,
             Self::Root => Stage::CreateKey,
+            Self::Check => Stage::CheckStore,
         }
     }
 

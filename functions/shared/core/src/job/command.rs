@@ -3,8 +3,8 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Reopen, Selection};
-use crate::rollover::survey::{Purpose, Survey, Sweep};
+use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
+use crate::rollover::survey::{Purpose, Survey};
 
 /// What an operator requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Refusal {
     AlreadyRollingBack,
     #[error("a compromised root never signs again, and leaves every device: the job only goes on")]
     Compromised,
+    #[error("it only reads the devices, and no gate waits for them")]
+    NoGate,
     #[error("too many retries are waiting already: send this one again in a moment")]
     ManyRetries,
 }
@@ -114,7 +116,7 @@ impl Job {
         if is_given_up || self.outcome.is_some_and(JobOutcome::is_given_up) {
             return Err(Refusal::GivenUp);
         }
-        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || self.purpose == JobPurpose::Anchors {
+        if until <= self.until || self.outcome == Some(JobOutcome::Completed) || !self.purpose.is_rollover() {
             return Err(Refusal::GoesFarEnough);
         }
         let was_stopped = self.state == JobState::Paused && self.until <= self.phase;
@@ -186,7 +188,7 @@ impl Job {
 
     fn go_on(&mut self, now: OffsetDateTime) {
         self.state = JobState::Running;
-        self.sweep = Some(Sweep::new(Purpose::Resend, Vec::new()));
+        self.sweep_lap(Purpose::Resend);
         self.resends = 0;
         self.progress_at = now;
     }

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Command, Job, JobId, JobState, Pass, Refusal, Selection};
+use super::{Command, Job, JobId, JobPurpose, JobState, Pass, Refusal, Selection};
 use crate::deployment::{Deployment, NotResumed};
 
 /// A job by its kind.
@@ -65,6 +65,7 @@ impl JobRecord {
     pub fn waives(&self) -> Result<(), Refused> {
         match self {
             Self::Rollover(job) if job.state == JobState::Ended => Err(Refusal::Ended.into()),
+            Self::Rollover(job) if job.purpose == JobPurpose::Preflight => Err(Refusal::NoGate.into()),
             Self::Rollover(_) => Ok(()),
             Self::Deployment(_) => Err(Refused::OfDeployment),
         }

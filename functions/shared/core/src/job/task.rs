@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
 use crate::device::{DeviceId, DeviceVersion};
+use crate::preflight::Checked;
 
 /// Proof of what a device's trust store holds. Never taken from the status code of a write: real devices answer 204 to
 /// garbage.
@@ -47,6 +48,8 @@ pub enum TaskState {
     Skipped,
     /// The operator excluded the device from the gate.
     Waived,
+    /// Its turn came outside its maintenance window: nothing was begun, and it is sent again when the window opens.
+    Postponed,
 }
 
 /// Why a device's task failed. The class alone decides whether the queue retries.
@@ -188,6 +191,13 @@ impl ErrorClass {
     }
 }
 
+impl ErrorClass {
+    /// [`Self::recovery`] where no job waits to be resumed.
+    pub fn remedy(self) -> String {
+        self.recovery().replace(", then resume the job", "").replace(" Then resume the job.", "")
+    }
+}
+
 impl fmt::Display for ErrorClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -235,9 +245,13 @@ impl Failure {
 
     /// Replaces control characters with spaces and truncates long text: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
-        let message =
-            message.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).take(Self::MESSAGE_LIMIT).collect();
+        let message = Self::clean(message.as_ref(), Self::MESSAGE_LIMIT);
         Self { class, message, stage: None }
+    }
+
+    /// A device's text, without control characters and of at most so many characters.
+    pub fn clean(text: &str, most: usize) -> String {
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
     }
 
     /// Sets the stage, unless the failure already names one.
@@ -260,23 +274,27 @@ pub enum Outcome {
         /// It does not serve the issuing authority's certificate, since its profile takes one certificate.
         alone: bool,
     },
+    /// The device was read, and nothing was written to it.
+    Checked(Checked),
     Failed(Failure),
     Skipped,
+    Postponed,
 }
 
 impl Outcome {
     pub const fn state(&self) -> TaskState {
         match self {
-            Self::Acked(_) | Self::Deployed { .. } => TaskState::Acked,
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => TaskState::Acked,
             Self::Failed(_) => TaskState::Failed,
             Self::Skipped => TaskState::Skipped,
+            Self::Postponed => TaskState::Postponed,
         }
     }
 
     /// The task's history with the result of this attempt appended.
     pub fn recorded(&self, work: Work, attempt: u32, mut history: Vec<Entry>, at: OffsetDateTime) -> Vec<Entry> {
         let (stage, result, words) = match self {
-            Self::Acked(_) | Self::Deployed { .. } => {
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => {
                 let words = if matches!(self, Self::Deployed { alone: true, .. }) { ALONE } else { "" };
                 (work.stages().last().copied().unwrap_or(work.first()), StageResult::Done, words.to_owned())
             }
@@ -284,7 +302,7 @@ impl Outcome {
                 let stage = failure.stage.unwrap_or(work.first());
                 (stage, StageResult::Failed(failure.class), failure.message.clone())
             }
-            Self::Skipped => return history,
+            Self::Skipped | Self::Postponed => return history,
         };
         history.push(Entry { stage, attempt, result, words, at });
         history.drain(..history.len().saturating_sub(MOST_ENTRIES));
@@ -308,6 +326,9 @@ pub struct TaskRecord {
     /// SHA-256 of the leaf certificate that the device was proven to show.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub shown: Option<Fingerprint>,
+    /// What a preflight found.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub checked: Option<Checked>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
     /// The operator's reason for the waiver.
@@ -330,6 +351,7 @@ impl TaskRecord {
             of: None,
             ack: None,
             shown: None,
+            checked: None,
             failure: None,
             waiver: None,
             history: Vec::new(),

@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use crate::job::{Activation, Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Tally, Wave};
 use crate::rollover::rollout::Rollout;
 use crate::rollover::survey::{Findings, Purpose};
+use crate::rollover::windows::Held;
 
 /// Resends without a single settled device after which open tasks count as lost.
 pub const MAX_RESENDS: u32 = 3;
@@ -22,6 +23,10 @@ pub enum Action {
     Wait {
         until: Option<OffsetDateTime>,
     },
+    /// Nothing, until a window opens. Nothing is overdue meanwhile.
+    AwaitWindow {
+        until: OffsetDateTime,
+    },
     /// Start the device work for the bundle.
     Distribute,
     /// Open the next wave, of at most `size` devices.
@@ -29,6 +34,8 @@ pub enum Action {
         number: u32,
         size: u64,
     },
+    /// Go through the fleet once more: for devices whose windows were closed, or for the next in order.
+    NextLap,
     /// Begin a sweep over the pass's devices.
     Begin(Purpose),
     /// Continue the current sweep.
@@ -65,6 +72,10 @@ pub enum Action {
     RollBack,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
+    /// Look up what has changed since the preflight before this rollover.
+    Compare,
+    /// Count what a preflight found.
+    Report,
     /// Record that every device holds the trust anchors of others that it is to hold, and end the job.
     Settle(JobOutcome),
     End(JobOutcome),
@@ -87,6 +98,9 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         JobState::Ended | JobState::Paused => return step(Action::Wait { until: None }, job.reason.clone()),
         JobState::Running => {}
     }
+    if job.abort_requested && job.purpose == JobPurpose::Preflight {
+        return step(Action::End(JobOutcome::Aborted), format!("Aborted: {}", job.purpose.turns_back()));
+    }
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
         return step(Action::Withdraw, format!("Aborted: {}", job.purpose.turns_back()));
     }
@@ -103,6 +117,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
             Action::Activate,
             "The new root is activated at once, as requested; devices that do not hold it yet may refuse connections.",
         ),
+        Phase::Publish if is_to_compare(job) => compare(),
         Phase::Publish => {
             step(Action::Distribute, "The bundle is published; its trust anchors are brought to the devices.")
         }
@@ -119,6 +134,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
                 job.compromise()
             ),
         ),
+        Phase::Activate if job.activation == Activation::Immediate && is_to_compare(job) => compare(),
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
@@ -143,6 +159,15 @@ fn after_activation(job: &Job) -> Step {
         return step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.");
     }
     step(Action::Reissue, "The new root is active; what older roots signed for devices is replaced.")
+}
+
+/// Before the devices change.
+fn is_to_compare(job: &Job) -> bool {
+    job.since.as_ref().is_some_and(|since| since.place.is_some())
+}
+
+fn compare() -> Step {
+    step(Action::Compare, "The fleet is compared with what the preflight found.")
 }
 
 fn stopped(what: &str) -> Step {
@@ -172,7 +197,7 @@ fn plan_pass(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         );
     }
     if let Some(over) = exceeded(job, tally, Budget::InWave)
-        && !(job.is_paged() && tally.is_settled())
+        && !(job.is_through() && tally.is_settled())
     {
         let tolerated = job.tolerated.min(tally.failed);
         let others = Tally { failed: tally.failed - tolerated, ..*tally };
@@ -189,12 +214,38 @@ fn plan_pass(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
                 step(Action::Dispatch { at_most }, format!("Wave {}: tasks are being sent.", wave.number))
             } else if tally.is_settled() {
                 step(Action::CloseWave, format!("Wave {} completed.", wave.number))
+            } else if overlaps(job, tally, wave) {
+                let (number, open) = (wave.number, tally.waiting());
+                let why = format!("Wave {number}: the {open} devices without a result fit the error budget.");
+                step(Action::CloseWave, why)
             } else {
                 await_devices(job, tally, now, stall, wave.number, tally.waiting())
             }
         }
         closed => plan_between_waves(job, tally, now, stall, closed.as_ref()),
     }
+}
+
+/// Whether the conductor is to look at the job: its wave was sent, and what is open of it need not be awaited.
+pub fn is_next_wave_due(job: &Job, tally: &Tally) -> bool {
+    let is_sent = |wave: &&Wave| wave.closed.is_none() && wave.dispatched >= wave.size;
+    job.wave.as_ref().filter(is_sent).is_some_and(|wave| overlaps(job, tally, wave))
+}
+
+/// Whether the next wave may begin although devices have no result yet: even if all of them failed, the error budget would
+/// not be exceeded, so that one dead device holds up nobody. Never after the first wave, and not before another group or lap.
+fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
+    let failed = tally.failed + tally.waiting();
+    let settled = tally.with_result() + tally.waiting();
+    let of_wave = |all: u64, before: u64| all.saturating_sub(before);
+    let (failed_of_wave, settled_of_wave) =
+        (of_wave(failed, wave.before.failed), of_wave(settled, wave.before.with_result()));
+    wave.number > 1
+        && !wave.survey
+        && !job.is_paged()
+        && job.rollout.wave_pause == 0
+        && !job.rollout.is_exceeded(failed, settled)
+        && !job.rollout.is_exceeded(failed_of_wave, settled_of_wave)
 }
 
 fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, wave: u32, open: u64) -> Step {
@@ -217,15 +268,19 @@ fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration,
 
 fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, last: Option<&Wave>) -> Step {
     let number = last.map_or(0, |wave| wave.number);
-    if !tally.is_settled() {
+    if !tally.is_settled() && !last.is_some_and(|wave| overlaps(job, tally, wave)) {
         // A resend has recounted the devices.
         return await_devices(job, tally, now, stall, number, tally.waiting());
     }
+    if !job.is_through()
+        && let Some(over) = exceeded(job, tally, Budget::AtItsEnd)
+    {
+        return step(Action::Pause, over);
+    }
     if !job.is_paged() {
-        if let Some(over) = exceeded(job, tally, Budget::AtItsEnd) {
-            return step(Action::Pause, over);
-        }
-        let pause = Duration::seconds(job.rollout.wave_pause.into());
+        // Between the waves of a preflight, nobody has to look at what was written.
+        let pause = if job.preflight.is_some() { 0 } else { job.rollout.wave_pause };
+        let pause = Duration::seconds(pause.into());
         let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
         return match opens {
             Some(at) => step(
@@ -233,19 +288,39 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
                 format!("Wave {} starts after the pause between waves.", number + 1),
             ),
             None => {
-                let size = job.rollout.wave_size(number + 1);
-                step(
-                    Action::OpenWave { number: number + 1, size },
-                    format!("Wave {} started: at most {size} devices.", number + 1),
-                )
+                // A wave that found nobody in a window is none.
+                let number =
+                    if last.is_some_and(|wave| !wave.survey && wave.dispatched == 0) { number } else { number + 1 };
+                let size = job.rollout.wave_size(number);
+                step(Action::OpenWave { number, size }, format!("Wave {number} started: at most {size} devices."))
             }
         };
+    }
+    if job.leaves_some(tally) {
+        return await_window(job, job.lap.held, now, Action::NextLap, "Devices whose window is open now are sent to.");
+    }
+    if job.has_next_group() {
+        return step(Action::NextLap, "The devices that come first are done: the next in order follow.");
     }
     plan_gate(job, tally, now, stall)
 }
 
+/// `then`: what follows once one of the windows is open.
+fn await_window(job: &Job, held: Held, now: OffsetDateTime, then: Action, why: &str) -> Step {
+    match job.rollout.schedule(now).opens(held) {
+        Some((until, waits)) => step(Action::AwaitWindow { until }, waits),
+        None => step(then, why),
+    }
+}
+
 /// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+    if let Some(preflight) = &job.preflight {
+        return match preflight.is_counted() {
+            true => step(Action::End(JobOutcome::Checked), preflight.report.sentence()),
+            false => step(Action::Report, "Every device was read: the findings are counted."),
+        };
+    }
     let found = job.survey.total();
     if job.withdrawn.is_some() {
         return step(Action::End(JobOutcome::Aborted), aborted(found));
@@ -253,7 +328,7 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     if job.survey.opens(job.demand(now).since) {
         return match job.purpose {
             JobPurpose::Anchors => settle(job.phase, found),
-            JobPurpose::Rollover => pass_gate(job, now),
+            JobPurpose::Rollover | JobPurpose::Preflight => pass_gate(job, now),
         };
     }
     if found.forgot > 0 {
@@ -281,6 +356,10 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     }
     if only_failures {
         return step(Action::Pause, unproven(job, found));
+    }
+    if job.survey.is_complete() && found.postponed > 0 && found.awaited() == found.postponed {
+        let why = "Devices whose window is open now are compared again.";
+        return await_window(job, job.outside, now, Action::Begin(Purpose::Survey), why);
     }
     // A device that is deleted under way may be counted twice: skipped by a survey, and settled by its worker. Then the
     // counters are complete although another device is still open, and every further survey would find the same until
@@ -397,12 +476,16 @@ enum Budget {
 /// Why the error budget is exceeded, over all devices or over those of the wave. The wave is judged separately because,
 /// after half a million successful devices, a whole wave could fail without exceeding the total budget.
 fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
+    // A preflight is to find everything that fails.
+    if job.preflight.is_some() {
+        return None;
+    }
     let Rollout { error_budget, error_budget_minimum, .. } = job.rollout;
     let is_over = |failed: u64, settled: u64| {
         let enough = budget == Budget::AtItsEnd || settled >= error_budget_minimum;
         settled > 0 && enough && job.rollout.is_exceeded(failed, settled)
     };
-    let (failed, settled) = (tally.failed, tally.settled());
+    let (failed, settled) = (tally.failed, tally.with_result());
     let sentence = |failed: u64, settled: u64, of: &str| {
         format!(
             "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks; repair the devices or waive them, {}.",
@@ -413,7 +496,8 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
         return Some(sentence(failed, settled, ""));
     }
     let wave = job.wave.as_ref()?;
-    let (failed, settled) = (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.settled()));
+    let (failed, settled) =
+        (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.with_result()));
     is_over(failed, settled).then(|| sentence(failed, settled, &format!(" of wave {}", wave.number)))
 }
 
@@ -438,6 +522,8 @@ fn unproven(job: &Job, found: Findings) -> String {
 pub fn way_out(job: &Job) -> &'static str {
     match job.phase {
         Phase::Withdraw => "then resume",
+        // Neither an abort nor a rollback brings a compromised root back.
+        _ if job.is_compromise() => "then resume",
         _ if job.activated.is_none() => "then resume; or abort",
         Phase::Distribute | Phase::Activate | Phase::Reissue if job.old_generation.is_some() => {
             "then resume; or roll back (`rootcast job rollback`)"

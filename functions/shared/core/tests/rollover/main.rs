@@ -12,10 +12,27 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, JobOutcome, JobPurpose, JobState, Pass, Phase, Selection};
+use rootcast_core::job::{Activation, Job, JobOutcome, JobPurpose, JobState, NewPreflight, Pass, Phase, Selection};
+use rootcast_core::preflight::{Expected, Preflight};
 use rootcast_core::rollover::rollout::Rollout;
+use rootcast_pki::algorithm::KeyAlgorithm;
 
 use world::*;
+
+/// A preflight of this rollover.
+fn preflight(rollover: &Job) -> Job {
+    let expected = Expected { backdate: 3600, validity: 3600, algorithm: KeyAlgorithm::EcdsaP384 };
+    let new = NewPreflight {
+        id: rollover.id,
+        signing: Some(1),
+        bundle_version: 2,
+        rollout: rollover.rollout,
+        until: rollover.until,
+        preflight: Preflight::new(expected, 50),
+        requested_for: None,
+    };
+    Job::of_preflight(new, rollover.created)
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -61,6 +78,30 @@ proptest! {
         prop_assert!(!world.job.reason.contains("root"), "{}", world.job.reason);
     }
 
+    /// However many devices fail, every one is read, and nobody has to resume the job.
+    #[test]
+    fn a_preflight_reads_on_whatever_fails(mut world in worlds(), events in events()) {
+        world.job = preflight(&world.job);
+        for event in &events {
+            let before = world.job.state;
+            world.happen(event);
+            let paused = world.job.state == JobState::Paused && before == JobState::Running;
+            prop_assert!(!paused || matches!(event, Event::Pause), "{}", world.job.reason);
+            prop_assert_eq!(world.job.pass(), Pass::Preflight);
+        }
+        let outcome = world.settle(&[]);
+        prop_assert_eq!(outcome, if world.job.abort_requested { JobOutcome::Aborted } else { JobOutcome::Checked });
+    }
+
+    #[test]
+    fn a_preflight_visits_every_device_once(mut world in worlds()) {
+        world.job = preflight(&world.job);
+        let broken = std::mem::take(&mut world.broken);
+        prop_assert_eq!(world.settle(&[]), JobOutcome::Checked);
+        prop_assert_eq!(world.rows.len(), world.fleet.len());
+        prop_assert!(world.rows.values().all(|task| task.attempt == 1), "{:?}", broken);
+    }
+
     #[test]
     fn a_wave_begins_only_within_the_error_budget(mut world in worlds(), events in events()) {
         for event in &events {
@@ -71,9 +112,33 @@ proptest! {
             if let (Some(wave), JobState::Running, Phase::Distribute) = (opened, world.job.state, world.job.phase) {
                 let tally = world.tally();
                 let judged = !reopened && wave.dispatched == 0 && tally.settled() == before.1.settled();
-                prop_assert!(!judged || !world.job.rollout.is_exceeded(tally.failed, tally.settled()), "{:?}", tally);
+                // As if all failed that have no result yet.
+                let (failed, settled) = (tally.failed + tally.waiting(), tally.with_result() + tally.waiting());
+                prop_assert!(!judged || !world.job.rollout.is_exceeded(failed, settled), "{:?}", tally);
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Nobody is lost, given up or judged because its window is closed, and each is reached in the end.
+    #[test]
+    fn devices_wait_for_their_windows_and_turns(mut world in worlds(), events in events()) {
+        world.broken.clear();
+        (world.job.until, world.job.activation) = (Phase::Activate, Activation::Proven);
+        let calm = |event: &&Event| matches!(event, Event::Wake | Event::WakeAndDie(_) | Event::Deliver { .. } | Event::Minutes(_));
+        for event in events.iter().filter(calm) {
+            world.happen(event);
+            prop_assert!(world.in_order);
+        }
+        let settled = world.run_calmly();
+        prop_assert!(settled, "{:?}", world.job);
+        prop_assert!(world.in_order);
+        let (failed, devices) = (world.rows.values().any(|task| task.state == TaskState::Failed), world.fleet.len());
+        prop_assert!(!failed, "{:?}", world.rows);
+        prop_assert_eq!(world.holding.len(), devices);
     }
 }
 
@@ -279,7 +344,7 @@ fn an_open_device_is_awaited_whatever_the_counters_say() {
 fn a_device_that_is_retried_during_a_survey_is_surveyed_again() {
     let rollout = Rollout { canary: 4, growth: 1, error_budget: 0, error_budget_minimum: 4, ..Rollout::default() };
     for mended in [true, false] {
-        let mut world = World::new(13, BTreeSet::from([6]), Activation::Proven, rollout);
+        let mut world = World::new(13, BTreeSet::from([6]), Activation::Proven, rollout.clone());
         let deliver = |count: usize| vec![Event::Deliver { which: 0, doubled: false }; count];
         let begin = [vec![Event::Wake], deliver(3), vec![Event::Abort, Event::Wake], deliver(5)].concat();
         begin.iter().for_each(|event| world.happen(event));

@@ -117,14 +117,14 @@ impl DeviceResult {
                     failure.map_or("", |failure| failure.message.as_str())
                 ),
             ),
-            Standing::Settled(TaskState::Waiting) | Standing::Waiting if is_held => (
+            Standing::Settled(TaskState::Waiting | TaskState::Postponed) | Standing::Waiting if is_held => (
                 "FQXHMSE2001I",
                 50,
                 Word::Running,
                 "A worker is at the device.",
                 "Its result follows when its trust store was read back.".to_owned(),
             ),
-            Standing::Settled(TaskState::Waiting) | Standing::Waiting => (
+            Standing::Settled(TaskState::Waiting | TaskState::Postponed) | Standing::Waiting => (
                 "FQXHMSE2002I",
                 0,
                 Word::Waiting,
@@ -202,6 +202,7 @@ impl Task {
             title: match job.purpose {
                 JobPurpose::Rollover => format!("CA root certificate, generation {}", job.generation),
                 JobPurpose::Anchors => format!("Trusted certificates, bundle {}", job.bundle_version),
+                JobPurpose::Preflight => "Preflight of a rollover".to_owned(),
             },
             percentage,
             complete: job.state == JobState::Ended,
@@ -292,6 +293,7 @@ mod tests {
             of: None,
             ack: None,
             shown: None,
+            checked: None,
             failure: (state != TaskState::Acked).then(|| Failure::new(ErrorClass::StoreFull, "Ten of ten.")),
             waiver: (state == TaskState::Waived).then(|| "It is scrapped.".to_owned()),
             history: Vec::new(),

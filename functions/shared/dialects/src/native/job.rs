@@ -10,6 +10,8 @@ use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::Leave;
 use serde::{Deserialize, Serialize};
 
+use super::preflight::{Preflight, Report};
+
 /// `GET /jobs/{id}`: a job with the devices of its current pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -19,6 +21,12 @@ pub struct Job {
     /// The result of a rollover's last survey, once it has read every shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proofs: Option<Proofs>,
+    /// What a preflight found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// The preflight within a day before a rollover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
     /// Devices that left the fleet during a rollover: the first hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Left>,
@@ -164,6 +172,9 @@ pub struct Counts {
     pub skipped: u64,
     #[serde(default)]
     pub waived: u64,
+    /// Put back until their maintenance windows open.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub postponed: u64,
     /// Dispatched, but without a result yet.
     #[serde(default)]
     pub waiting: u64,
@@ -184,6 +195,9 @@ pub struct Wave {
     pub size: u64,
     pub acked: u64,
     pub failed: u64,
+    /// Devices without a result when the next wave was allowed to begin. Their results count to that one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub open: u64,
     pub opened: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,

@@ -4,6 +4,7 @@ use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::Pass;
 use rootcast_core::job::task::{ErrorClass, TaskState};
+use rootcast_core::preflight::Finding;
 use serde::{Deserialize, Serialize};
 
 /// `GET /jobs/{id}/tasks`
@@ -24,6 +25,9 @@ pub struct Task {
     pub message: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<String>,
+    /// What a preflight found at a device that it could read; empty: the device is ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Vec<TaskFinding>>,
     /// Why an operator waived the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiver: Option<String>,
@@ -35,6 +39,14 @@ pub struct Task {
     pub history: Vec<Past>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+}
+
+/// A finding of a preflight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFinding {
+    pub finding: Finding,
+    pub message: String,
+    pub recovery: String,
 }
 
 /// Failed visits to the device in the current attempt.

@@ -31,11 +31,7 @@ pub(super) async fn converge(
     goal: &Goal,
     earlier: Result<(), Failure>,
 ) -> Result<Converged, Stop> {
-    let listing = Listing::read(session, slot).await?;
-    if listing.members.len() > 1 {
-        let message = format!("{} has several members: its profile is dmtf.", slot.collection);
-        return Err(Failure::new(ErrorClass::Unsupported, message).into());
-    }
+    let listing = list(session, slot).await?;
     let wanted = wanted(&listing, goal);
     let wanted_set: BTreeSet<_> = wanted.iter().map(|anchor| anchor.fingerprint).collect();
     if wanted_set == listing.fingerprints() {
@@ -64,6 +60,17 @@ pub(super) async fn converge(
         Some(fingerprint) => Err(kept(fingerprint).into()),
         None => Ok(Converged { held: listing.held(), changed: true }),
     }
+}
+
+/// # Errors
+/// [`ErrorClass::Unsupported`] if it has several members.
+pub(super) async fn list(session: &mut Session<'_>, slot: &mut TrustSlot) -> Result<Listing, Failure> {
+    let listing = Listing::read(session, slot).await?;
+    if listing.members.len() > 1 {
+        let message = format!("{} has several members: its profile is dmtf.", slot.collection);
+        return Err(Failure::new(ErrorClass::Unsupported, message));
+    }
+    Ok(listing)
 }
 
 /// The existing anchors in their order, then the new ones, without duplicates.

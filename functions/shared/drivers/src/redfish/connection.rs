@@ -50,6 +50,8 @@ pub(super) struct Connection {
     written: bool,
     /// The device's clock, from its last answer.
     clock: Option<OffsetDateTime>,
+    /// Requests so far.
+    asked: u32,
 }
 
 /// A request's body. Wiped when dropped, since it may hold a password or a private key.
@@ -73,6 +75,7 @@ impl Connection {
             deadline,
             written: false,
             clock: None,
+            asked: 0,
         })
     }
 
@@ -110,9 +113,14 @@ impl Connection {
         self.clock
     }
 
+    pub(super) const fn asked(&self) -> u32 {
+        self.asked
+    }
+
     /// Any status counts as an answer. After a write, idempotent requests are retried over a restart of the web
     /// server.
     pub(super) async fn ask(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
+        self.asked += 1;
         let answer = self.repeatedly(method, link, body).await?;
         self.clock = answer.headers.get(DATE).and_then(clock::read);
         Ok(answer)

@@ -26,6 +26,8 @@ pub(super) struct TrustSlot {
     pub(super) shape: Shape,
     /// `CertificateService.ReplaceCertificate`, if the device has it.
     pub(super) replace: Option<Replace>,
+    /// Signature algorithms that the device accepts as a TLS client; empty: it does not say.
+    pub(super) signatures: Vec<String>,
 }
 
 /// How a slot stores anchors.
@@ -58,6 +60,7 @@ pub(super) async fn find(
         expand: false,
         shape: Shape::Members,
         replace: None,
+        signatures: Vec::new(),
     };
     match profile {
         Profile::Openbmc => {
@@ -70,12 +73,12 @@ pub(super) async fn find(
         }
         Profile::Dmtf => {
             let root = session.open_by_root().await?;
-            let collection = match named {
-                Some(slot) => Link::from(slot),
+            let (collection, signatures) = match named {
+                Some(slot) => (Link::from(slot), Vec::new()),
                 None => standard(session, &root).await?,
             };
             let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
-            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None })
+            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None, signatures })
         }
         Profile::Vmedia => {
             let root = session.open_by_root().await?;
@@ -84,12 +87,14 @@ pub(super) async fn find(
                 None => medium(session, &root).await?,
             };
             let replace = replace(session, &root)?;
-            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace })
+            let signatures = Vec::new();
+            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace, signatures })
         }
     }
 }
 
-async fn standard(session: &mut Session<'_>, root: &Value) -> Result<Link, Failure> {
+/// The collection, and the signature algorithms that the same policy names.
+async fn standard(session: &mut Session<'_>, root: &Value) -> Result<(Link, Vec<String>), Failure> {
     let manager = match link(session, root, "/Links/ManagerProvidingService/@odata.id")? {
         Some(manager) => Some(manager),
         None => only_member(session, root, "Managers").await?,
@@ -99,18 +104,23 @@ async fn standard(session: &mut Session<'_>, root: &Value) -> Result<Link, Failu
         if answer.status.as_u16() != 404 {
             let policy = answer.json()?;
             if let Some(slot) = link(session, &policy, "/TLS/Client/TrustedCertificates/@odata.id")? {
-                return Ok(slot);
+                return Ok((slot, texts(&policy, "/TLS/Client/Allowed/SignatureAlgorithms")));
             }
         }
     }
     if let Some(service) = link(session, root, "/UpdateService/@odata.id")? {
         let service = session.get(&service).await?.json()?;
         if let Some(slot) = link(session, &service, "/RemoteServerCertificates/@odata.id")? {
-            return Ok(slot);
+            return Ok((slot, Vec::new()));
         }
     }
     let message = "The device has neither TLS.Client.TrustedCertificates nor RemoteServerCertificates.";
     Err(Failure::new(ErrorClass::Unsupported, message))
+}
+
+fn texts(body: &Value, pointer: &str) -> Vec<String> {
+    let texts = body.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    texts.filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
 async fn medium(session: &mut Session<'_>, root: &Value) -> Result<Link, Failure> {

@@ -116,5 +116,5 @@ impl WebServer {
 }
 
 const fn members_of(collection: Link) -> TrustSlot {
-    TrustSlot { collection, limit: None, expand: false, shape: Shape::Members, replace: None }
+    TrustSlot { collection, limit: None, expand: false, shape: Shape::Members, replace: None, signatures: Vec::new() }
 }

@@ -4,6 +4,7 @@
 #[path = "../fake/mod.rs"]
 mod fake;
 
+mod check;
 mod clock;
 mod failures;
 mod hostile;
