@@ -12,7 +12,7 @@ use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery};
 use rootcast_gate::{Principal, RequestId};
 use serde_json::json;
 
-use crate::{App, behind, busy, refused, with_location};
+use crate::{App, behind, busy, compromised as compromised_root, refused, with_location};
 
 /// `POST /rollovers/preflight`. Takes the parameters of `PUT /signingCertificate`: the estimate is for that rollover.
 pub(crate) async fn begin(
@@ -54,6 +54,7 @@ pub(crate) async fn begin(
             let response = json!({ "jobPath": job.path() });
             Ok(with_location(refusal.with_response(response).into_response(), Some(job)))
         }
+        Err(AuthorityError::Compromised(generation)) => Err(compromised_root(generation)),
         Err(AuthorityError::Behind(why)) => Err(behind(why)),
         Err(error) => Err(refused(error)),
     }

@@ -160,6 +160,21 @@ pub(crate) async fn some_failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
     some(api, job, (TaskState::Failed, "failed"), show::SHOWN_FAILURES).await
 }
 
+/// Devices that are not ready, by a preflight: at least as many as are shown, if there are that many.
+pub(crate) async fn not_ready(api: &Api, job: &Job) -> Result<Vec<Task>> {
+    let path = format!("/jobs/{}/tasks", job.summary.id);
+    let limit = show::SHOWN_FAILURES.to_string();
+    let mut pages = api.paged(&path, &[("ready", "false")], "tasks", &limit);
+    let mut found = Vec::new();
+    while found.len() < show::SHOWN_FAILURES
+        && let Some(tasks) = pages.next::<Task>().await?
+    {
+        found.extend(tasks);
+    }
+    found.truncate(show::SHOWN_FAILURES);
+    Ok(found)
+}
+
 /// At least `count` tasks in this state, if there are that many.
 async fn some(api: &Api, job: &Job, (state, name): (TaskState, &str), count: usize) -> Result<Vec<Task>> {
     let (path, filter, limit) = (format!("/jobs/{}/tasks", job.summary.id), [("state", name)], count.to_string());

@@ -26,7 +26,7 @@ use crate::authority::keys::Key;
 use crate::authority::{keys, openssl};
 use crate::import::pki::new_key;
 use crate::import::{CERTIFICATES, imported, refused};
-use crate::import_readers::{bundle, python};
+use crate::import_readers::{TODAY, bundle, python};
 use crate::stack::Stack;
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn python_verifies_a_chain_from_each_live_root_alone() {
             expected.push((count, at, trusted, trusted == at));
         }
     }
-    for (verdict, expected) in python(bundles).await.into_iter().zip(expected) {
+    for (verdict, expected) in python(bundles, TODAY).await.into_iter().zip(expected) {
         assert_eq!(verdict.is_none(), expected.3, "{expected:?}: {verdict:?}");
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::clock;
 use crate::cloud::{Cloud, Process};
 use crate::openbmc::{Bmc, Mood, SESSIONS};
+use crate::trust::names;
 
 #[derive(Default)]
 pub struct Fleet {
@@ -116,10 +117,17 @@ fn refused(peer: &Peer) -> Failure {
 pub fn answer(cloud: &Cloud, at: SocketAddr, request: Request<Bytes>) -> Option<Response<Bytes>> {
     let (head, body) = request.into_parts();
     let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
-    let answered = |bmc: &mut Bmc| {
-        (bmc.answer(head.method.as_str(), head.uri.path(), token, &body), bmc.behind.filter(|_| !bmc.by_manager))
-    };
-    let (reply, behind) = cloud.fleet.at(at, answered)?;
+    let (reply, behind, before, is_replaced) = cloud.fleet.at(at, |bmc| {
+        let (leaf, before) = (bmc.leaf().clone(), names(bmc));
+        let reply = bmc.answer(head.method.as_str(), head.uri.path(), token, &body);
+        (reply, bmc.behind.filter(|_| !bmc.by_manager), before, *bmc.leaf() != leaf)
+    })?;
+    if let Some(anchor) = &reply.removed {
+        cloud.truth.removed(cloud, at, anchor);
+    }
+    if is_replaced {
+        cloud.truth.replaced(cloud, at, &before);
+    }
     let mut response = Response::builder().status(reply.status);
     if let Some(anchor) = reply.shown {
         response = response.header(SHOWN, anchor.to_string());

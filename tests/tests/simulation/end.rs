@@ -12,10 +12,14 @@ use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
 use crate::imported;
 use crate::keys::State;
 use crate::people::approve;
+use crate::rollovers;
 use crate::world::World;
 
 /// A job without faults takes minutes; with postponed messages and given-up work from before, some hours.
-const LIMIT: Duration = Duration::from_secs(12 * 3600);
+/// A hold-down takes hours more, and begins anew if a device loses the root meanwhile.
+const LIMIT: Duration = Duration::from_secs(48 * 3600);
+/// Until the end, a job may pause so often: it is followed each time.
+const MOST_PAUSES: u32 = 12;
 /// After this time no message is late, postponed, or held by a dead worker.
 const QUIET: Duration = Duration::from_secs(45 * 60);
 
@@ -35,9 +39,9 @@ pub async fn put_right(world: &World, all: bool) {
 pub async fn rest(world: &World) {
     let accuse = |what: String| world.cloud.truth.accuse(&world.cloud, what);
     let end = clock::age() + LIMIT;
-    let mut resumed = 0;
     finish_replacing(world).await;
-    while let Some(job) = world.newest_job().filter(|job| job["state"] != "ended") {
+    let mut pauses = BTreeMap::<String, u32>::new();
+    while let Some(job) = next_rollover(world) {
         if clock::age() > end {
             return accuse(format!(
                 "I5 job {} does not end: {} {} {}",
@@ -49,17 +53,21 @@ pub async fn rest(world: &World) {
             if reason.len() < 20 {
                 return accuse(format!("I5 job {} is paused and does not say why: {reason}", job["id"]));
             }
-            resumed += 1;
-            if resumed > 10 {
+            let pauses = pauses.entry(job["id"].to_string()).or_default();
+            *pauses += 1;
+            if *pauses > MOST_PAUSES {
                 return accuse(format!(
                     "I5 job {} pauses again and again: {reason} {:?}",
                     job["id"],
                     world.failures(&job)
                 ));
             }
-            // Follow the message: look at the failed tasks, mend the devices, then resume the job.
-            put_right(world, resumed > 3).await;
-            _ = world.ask("POST", &format!("/jobs/{}/resume", job["id"]), Value::Null).await;
+            if let Some((status, answer)) = follow(world, &job, reason, *pauses).await
+                && status >= 400
+                && world.job(job["id"].as_u64().unwrap())["state"] == "paused"
+            {
+                return accuse(format!("I5 job {} says {reason}, which is refused: {answer}", job["id"]));
+            }
         }
         if job["phase"] == "create" {
             // The process that created it died: the next PUT finishes it.
@@ -98,6 +106,7 @@ pub async fn rest(world: &World) {
     serials_are_unique(world);
     issuing_authorities_agree(world);
     imported::ties_agree(world);
+    world.cloud.truth.distrusted_roots_are_unused(&world.cloud);
     world.cloud.truth.signing_root_is_held(&world.cloud);
 }
 
@@ -111,6 +120,57 @@ async fn finish_replacing(world: &World) {
         }
         _ = world.regenerate("?reason=keyCompromise").await;
         sleep(Duration::from_secs(30)).await;
+    }
+}
+
+/// A rollover that has not ended: one that runs, before one that is paused, before one that waits for another.
+fn next_rollover(world: &World) -> Option<Value> {
+    let open = world.jobs().into_iter().filter(|job| job["kind"] == "rollover" && job["state"] != "ended");
+    let rank = |job: &Value| {
+        let reason = job["reason"].as_str().unwrap_or_default();
+        (job["state"] == "paused", reason.contains("Resume this one when"))
+    };
+    open.min_by_key(rank)
+}
+
+/// Does what the sentence of a paused job says. By default: look at the failed tasks, mend the devices, then resume the job.
+async fn follow(world: &World, job: &Value, reason: &str, times: u32) -> Option<(u16, Value)> {
+    if reason.contains("`rootcast job continue`") {
+        return rollovers::go_on_or_back(world, job).await;
+    }
+    put_right(world, times > 3).await;
+    if let Some((_, named)) = reason.split_once("still needed, by ") {
+        let named = named.split_once(". Renew").map_or(named, |(named, _)| named);
+        let named = named.split_once(": ").map_or(named, |(_, named)| named);
+        for name in named.split(", ") {
+            make_unneeded(world, job, name, times).await;
+        }
+    }
+    world.ask("POST", &format!("/jobs/{}/resume", job["id"]), Value::Null).await
+}
+
+/// What keeps an older root is renewed, revoked, deleted, or waived by name.
+async fn make_unneeded(world: &World, job: &Value, name: &str, times: u32) {
+    if name.starts_with(r"\VED\Policy\Certificates\") && world.cloud.random.chance(0.5) {
+        let waiver = json!({ "certificates": [name], "reason": "its owner was told" });
+        _ = world.ask("POST", &format!("/jobs/{}/waive", job["id"]), waiver).await;
+        return;
+    }
+    if let Some(name) = name.strip_prefix(r"\VED\Policy\Certificates\") {
+        return imported::delete(world, name).await;
+    }
+    let (device, what) = name.split_once(" (").unwrap_or((name, ""));
+    let what = what.trim_end_matches(')');
+    let path = format!("/devices/{device}");
+    let is_known = world.cloud.truth.devices().contains_key(device);
+    if what.contains("it has not proven") {
+        if times > 3 {
+            _ = world.ask("DELETE", &path, Value::Null).await;
+        }
+    } else if is_known && times < 3 {
+        _ = world.ask("POST", &format!("{path}/certificate"), Value::Null).await;
+    } else {
+        _ = world.ask("POST", "/certificates/revocation", json!({ "serial": what })).await;
     }
 }
 

@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     date_time_ymd,
 };
+use rootcast_pki::certificate::Certificate;
 use serde_json::{Value, json};
 
 use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
@@ -24,15 +25,21 @@ static MADE: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let root = of_authority.self_signed(&key_of_authority).unwrap();
     let issuer = Issuer::from_ca_cert_der(root.der(), key_of_authority).unwrap();
     let leaf = |number: usize| {
-        let (name, key) = (format!("web-{number}.example.com"), key());
-        let mut params = params(&name);
-        params.subject_alt_names.push(rcgen::SanType::DnsName(name.try_into().unwrap()));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let leaf = params.signed_by(&key, &issuer).unwrap();
+        let key = key();
+        let leaf = named(&format!("web-{number}")).signed_by(&key, &issuer).unwrap();
         json!({ "certificate": leaf.pem(), "certificate_chain": root.pem(), "private_key": key.serialize_pem() })
     };
     (0..6).map(leaf).collect()
 });
+
+/// Of a web server.
+fn named(name: &str) -> CertificateParams {
+    let name = format!("{name}.example.com");
+    let mut params = params(&name);
+    params.subject_alt_names.push(rcgen::SanType::DnsName(name.try_into().unwrap()));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params
+}
 
 fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -91,9 +98,41 @@ pub fn body(number: u64, name: &str) -> Value {
 
 async fn import(world: &World) {
     let random = &world.cloud.random;
-    let mut body = body(random.below(6), &format!("web-{}", random.below(9)));
+    let ours = if random.chance(0.3) { below_ours(world) } else { None };
+    let mut body = ours.unwrap_or_else(|| body(random.below(6), &format!("web-{}", random.below(9))));
     body["duplicate_check"] = random.chance(0.2).into();
     _ = world.ask("POST", "/v3/scm/certificates/import", body).await;
+}
+
+/// A certificate that somebody had signed below one of our authorities that signs, or signed before, without our records.
+fn below_ours(world: &World) -> Option<Value> {
+    let random = &world.cloud.random;
+    let rows = world.cloud.tables.all(CERTIFICATES);
+    let is_live = |row: &&Value| row["state"] == "signing" || row["state"] == "superseded";
+    let is_ours =
+        |row: &&Value| row["id"].as_str().is_some_and(|id| id.starts_with("root#") || id.starts_with("issuing#"));
+    let signers: Vec<&Value> = rows.iter().filter(is_ours).filter(is_live).collect();
+    below(world, random.pick(&signers)?, &format!("web-{}", random.below(9)))
+}
+
+/// The body of an import. `signer`: the record of a root, or of an issuing authority.
+pub fn below(world: &World, signer: &Value, name: &str) -> Option<Value> {
+    let certificate: Certificate = serde_json::from_value(signer["certificate"].clone()).ok()?;
+    let (leaf, key) = world.cloud.keys.certify(signer["key"].as_str()?, &certificate, &named(name))?;
+    Some(json!({ "name": name, "certificate": leaf, "private_key": key }))
+}
+
+/// Takes the certificate off the records of its devices, and deletes it.
+pub async fn delete(world: &World, name: &str) {
+    let Some((id, _)) = known(world).into_iter().find(|(_, known)| known == name) else { return };
+    let uses = world.cloud.tables.partition(&id);
+    let devices = uses.iter().filter_map(|used| used["sk"].as_str()?.strip_prefix("use#"));
+    let devices: Vec<String> = devices.map(|device| format!(r"\VED\Policy\Devices\{device}")).collect();
+    if !devices.is_empty() {
+        let body = json!({ "CertificateDN": format!(r"\VED\Policy\Certificates\{name}"), "ApplicationDN": devices });
+        _ = world.ask("POST", "/vedsdk/certificates/dissociate", body).await;
+    }
+    _ = world.ask("DELETE", &format!("/v3/scm/certificates/{id}"), Value::Null).await;
 }
 
 /// Imported certificates in the order of their names, since their ids do not depend on the seed.

@@ -8,11 +8,17 @@ use std::time::Duration;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair,
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use rcgen::{
+    CertificateParams, Issuer, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData, SignatureAlgorithm,
+    SigningKey,
+};
+use rootcast_pki::certificate::Certificate;
 use rootcast_vault::ROLE_TAG;
 use serde_json::{Value, json};
 
@@ -71,6 +77,26 @@ impl Key {
     }
 }
 
+/// A key, and its specification.
+struct Borrowed<'a>(&'a EcdsaKeyPair, &'a str);
+
+impl PublicKeyData for Borrowed<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        if self.1 == "ECC_NIST_P256" { &PKCS_ECDSA_P256_SHA256 } else { &PKCS_ECDSA_P384_SHA384 }
+    }
+}
+
+impl SigningKey for Borrowed<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signed = self.0.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RingUnspecified)?;
+        Ok(signed.as_ref().to_vec())
+    }
+}
+
 #[derive(Default)]
 pub struct Keys {
     keys: Mutex<BTreeMap<String, Key>>,
@@ -110,6 +136,15 @@ impl Keys {
             let key = keys.get_mut(arn).unwrap();
             (key.state, key.before) = (*state, None);
         }
+    }
+
+    /// Signs a certificate for a new key as somebody would who has this key, and not KMS. Returns it and the new key, in PEM.
+    pub fn certify(&self, arn: &str, issuer: &Certificate, params: &CertificateParams) -> Option<(String, String)> {
+        let keys = self.keys.lock().unwrap();
+        let signer = Borrowed(&keys.get(arn)?.pair, &keys.get(arn)?.spec);
+        let issuer = Issuer::from_ca_cert_der(&issuer.der().into(), signer).ok()?;
+        let key = rcgen::KeyPair::generate().ok()?;
+        Some((params.signed_by(&key, &issuer).ok()?.pem(), key.serialize_pem()))
     }
 
     pub fn call(&self, cloud: &Cloud, operation: &str, body: &[u8]) -> Answer {

@@ -66,6 +66,8 @@ pub struct Bmc {
     /// When it last lost its content.
     pub forgot: Duration,
     leaf: Certificate,
+    /// What it serves after its leaf.
+    chain: Vec<Certificate>,
     /// PKCS #8.
     leaf_key: Vec<u8>,
     anchors: Vec<(u32, Certificate)>,
@@ -85,11 +87,13 @@ pub struct Reply {
     pub body: Value,
     /// The anchor that this answer contains.
     pub shown: Option<Fingerprint>,
+    /// The anchor that is gone from now on.
+    pub removed: Option<Certificate>,
 }
 
 impl Reply {
     fn of(status: u16, body: Value) -> Self {
-        Self { status, headers: Vec::new(), body, shown: None }
+        Self { status, headers: Vec::new(), body, shown: None, removed: None }
     }
 }
 
@@ -109,6 +113,7 @@ impl Bmc {
             back: Duration::ZERO,
             forgot: Duration::ZERO,
             leaf,
+            chain: Vec::new(),
             leaf_key,
             anchors: Vec::new(),
             places: PLACES,
@@ -121,6 +126,15 @@ impl Bmc {
 
     pub fn leaf(&self) -> &Certificate {
         &self.leaf
+    }
+
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
+    /// What it trusts, without tasks that are due.
+    pub fn anchors(&self) -> impl Iterator<Item = &Certificate> {
+        self.anchors.iter().map(|(_, anchor)| anchor)
     }
 
     /// The certificate that it shows in a handshake, and its key.
@@ -140,6 +154,7 @@ impl Bmc {
     /// The device was replaced or reset, and has another certificate.
     pub fn change_identity(&mut self) {
         (self.leaf, self.leaf_key) = self_signed();
+        self.chain.clear();
     }
 
     /// A factory reset, or a restored configuration.
@@ -147,6 +162,11 @@ impl Bmc {
         self.anchors.clear();
         self.tasks.clear();
         self.forgot = clock::age();
+    }
+
+    /// It was restarted: the key of its last request is gone.
+    pub fn lose_request(&mut self) {
+        self.requested = None;
     }
 
     /// Its trust store has no place left.
@@ -212,12 +232,9 @@ impl Bmc {
                 None => error(404, "No such certificate."),
             },
             "DELETE" if let Some(id) = number(TRUSTED) => {
-                let before = self.anchors.len();
-                self.anchors.retain(|(known, _)| *known != id);
-                if self.anchors.len() < before {
-                    Reply::of(204, Value::Null)
-                } else {
-                    error(404, "No such certificate.")
+                match self.anchors.iter().position(|(known, _)| *known == id) {
+                    Some(at) => Reply { removed: Some(self.anchors.remove(at).1), ..Reply::of(204, Value::Null) },
+                    None => error(404, "No such certificate."),
                 }
             }
             "POST" if path == TRUSTED => self.install(&body),
@@ -300,17 +317,19 @@ impl Bmc {
         }
         let text = body["CertificateString"].as_str().unwrap_or_default();
         let Ok(blocks) = pem::parse_many(text) else { return error(500, "Not a certificate.") };
-        let first = blocks.iter().find(|block| block.tag() == "CERTIFICATE");
-        let Some(Ok(leaf)) = first.map(|block| Certificate::from_der(block.contents())) else {
+        let given = blocks.iter().filter(|block| block.tag() == "CERTIFICATE");
+        let mut chain = given.map_while(|block| Certificate::from_der(block.contents()).ok()).collect::<Vec<_>>();
+        if chain.is_empty() {
             return error(500, "Not a certificate.");
-        };
+        }
+        let leaf = chain.remove(0);
         let brought = blocks.iter().find(|block| block.tag() == "PRIVATE KEY").map(|block| block.contents().to_vec());
         let own = self.requested.as_ref().filter(|key| key.subject_public_key_info() == leaf.spki_der());
         let Some(key) = brought.or_else(|| own.map(|key| key.serialize_der())) else {
             return error(400, "The certificate is for another key.");
         };
         if self.mood != Mood::Lies {
-            (self.leaf, self.leaf_key) = (leaf, key);
+            (self.leaf, self.chain, self.leaf_key) = (leaf, chain, key);
             self.back = clock::age() + Duration::from_secs(2);
         }
         Reply::of(200, shown(&self.leaf))

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::imported;
 use crate::openbmc::Mood;
+use crate::rollovers;
 use crate::world::World;
 
 /// `pause`: the mean time between two actions, in seconds.
@@ -38,6 +39,9 @@ async fn act(world: &World) {
     }
     if random.chance(0.02) {
         return compromise(world).await;
+    }
+    if random.chance(0.15) {
+        return rollovers::act(world).await;
     }
     let post = async |what: &str, body: Value| _ = world.ask("POST", &format!("/jobs/{job}/{what}"), body).await;
     match random.below(100) {
@@ -89,7 +93,7 @@ async fn act(world: &World) {
             }
         }
         92..94 => _ = world.ask("POST", "/rollovers/preflight?canary=3", Value::Null).await,
-        _ => _ = world.regenerate("?canary=2&growth=3&errorBudget=40").await,
+        _ => _ = world.regenerate(&rollovers::query(world)).await,
     }
 }
 

@@ -16,7 +16,8 @@ use crate::end;
 use crate::loopback::Loopback;
 use crate::openbmc::Mood;
 use crate::people::{people, weather};
-use crate::world::World;
+use crate::rollovers;
+use crate::world::{REAL, SLOW, World};
 
 /// Worlds in the README's test command.
 const RUNS: u64 = 500;
@@ -33,6 +34,8 @@ pub struct Life {
     pub trace: String,
     pub calls: BTreeMap<String, u64>,
     pub injected: BTreeMap<&'static str, u64>,
+    /// How its rollovers, and its changes of the trusted certificates of others, have ended.
+    pub outcomes: BTreeMap<String, u64>,
     pub devices: u64,
     pub units: f64,
     pub lasted: Duration,
@@ -88,8 +91,10 @@ fn no_seed_breaks_what_must_hold_over_real_tls() {
 }
 
 fn report(lives: &[Life]) {
-    let (mut calls, mut injected) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+    let (mut calls, mut injected, mut outcomes) =
+        (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
     for life in lives {
+        life.outcomes.iter().for_each(|(name, count)| *outcomes.entry(name).or_default() += count);
         life.calls.iter().for_each(|(name, count)| *calls.entry(name).or_default() += count);
         life.injected.iter().for_each(|(name, count)| *injected.entry(name).or_default() += count);
     }
@@ -99,6 +104,7 @@ fn report(lives: &[Life]) {
     eprintln!("{} worlds, {devices} devices, {:.1} virtual days", lives.len(), lasted.as_secs_f64() / 86_400.0);
     eprintln!("faults: {injected:?}");
     eprintln!("calls: {calls:?}");
+    eprintln!("outcomes: {outcomes:?}");
     eprintln!("write units a device: {:.1}", units / devices as f64);
     let broken: Vec<&Life> = lives.iter().filter(|life| !life.broken.is_empty()).collect();
     if let Some(worst) = broken.iter().min_by_key(|life| life.seed) {
@@ -112,6 +118,10 @@ fn report(lives: &[Life]) {
             worst.broken.join("\n")
         );
     }
+    // Otherwise the people of these worlds miss a part of what they are here for.
+    let ends = ["activated", "activatedWithFailures", "completed", "rolledBack", "aborted", "distributed"];
+    let missing: Vec<&str> = ends.into_iter().filter(|end| !outcomes.contains_key(end)).collect();
+    assert!(lives.len() < 200 || missing.is_empty(), "no job has ended so: {missing:?}");
 }
 
 /// A panic counts as a broken world, and its seed is reported too.
@@ -122,6 +132,7 @@ fn survive(seed: u64) -> Life {
         trace: String::new(),
         calls: BTreeMap::new(),
         injected: BTreeMap::new(),
+        outcomes: BTreeMap::new(),
         devices: 0,
         units: 0.0,
         lasted: Duration::ZERO,
@@ -135,7 +146,8 @@ pub fn live(seed: u64) -> Life {
 }
 
 fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
-    World::live(seed, async move |world| {
+    let pace = if seed % 2 == 0 { SLOW } else { REAL };
+    World::live_at(pace, seed, async move |world| {
         prepare(&world);
         let random = &world.cloud.random;
         let devices = random.between(5, if random.chance(0.05) { 60 } else { 9 });
@@ -144,11 +156,13 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
         }
         found(&world, devices).await;
         world.faults(faults(&world));
-        let until = clock::age() + Duration::from_secs(random.between(60, 200));
-        let busy = random.between(6, 24);
+        // In a longer life as much happens, so that it also meets the second half of a rollover.
+        let slowness = if world.is_slow() { random.between(5, 60) } else { 1 };
+        let until = clock::age() + Duration::from_secs(slowness * random.between(60, 200));
+        let busy = slowness * random.between(6, 24);
         spawn_local(weather(world.clone(), busy, until));
         spawn_local(people(world.clone(), busy, until));
-        world.regenerate("?canary=3&growth=4&errorBudget=30").await;
+        world.regenerate(&rollovers::query(&world)).await;
         people(world.clone(), busy, until).await;
         // Let everything under way come to an end.
         sleep(Duration::from_secs(60)).await;
@@ -160,12 +174,21 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
             trace: world.cloud.trace(),
             calls: world.cloud.calls(),
             injected: world.cloud.injected(),
+            outcomes: outcomes(&world),
             devices,
             units: world.cloud.tables.write_units(),
             lasted: clock::age(),
             handshakes: world.cloud.loopback.get().map_or(0, |tls| tls.handshakes.load(Ordering::Relaxed)),
         }
     })
+}
+
+fn outcomes(world: &World) -> BTreeMap<String, u64> {
+    let mut outcomes = BTreeMap::new();
+    for job in world.jobs().iter().filter(|job| job["kind"] == "rollover") {
+        *outcomes.entry(job["outcome"].as_str().unwrap_or("open").to_owned()).or_default() += 1;
+    }
+    outcomes
 }
 
 /// A first active root, and a fleet that has it.
@@ -180,6 +203,14 @@ async fn found(world: &World, devices: u64) {
         }
     }
     world.must("POST", "/devices", json!(rows)).await;
+    if world.cloud.random.chance(0.6) {
+        // Some have a certificate of their own when the first rollover begins.
+        sleep(Duration::from_secs(30)).await;
+        for number in (0..devices).filter(|number| number % 2 == 0) {
+            world.must("POST", &format!("/devices/d{number}/certificate"), Value::Null).await;
+        }
+        sleep(Duration::from_secs(90)).await;
+    }
 }
 
 /// The fault rates of this world: some worlds have every kind of fault, others only a few.
@@ -203,6 +234,7 @@ fn faults(world: &World) -> Faults {
 async fn mend(world: &World) {
     world.faults(Faults::default());
     world.cloud.note("=== mended");
+    world.slow_down();
     world.cloud.fleet.each(|_, bmc| bmc.mood = Mood::Well);
     end::put_right(world, false).await;
 }

@@ -1,9 +1,11 @@
 //! Ordinary actions while a job runs, step by step. Each scenario has once broken the gate.
 
 mod anchors;
+mod chains;
 mod compromise;
 mod fences;
 mod ids;
+mod in_use;
 mod keys;
 mod old_roots;
 mod preflight;

@@ -18,6 +18,9 @@ use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key};
 use crate::functions::Function;
 use crate::openbmc::Bmc;
 
+/// The issuer's time limit, and a margin for the clocks.
+const ISSUER_LIVES: Duration = Duration::from_secs(125);
+
 /// A device as its operators know it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
@@ -40,6 +43,12 @@ pub struct Truth {
     /// What each job was begun as.
     jobs: Mutex<BTreeMap<String, Value>>,
     ended: Mutex<BTreeSet<String>>,
+    /// When each job's hold-down began.
+    held: Mutex<BTreeMap<String, Duration>>,
+    /// When each generation stopped to sign.
+    replaced: Mutex<BTreeMap<u64, Duration>>,
+    /// The keys of retired roots.
+    retired: Mutex<BTreeSet<String>>,
     /// When a record last left an address: deleted, moved, or no longer approved.
     left: Mutex<BTreeMap<SocketAddr, Duration>>,
     broken: Mutex<Vec<String>>,
@@ -53,6 +62,9 @@ impl Truth {
         self.gate.lock().unwrap().clone_from(&other.gate.lock().unwrap());
         self.jobs.lock().unwrap().clone_from(&other.jobs.lock().unwrap());
         self.ended.lock().unwrap().clone_from(&other.ended.lock().unwrap());
+        self.held.lock().unwrap().clone_from(&other.held.lock().unwrap());
+        self.replaced.lock().unwrap().clone_from(&other.replaced.lock().unwrap());
+        self.retired.lock().unwrap().clone_from(&other.retired.lock().unwrap());
         self.left.lock().unwrap().clone_from(&other.left.lock().unwrap());
         self.broken.lock().unwrap().clone_from(&other.broken.lock().unwrap());
     }
@@ -77,8 +89,10 @@ impl Truth {
 
     /// Checks the effects of a call.
     pub fn after(&self, cloud: &Cloud, by: Function, operation: &str, body: &[u8], rows: &[(String, Key)]) {
-        if operation == "ScheduleKeyDeletion" {
-            self.key_given_up(cloud, body);
+        match operation {
+            "ScheduleKeyDeletion" => self.key_given_up(cloud, body),
+            "Sign" => self.signed(cloud, body),
+            _ => {}
         }
         let mut partitions = BTreeSet::new();
         for (table, key) in rows {
@@ -131,7 +145,20 @@ impl Truth {
             let now = authority["signing"].as_u64();
             let before = std::mem::replace(&mut *self.signing.lock().unwrap(), now);
             if let Some(generation) = now.filter(|_| now != before) {
+                let mut replaced = self.replaced.lock().unwrap();
+                replaced.remove(&generation);
+                replaced.extend(before.map(|before| (before, clock::age())));
+                drop(replaced);
                 self.activated(cloud, &authority, generation);
+            }
+        }
+        if table == CERTIFICATES
+            && let Some(id) = key.get("id").and_then(Value::as_str)
+        {
+            if id.starts_with("root#") {
+                self.root_changed(cloud, id);
+            } else if id.starts_with("serial#") {
+                self.certificate_signed(cloud, id);
             }
         }
         if table == JOBS && key.get("sk").is_some_and(|sk| sk == "meta") {
@@ -141,6 +168,11 @@ impl Truth {
             let before = self.jobs.lock().unwrap().entry(id.clone()).or_insert_with(|| begun.clone()).clone();
             if before != begun {
                 self.accuse(cloud, format!("I4 the id of job {id} is given twice: {before}, then {begun}"));
+            }
+            match job["phase"].as_str() {
+                Some("holdDown") => _ = self.held.lock().unwrap().entry(id.clone()).or_insert_with(clock::age),
+                Some("distribute") => _ = self.held.lock().unwrap().remove(&id),
+                _ => {}
             }
             if job["kind"] == "rollover" && job["state"] == "ended" && self.ended.lock().unwrap().insert(id) {
                 self.ended(cloud, &job);
@@ -152,13 +184,13 @@ impl Truth {
     fn activated(&self, cloud: &Cloud, authority: &Value, generation: u64) {
         cloud.note(format_args!("### root {generation} signs"));
         let Some(job) = authority["running"].as_u64().and_then(|id| job(cloud, id)) else { return };
-        if job["activation"] == "immediate" {
-            if is_compromise(&job) {
-                *self.gate.lock().unwrap() = Some(job);
-            }
+        // What an immediate activation leaves open, nobody promised; a compromise has a pass for it.
+        let is_gated = job["activation"] != "immediate";
+        *self.gate.lock().unwrap() = (is_gated || is_compromise(&job)).then(|| job.clone());
+        if !is_gated {
             return;
         }
-        *self.gate.lock().unwrap() = Some(job.clone());
+        self.hold_down_is_over(cloud, &job);
         let root = root(cloud, generation).fingerprint();
         let seconds = |name: &str| job["rollout"][name].as_u64().map(Duration::from_secs);
         // The hold-down does not age proofs.
@@ -192,6 +224,45 @@ impl Truth {
         }
     }
 
+    /// The whole time since the hold-down last began. Functions' clocks differ by some seconds.
+    fn hold_down_is_over(&self, cloud: &Cloud, job: &Value) {
+        let wanted = Duration::from_secs(job["rollout"]["holdDown"].as_u64().unwrap_or(0));
+        let since = self.held.lock().unwrap().get(&job["id"].to_string()).copied();
+        let held = since.map_or(Duration::ZERO, |since| clock::age() - since);
+        if held + Duration::from_secs(5) < wanted {
+            self.accuse(cloud, format!("I1 job {} activates {held:?} after its hold-down began", job["id"]));
+        }
+    }
+
+    fn root_changed(&self, cloud: &Cloud, id: &str) {
+        let Some(root) = cloud.tables.named(CERTIFICATES, id) else { return };
+        if root["state"] == "retired" {
+            self.retired.lock().unwrap().extend(root["key"].as_str().map(ToOwned::to_owned));
+        }
+        if root["state"] == "distrusted" && root["retirement"].is_null() {
+            self.distrusted_roots_are_unused(cloud);
+        }
+    }
+
+    /// An issuer that began before a root was replaced may still sign below it, for as long as it lives.
+    fn certificate_signed(&self, cloud: &Cloud, id: &str) {
+        let Some(signed) = cloud.tables.named(CERTIFICATES, id).filter(|signed| signed["leaf"].is_string()) else {
+            return;
+        };
+        let generation = signed["generation"].as_u64().unwrap_or_default();
+        let since = self.replaced.lock().unwrap().get(&generation).copied();
+        if since.is_some_and(|since| clock::age() > since + ISSUER_LIVES) {
+            self.accuse(cloud, format!("I6 root {generation} signs no more, and {id} was signed below it"));
+        }
+    }
+
+    fn signed(&self, cloud: &Cloud, body: &[u8]) {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        if body["KeyId"].as_str().is_some_and(|key| self.retired.lock().unwrap().contains(key)) {
+            self.accuse(cloud, format!("I6 the key {} of a retired root has signed", body["KeyId"]));
+        }
+    }
+
     /// Every device has the active root. A device that joined later gets it, or is still in the list of joining
     /// devices. What a device lost after it was last read cannot be known.
     pub fn signing_root_is_held(&self, cloud: &Cloud) {
@@ -204,11 +275,9 @@ impl Truth {
             let read = self.read.lock().unwrap().get(&(known.address, root)).copied();
             let lacks = |bmc: &mut Bmc| !bmc.holds(&root) && read.is_none_or(|read| bmc.forgot < read);
             let is_to_be_asked = joining.iter().any(|entry| entry["device"] == id.as_str());
-            if cloud.fleet.at(known.address, lacks) == Some(true)
-                && !is_to_be_asked
-                && !is_waived(cloud, &job, "distribute", id)
-                && !(is_compromise(&job) && is_waived(cloud, &job, "distrust", id))
-            {
+            let waived = |pass| is_waived(cloud, &job, pass, id);
+            let is_waived = waived("distribute") || (is_compromise(&job) && waived("distrust"));
+            if cloud.fleet.at(known.address, lacks) == Some(true) && !is_to_be_asked && !is_waived {
                 self.accuse(cloud, format!("I2 {id} at {} is left without root {generation}", known.address));
             }
         }
@@ -335,7 +404,7 @@ pub fn root(cloud: &Cloud, generation: u64) -> Certificate {
     find_root(cloud, generation).unwrap()
 }
 
-fn is_waived(cloud: &Cloud, job: &Value, pass: &str, device: &str) -> bool {
+pub fn is_waived(cloud: &Cloud, job: &Value, pass: &str, device: &str) -> bool {
     let shard = device.parse::<DeviceId>().unwrap().shard();
     let key = [("pk", format!("{}#{shard:02}", job["id"])), ("sk", format!("task#{pass}#{device}"))];
     let key = key.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();

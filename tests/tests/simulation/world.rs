@@ -1,5 +1,6 @@
 //! One world: a cloud with the functions, a fleet, and virtual time, all determined by a seed.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 use crate::clock;
 use crate::cloud::{Cloud, Faults};
@@ -40,9 +41,12 @@ pub struct World(Rc<Inner>);
 pub struct Pace(pub Duration, pub Duration);
 
 /// As template.yaml has it.
-const REAL: Pace = Pace(Duration::from_secs(60), Duration::from_secs(900));
+pub const REAL: Pace = Pace(Duration::from_secs(60), Duration::from_secs(900));
+/// For worlds of many hours.
+pub const SLOW: Pace = Pace(Duration::from_secs(300), Duration::from_secs(900));
 
 pub struct Inner {
+    pace: Cell<Pace>,
     pub cloud: Arc<Cloud>,
     pub functions: Functions,
 }
@@ -70,13 +74,24 @@ impl World {
             skew.iter_mut().for_each(|skew| *skew = i64::try_from(random.below(4000)).unwrap() - 2000);
             clock::begin(skew);
             let cloud = Cloud::new(random);
-            let world = Self(Rc::new(Inner { functions: Functions::new(Arc::clone(&cloud)), cloud }));
-            world.begin(pace).await;
+            let world =
+                Self(Rc::new(Inner { pace: Cell::new(pace), functions: Functions::new(Arc::clone(&cloud)), cloud }));
+            world.begin().await;
             life(world).await
         })
     }
 
-    async fn begin(&self, pace: Pace) {
+    /// Whether its schedule is coarser than the real one.
+    pub fn is_slow(&self) -> bool {
+        self.pace.get().0 > REAL.0
+    }
+
+    /// From now on its schedule is coarser than the real one: nothing happens any more that would need it.
+    pub fn slow_down(&self) {
+        self.pace.set(Pace(self.pace.get().0.max(SLOW.0), self.pace.get().1));
+    }
+
+    async fn begin(&self) {
         let queues = &self.cloud.queues;
         queues.create("control", Duration::from_secs(360), 5);
         queues.create("task", Duration::from_secs(180), 10);
@@ -96,8 +111,8 @@ impl World {
         self.serve("control", Function::Conduct, 2);
         self.serve("task", Function::Worker, 5);
         self.serve("issue", Function::Issue, 4);
-        self.schedule(Function::Conduct, pace.0, json!({ "wake": "running" }));
-        self.schedule(Function::Issue, pace.1, json!({ "wake": "lists" }));
+        self.schedule_by(Function::Conduct, |world| world.pace.get().0, json!({ "wake": "running" }));
+        self.schedule_by(Function::Issue, |world| world.pace.get().1, json!({ "wake": "lists" }));
     }
 
     /// A queue's event source mapping: at most `at_once` concurrent invocations, of ten messages at most.
@@ -130,12 +145,14 @@ impl World {
     }
 
     pub fn schedule(&self, function: Function, every: Duration, event: Value) {
+        self.schedule_by(function, move |_| every, event);
+    }
+
+    fn schedule_by(&self, function: Function, every: impl Fn(&Self) -> Duration + 'static, event: Value) {
         let world = self.clone();
         spawn_local(async move {
-            let mut ticks = interval(every);
-            ticks.tick().await;
             loop {
-                ticks.tick().await;
+                sleep(every(&world)).await;
                 let (world, event) = (world.clone(), event.clone());
                 spawn_local(async move { _ = world.functions.event(function, event).await });
             }

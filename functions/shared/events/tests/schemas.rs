@@ -112,6 +112,7 @@ fn sent() -> Vec<Event> {
         job(JobKind::Rollover, JobState::Paused, Some(Phase::HoldDown), None),
         job(JobKind::Rollover, JobState::Ended, Some(Phase::Ended), Some("activated")),
         job(JobKind::Anchors, JobState::Running, Some(Phase::Distribute), None),
+        job(JobKind::Preflight, JobState::Ended, Some(Phase::Ended), Some("checked")),
         job(JobKind::Deployment, JobState::Ended, None, Some("deployed")),
     ];
     use GenerationState::{Abandoned, Distrusted, Published, Reserved, Retired, Signing, Superseded};

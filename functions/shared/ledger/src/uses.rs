@@ -96,7 +96,8 @@ impl UseRecord {
         Self { of: Some(of), job: Some(job.id), lifecycle, issuance: None, at: job.created, ..self.clone() }
     }
 
-    /// The use when this attempt of a rollover's task begins. A device that another job works on is left alone: `None`.
+    /// The use when this attempt of a rollover's task begins. A device that another job works on is left alone: `None`. One that
+    /// did not accept its certificate makes another request.
     pub fn reissue(&self, job: JobId, attempt: u32, of: DeviceVersion, at: OffsetDateTime) -> Option<Self> {
         let is_own = self.job == Some(job);
         if self.is_under_way() {
@@ -106,6 +107,7 @@ impl UseRecord {
         }
         if is_own
             && self.lifecycle.attempt + 1 == attempt
+            && !self.lifecycle.was_refused()
             && let Ok(next) = self.lifecycle.retry(at)
         {
             return Some(Self { of: Some(of), ..self.with(next, at) });

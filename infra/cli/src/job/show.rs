@@ -9,7 +9,7 @@ use rootcast_dialects::native::{Deployment, InUse, Job, Proofs, Rollover, Summar
 use rootcast_ledger::Leave;
 use serde_json::Value;
 
-use super::{phase, read, some, some_failed};
+use super::{not_ready, phase, read, some, some_failed};
 use crate::{
     api::Api,
     exit::End,
@@ -61,9 +61,12 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
         out!("\n{}", waves(of_job));
     }
     if let Some(report) = &job.report {
-        out!("\n{}", preflight::describe(report));
-    }
-    if job.devices.failed > 0 {
+        out!(
+            "\n{}\n{}",
+            preflight::describe(report),
+            preflight::devices(&not_ready(api, &job).await?, report.not_ready)
+        );
+    } else if job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, &job).await?, job.devices.failed));
     }
     let open = job.devices.dispatched.saturating_sub(job.devices.settled());

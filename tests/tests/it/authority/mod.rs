@@ -20,5 +20,6 @@ pub(crate) mod regenerator;
 mod requester;
 mod restored;
 mod size;
+mod webpki;
 mod whole;
 pub(crate) mod wire;

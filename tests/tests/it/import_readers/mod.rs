@@ -7,26 +7,20 @@
 mod corpus;
 mod differences;
 mod openssl;
+mod python;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::import::{Material, check};
-use serde_json::{Value, json};
+use serde_json::Value;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use self::corpus::certificate::TODAY;
+pub(crate) use self::corpus::certificate::TODAY;
 use self::corpus::{Bundle, Input, cases};
 use self::differences::{DIFFERENCES, Reader};
-
-/// `None` if accepted, else the reason.
-pub(crate) type Verdict = Option<String>;
+pub(crate) use self::python::{Verdict, bundle, python};
 
 /// A bundle as a client sees it: the anchors are our roots and every self-signed certificate that was sent.
 struct Presented<'a> {
@@ -76,33 +70,7 @@ fn ours(input: &Input, own_roots: &[Vec<u8>]) -> Verdict {
 
 async fn python_verdicts(presented: &[Presented<'_>]) -> Vec<Verdict> {
     let bundle = |each: &Presented<'_>| bundle(&each.bundle.leaf, &each.others, &each.anchors, Some(&each.bundle.key));
-    python(presented.iter().map(bundle).collect()).await
-}
-
-/// What `readers.py` judges.
-pub(crate) fn bundle(leaf: &[u8], others: &[&[u8]], anchors: &[&[u8]], key: Option<&str>) -> Value {
-    let texts = |ders: &[&[u8]]| ders.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>();
-    json!({"leaf": STANDARD.encode(leaf), "others": texts(others), "anchors": texts(anchors), "key": key})
-}
-
-/// Python cryptography's verdicts.
-pub(crate) async fn python(bundles: Vec<Value>) -> Vec<Verdict> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/import_readers");
-    let python = rootcast_local::python_environment(&folder.join("readers.txt")).await.unwrap();
-    let count = bundles.len();
-    let asked = json!({"now": TODAY.unix_timestamp(), "bundles": bundles}).to_string();
-    let answered = tokio::task::spawn_blocking(move || {
-        let mut command = Command::new(python);
-        command.args(["-I", "-B"]).arg(folder.join("readers.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(asked.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    });
-    let output = answered.await.unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    let reasons: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(reasons.len(), count);
-    reasons.into_iter().map(|reason| (!reason.is_empty()).then_some(reason)).collect()
+    python(presented.iter().map(bundle).collect(), TODAY).await
 }
 
 impl<'a> Presented<'a> {

@@ -150,6 +150,28 @@ fn what_is_valid_below_an_old_root_keeps_it() {
 }
 
 #[test]
+fn a_device_that_lost_its_requests_key_makes_another_request() {
+    scene(2, async |scene| {
+        scene.signs("1.1").await;
+        let before = scene.own_certificates(&[1]).await;
+        scene.mood(1, Mood::Declines);
+        let job = scene.world.regenerate("?canary=20&until=retire").await.unwrap();
+        let paused = scene.job_is(job, "paused").await;
+        assert_eq!(paused["phase"], "reissue", "{paused}");
+        scene.place(1, |bmc| {
+            bmc.mood = Mood::Well;
+            bmc.lose_request();
+        });
+        scene.post(job, "resume", Value::Null).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!(ended["outcome"], "completed", "{ended}");
+        let after = scene.own(1, Some(&before[0])).await;
+        assert!(scene.place(1, |bmc| *bmc.leaf() == after) && after.issuer_dn().contains("Issuing G2.1"));
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
 fn no_root_leaves_before_each_joining_device_has_the_next() {
     scene(2, async |scene| {
         scene.signs("1.1").await;

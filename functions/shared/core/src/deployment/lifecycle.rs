@@ -253,6 +253,16 @@ impl Lifecycle {
         Ok(Self { stage: Some(stage), in_error: true, status: failure.message.clone(), ..after })
     }
 
+    /// Whether it failed because the device, which was reached, did not accept its certificate. The device may have lost the key
+    /// that it made for it, so that the same certificate would never be accepted.
+    pub fn was_refused(&self) -> bool {
+        use ErrorClass::{Certificate, NotStored, Rejected, ServerError};
+        self.stage.is_some_and(|stage| stage >= Stage::InstallCertificate)
+            && self.history.last().is_some_and(|last| {
+                matches!(last.result, StageResult::Failed(Certificate | NotStored | Rejected | ServerError))
+            })
+    }
+
     /// Retries the failed stage.
     pub fn retry(&self, at: OffsetDateTime) -> Result<Self, OutOfOrder> {
         let stage = self.stage.filter(|_| self.in_error).ok_or(OutOfOrder::NotInError)?;

@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn each_phase_up_to_the_last_has_its_part() {
         let rollout = Rollout { hold_down: 86_400, ..Rollout::default() };
-        let phases = |until| estimated(100, 40, until, rollout.clone()).iter().map(|part| part.phase).collect::<Vec<_>>();
+        let phases =
+            |until| estimated(100, 40, until, rollout.clone()).iter().map(|part| part.phase).collect::<Vec<_>>();
         assert_eq!(phases(Phase::Distribute), [Phase::Distribute]);
         assert_eq!(phases(Phase::Activate), [Phase::Distribute, Phase::HoldDown]);
         assert_eq!(phases(Phase::Retire), [Phase::Distribute, Phase::HoldDown, Phase::Reissue, Phase::Distrust]);

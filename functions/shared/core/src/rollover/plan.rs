@@ -316,7 +316,7 @@ fn await_window(job: &Job, held: Held, now: OffsetDateTime, then: Action, why: &
 /// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     if let Some(preflight) = &job.preflight {
-        return match preflight.is_counted() {
+        return match preflight.is_counted {
             true => step(Action::End(JobOutcome::Checked), preflight.report.sentence()),
             false => step(Action::Report, "Every device was read: the findings are counted."),
         };

@@ -26,7 +26,7 @@ fn preflight(rollover: &Job) -> Job {
         id: rollover.id,
         signing: Some(1),
         bundle_version: 2,
-        rollout: rollover.rollout,
+        rollout: rollover.rollout.clone(),
         until: rollover.until,
         preflight: Preflight::new(expected, 50),
         requested_for: None,

@@ -83,6 +83,16 @@ impl DeviceResult {
     pub fn of(device: &DeviceId, task: Option<&TaskRecord>, standing: Standing, is_held: bool) -> Self {
         let failure = task.and_then(|task| task.failure.as_ref());
         let (message_id, progress, result, short, long) = match standing {
+            Standing::Settled(TaskState::Acked) if let Some(checked) = task.and_then(|task| task.checked.as_ref()) => (
+                "FQXHMSE2000I",
+                100,
+                Word::Success,
+                "The device was read. Nothing was written to it.",
+                match checked.findings.is_empty() {
+                    true => "It is ready for a rollover.".to_owned(),
+                    false => checked.findings.iter().map(|found| found.message.as_str()).collect::<Vec<_>>().join(" "),
+                },
+            ),
             Standing::Settled(TaskState::Acked) => (
                 "FQXHMSE2000I",
                 100,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Cursor, JobOutcome, JobState, Pass};
+use rootcast_core::job::{Activation, Cursor, InUse, JobOutcome, JobState, Pass};
 use rootcast_core::rollover::plan::{Action, plan};
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::rollover::windows::Turn;
@@ -81,7 +81,7 @@ impl World {
         for (device, version) in &self.fleet {
             preflight.report.count(device, *version, self.rows.get(&(Pass::Preflight, device.clone())));
         }
-        preflight.at = Some(Cursor { step: SHARDS, after: None });
+        preflight.note_stranded(InUse::default());
     }
 
     /// Pages like the conductor: shard by shard, only devices of this lap without a row, or with a postponed one.
