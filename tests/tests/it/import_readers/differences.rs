@@ -20,6 +20,14 @@ const LEAF_KEY: &str = "Python checks the keys of issuers, not the leaf's";
 const OURS: &str = "a limit of ours, so that hostile input ends early";
 const FIRST_KEY: &str = "it takes the first key and leaves the rest, which may be the one that is meant";
 
+const SIGNING: &str =
+    "a key that is not RSA can only sign in TLS (RFC 8446 §4.4.2.2): browsers refuse it once it is deployed";
+const EMPTY: &str =
+    "RFC 5280 §4.2.1.10 wants a subtree in each list; what an empty list means, no two readers agree on";
+const CLOSED: &str = "what cannot be compared with a constraint is refused";
+const DIRECTORY: &str = "Python does no directory names in constraints";
+const MAIL: &str = "Python compares only the names that TLS asks for";
+const POLICIES: &str = "no policy is required here, and what is critical and not known is refused";
 const BYTES: &str = "RFC 5280 §7.1 folds case and spaces, and OpenSSL does; Python compares bytes, as rustls and Go do";
 const BER: &str = "OpenSSL reads BER; signatures are over DER";
 const PSS: &str = "few devices take such a key, and AWS-LC signs with none; Python takes it for any RSA key";
@@ -64,11 +72,28 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
     ),
     ("an empty SAN, CN is a host name", OpenSsl, STRICT),
     ("an empty SAN, CN is a host name", Python, SAN),
+    ("an address as a DNS name beside another address", OpenSsl, NO_NAMES),
+    (
+        "an address as a DNS name beside another address",
+        Python,
+        "Python looks only at the name that is asked for; no client finds an address there",
+    ),
     // What the leaf is.
     ("valid until this second", OpenSsl, "for OpenSSL notAfter is over when it comes; RFC 5280 §4.1.2.5 includes it"),
     ("a certificate authority as the leaf", OpenSsl, "OpenSSL lets an authority be a server"),
     ("leaf for clients only", OpenSsl, EXTENDED),
     ("leaf for clients only", Python, EXTENDED),
+    ("RSA that signs, for clients", OpenSsl, EXTENDED),
+    ("RSA that signs, for clients", Python, EXTENDED),
+    ("an issuer that leaves one purpose of two", OpenSsl, EXTENDED),
+    ("an issuer that leaves one purpose of two", Python, EXTENDED),
+    ("EC that may only encipher keys", OpenSsl, SIGNING),
+    ("EC that may only encipher keys", Python, SIGNING),
+    ("EC that may only agree on keys", OpenSsl, SIGNING),
+    ("EC that may only agree on keys", Python, SIGNING),
+    ("Ed25519 that may only encipher keys", OpenSsl, SIGNING),
+    ("Ed25519 that may only encipher keys", Python, SIGNING),
+    ("dates before 2050 as GeneralizedTime", Python, STRICT),
     ("leaf whose key may only sign CRLs", Python, "Python does not look at a leaf's keyUsage"),
     ("leaf of X.509 version 1", OpenSsl, "OpenSSL has no opinion of versions"),
     ("leaf with an unknown extension twice", OpenSsl, "OpenSSL counts only the extensions that it knows"),
@@ -77,6 +102,10 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
         Python,
         "Python does no policies; a policy limits nobody who asks for none",
     ),
+    ("critical certificatePolicies with the address of a statement", Python, POLICIES),
+    ("critical certificatePolicies with an unknown qualifier", OpenSsl, POLICIES),
+    ("certificatePolicies with an unknown qualifier", Python, "Python wants to know each qualifier's type"),
+    ("critical policyConstraints", OpenSsl, POLICIES),
     ("a serial number of a thousand octets", Python, STRICT),
     // Keys and signatures.
     ("leaf with 1024 bits of RSA", Python, LEAF_KEY),
@@ -128,6 +157,13 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
         Python,
         "Python counts self-issued certificates as well; RFC 5280 §4.2.1.9 does not",
     ),
+    ("root of X.509 version 1", OpenSsl, "without -x509_strict OpenSSL takes it as an anchor, as RFC 5280 §6.1.1 does"),
+    ("root of X.509 version 1", Python, STRICT),
+    (
+        "two issuers of one key, and the one that the AKI names is expired",
+        OpenSsl,
+        "OpenSSL insists on the issuer and serial number of the AKI; RFC 5280 §4.2.1.1 leaves it open",
+    ),
     ("a chain of twelve", OpenSsl, OURS),
     ("a chain of forty", OpenSsl, OURS),
     // Name constraints.
@@ -137,7 +173,7 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
         OpenSsl,
         "OpenSSL compares the wildcard as if it were a name, and the excluded host would be served",
     ),
-    ("permitted: the organisation of the subject", Python, "Python does no directory names in constraints"),
+    ("permitted: the organisation of the subject", Python, DIRECTORY),
     (
         "CN is an address outside the permitted ones, no SAN",
         OpenSsl,
@@ -153,7 +189,38 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
         OpenSsl,
         "OpenSSL compares bit by bit; RFC 5280 wants a mask as RFC 4632 has them",
     ),
+    ("constraints of nothing", OpenSsl, EMPTY),
+    ("constraints that permit no subtree", OpenSsl, EMPTY),
+    ("constraints that exclude no subtree beside a permitted one", OpenSsl, EMPTY),
+    ("constraints that exclude no subtree beside a permitted one", Python, EMPTY),
+    ("permitted: the organisation in other letters and another string", Python, DIRECTORY),
+    ("permitted: the same organisation, which cannot be read", Python, DIRECTORY),
+    ("excluded: a mail address, and the leaf's is quoted", OpenSsl, CLOSED),
+    ("excluded: the host of a mail address with two signs", OpenSsl, CLOSED),
+    ("excluded: a domain with a dot at its end", OpenSsl, CLOSED),
+    ("excluded: the mail address of the subject", Python, MAIL),
+    ("excluded: a mail address, and the subject's cannot be read", Python, MAIL),
+    ("excluded: a mail address, and the leaf's is internationalized", Python, MAIL),
+    ("permitted: a domain, and the CN beside an address is another's", Python, SAN),
+    ("excluded: the domain of the CN beside an address", Python, SAN),
     // Writing.
+    (
+        "Ed25519 with its public key tagged explicitly, as ring wrote it",
+        SomeOpenSsl,
+        "OpenSSL does not read version 2 of PKCS #8",
+    ),
+    (
+        "Ed25519 with its public key tagged explicitly, as ring wrote it",
+        Python,
+        "Python does not read version 2 of PKCS #8",
+    ),
+    (
+        "RSA in PKCS #8 with something else than NULL",
+        OpenSsl,
+        "OpenSSL ignores the parameters; RFC 8017 A.1 wants NULL",
+    ),
+    ("a scalar without its leading zero", Python, "Python wants RFC 5915's length; old OpenSSL wrote others"),
+    ("a scalar with a zero in front", Python, "Python wants RFC 5915's length; mbed TLS wrote others"),
     ("a length without end", OpenSsl, BER),
     ("SEC 1 whose curve is only in EC PARAMETERS", OpenSsl, "OpenSSL writes that block and does not read it"),
     ("SEC 1 whose curve is only in EC PARAMETERS", Python, "Python wants the curve in the key"),

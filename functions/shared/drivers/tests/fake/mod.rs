@@ -264,13 +264,11 @@ impl Identity {
         match how {
             // Negative, where rcgen's is not.
             Odd::NegativeSerial => tbs[1][2] |= 0x80,
-            Odd::Version1 => {
-                tbs.pop();
-                tbs.remove(0);
-            }
+            // Without extensions, as rcgen's here is.
+            Odd::Version1 => _ = tbs.remove(0),
             Odd::CriticalExtension => {
                 let unknown = tlv(0x30, &[b"\x06\x03\x2a\x03\x04\x01\x01\xff\x04\x02\x05\x00".to_vec()]);
-                *tbs.last_mut().unwrap() = tlv(0xa3, &[tlv(0x30, &[unknown])]);
+                tbs.push(tlv(0xa3, &[tlv(0x30, &[unknown])]));
             }
         }
         // Nobody verifies the signature of a certificate that is pinned.
