@@ -119,7 +119,9 @@ impl App {
     /// Revokes and renews what compromised issuing authorities signed, and revokes what was signed below compromised roots, page
     /// by page, until the time is over; then a message continues. After a crash, the schedule does.
     pub(crate) async fn revoke_leaves(&self, authority: &Authority, deadline: Instant) -> Result<(), ConductError> {
-        let roots = authority.compromised_roots.iter().map(|generation| SignerId::root(*generation));
+        // Whoever replaces a root relies on its record to stay as it is.
+        let roots = authority.compromised_roots.difference(&authority.replacing);
+        let roots = roots.map(|generation| SignerId::root(*generation));
         for signer in roots.chain(authority.compromised.iter().map(|id| SignerId::from(*id))) {
             loop {
                 if Instant::now() + MARGIN >= deadline {
