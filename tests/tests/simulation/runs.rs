@@ -146,8 +146,8 @@ pub fn live(seed: u64) -> Life {
 }
 
 fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
-    // Those with an even seed live for hours, with hold-downs of hours.
-    let pace = if seed.is_multiple_of(2) { SLOW } else { REAL };
+    // Each fourth one lives for hours, with hold-downs of hours.
+    let pace = if seed.is_multiple_of(4) { SLOW } else { REAL };
     World::live_at(pace, seed, async move |world| {
         prepare(&world);
         let random = &world.cloud.random;

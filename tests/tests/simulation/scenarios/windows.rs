@@ -71,11 +71,10 @@ fn a_retry_after_the_window_waits_for_the_next_one() {
     scene(2, async |scene| {
         scene.label(1, "fra").await;
         scene.mood(1, Mood::Refuses);
-        let window = json!({ "where": "site=fra", "from": "15:00", "to": "16:00", "zone": "Europe/Berlin" });
-        scene
-            .world
-            .must("PUT", "/rollouts/daily", json!({ "holdDown": 0, "errorBudget": 100, "windows": [window] }))
-            .await;
+        let window = |from, to| json!({ "where": "site=fra", "from": from, "to": to, "zone": "Europe/Berlin" });
+        let windows = [window("15:00", "16:00"), window("19:00", "20:00")];
+        let daily = json!({ "holdDown": 0, "errorBudget": 100, "windows": windows });
+        scene.world.must("PUT", "/rollouts/daily", daily).await;
         let job = scene.world.regenerate("?rollout=daily&until=activate").await.unwrap();
         // The first try is in the window, the next would be after it.
         scene.sleep_to(opens + time::Duration::minutes(59)).await;
@@ -85,12 +84,12 @@ fn a_retry_after_the_window_waits_for_the_next_one() {
         scene.task_is(job, "distribute", 1, "postponed").await;
         scene.mood(1, Mood::Well);
         let logins = scene.logins(1);
-        scene.sleep_to(opens + time::Duration::hours(23)).await;
+        scene.sleep_to(opens + time::Duration::minutes(235)).await;
         let (state, signing) = (scene.world.job(job)["state"].clone(), scene.signing());
         assert_eq!((state.as_str(), signing, scene.logins(1)), (Some("running"), 1, logins));
         scene.world.ended(job).await;
         assert_eq!(scene.signing(), 2, "{}", scene.world.cloud.trace());
-        let at = scene.acked_at(job, "distribute", 1).unwrap() - (opens + time::Duration::DAY).unix_timestamp();
+        let at = scene.acked_at(job, "distribute", 1).unwrap() - (opens + time::Duration::hours(4)).unix_timestamp();
         assert!((0..3600).contains(&at), "{at}");
         end::rest(&scene.world).await;
     });
