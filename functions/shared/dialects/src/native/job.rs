@@ -59,11 +59,7 @@ pub struct Summary {
 /// What a job distributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
-<<<<<<< HEAD
 #[expect(clippy::large_enum_variant, reason = "an answer has few jobs, and each is written at once")]
-=======
-#[expect(clippy::large_enum_variant, reason = "an answer has few, and most are rollovers")]
->>>>>>> windows
 pub enum Work {
     Rollover(Rollover),
     Deployment(Deployment),
