@@ -1,9 +1,12 @@
 //! Devices: `GET /devices`, `GET`, `PATCH` and `DELETE /devices/{id}`, and the certificate that a device presents.
 
+use std::collections::BTreeMap;
+
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::device::labels::Selector;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::job::task::{ErrorClass, Failure};
@@ -35,19 +38,37 @@ pub(crate) struct Devices {
     cursor: Option<String>,
 }
 
-/// In no particular order. A page has fewer rows than `limit` if the caller may not see all devices.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Filter {
+    /// Labels, as in `site=fra`.
+    #[serde(default, rename = "where")]
+    labels: Option<String>,
+}
+
+impl Filter {
+    fn selector(&self) -> Result<Selector, LenovoError> {
+        self.labels.as_deref().unwrap_or_default().parse().map_err(|why| {
+            LenovoError::invalid(format!("where is not valid: {why}."), "Correct the parameter, or leave it out.")
+        })
+    }
+}
+
+/// In no particular order. A page has fewer rows than `limit` if the caller may not see all devices, or asks for some.
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
+    Params(filter): Params<Filter>,
 ) -> Result<Envelope<Devices>, LenovoError> {
+    let wanted = filter.selector()?;
     let ledger = &app.parts().await?.ledger;
     let list = Cursors { ledger, caller: &caller, list: "devices" };
     let limit = paging.limit(1000)?;
     let after: Option<DeviceId> = paging.place(list).await?;
     let page = ledger.devices_after(after.as_ref(), limit).await?;
     let cursor = cursor(list, page.next.as_ref()).await?;
-    let seen = page.items.into_iter().filter(|device| caller.sees(&application_dn(&device.id)));
+    let seen = page.items.into_iter().filter(|device| wanted.selects(&device.labels));
+    let seen = seen.filter(|device| caller.sees(&application_dn(&device.id)));
     Ok(Envelope::success(Devices { devices: seen.map(shown).collect(), cursor }))
 }
 
@@ -105,14 +126,15 @@ fn not_written(caller: &Principal, error: LedgerError) -> LenovoError {
     }
 }
 
-/// Changes the attributes that are present; `null` removes a name, a slot or a subject. All but the name are the
-/// device's identity: unless the caller may approve devices, a change puts the device back to pending. An empty list of
+/// Changes the attributes that are present; `null` removes a name, a slot, a subject or a label. All but the name and the
+/// labels are the device's identity: unless the caller may approve devices, a change puts the device back to pending. An empty list of
 /// pins does so in any case.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Edit {
     #[serde(deserialize_with = "said")]
     name: Option<Option<String>>,
+    labels: Option<BTreeMap<String, Option<String>>>,
     address: Option<DeviceAddress>,
     profile: Option<Profile>,
     credential: Option<String>,
@@ -137,6 +159,7 @@ impl Edit {
         match self {
             Self {
                 name: None,
+                labels: None,
                 address: None,
                 profile: None,
                 credential: None,
@@ -154,7 +177,10 @@ impl Edit {
     }
 
     fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
-        let Self { name, address, profile, credential, pins, slot, subject } = self;
+        let Self { name, labels, address, profile, credential, pins, slot, subject } = self;
+        if let Some(changes) = labels {
+            device.labels = device.labels.changed(changes).map_err(|why| format!("labels: {why}."))?;
+        }
         if let Some(name) = name {
             device.name.clone_from(name);
         }
@@ -338,6 +364,8 @@ mod tests {
             edited(r#"{"slot":null,"name":"new"}"#).unwrap(),
             DeviceRecord { slot: None, name: Some("new".to_owned()), ..before }
         );
+        let labels = edited(r#"{"labels":{"site":"fra","row":null}}"#).unwrap().labels;
+        assert_eq!(labels.to_string(), "site=fra");
         let subject = edited(r#"{"subject":{"commonName":"bmc-1","dnsNames":["bmc-1.example"]}}"#).unwrap().subject;
         assert_eq!(subject.unwrap().dns_names(), ["bmc-1.example"]);
         assert!(edited(r#"{"subject":{"commonName":"bmc-1"}}"#).is_err(), "no name");
@@ -357,6 +385,8 @@ mod tests {
             (r#"{"address":"ftp://x"}"#, "https://host"),
             (r#"{"credential":"/other"}"#, "/rootcast/devices/"),
             (r#"{"name":""}"#, "name has"),
+            (r#"{"labels":{"Site":"fra"}}"#, "key"),
+            (r#"{"labels":{"site":""}}"#, "value"),
         ] {
             assert!(edited(body).unwrap_err().contains(why), "{body}");
         }

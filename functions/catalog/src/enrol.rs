@@ -9,6 +9,7 @@ use http::StatusCode;
 use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::audit::Actor;
 use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, ResultKind};
@@ -61,6 +62,7 @@ pub(crate) async fn enrol(
 struct Sent {
     id: Option<String>,
     name: Option<String>,
+    labels: Option<Labels>,
     address: DeviceAddress,
     driver: Option<Driver>,
     profile: Option<Profile>,
@@ -151,6 +153,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     let record = DeviceRecord::new(id, incarnation()?, sent.address, driver, profile, sent.credential);
     let mut record = DeviceRecord { name: sent.name, slot: sent.slot, subject: sent.subject, ..record };
     record.pins = pins;
+    record.labels = sent.labels.unwrap_or_default();
     Ok(RequestedDevice { record, says_pins: sent.pins.is_some() })
 }
 
@@ -246,10 +249,11 @@ impl RequestedDevice {
     }
 
     fn is_met_by(&self, there: &DeviceRecord) -> bool {
-        let DeviceRecord { name, address, driver, profile, slot, subject, credential, pins, .. } = &self.record;
-        (name, address, driver, profile, slot, subject, credential)
+        let DeviceRecord { name, labels, address, driver, profile, slot, subject, credential, pins, .. } = &self.record;
+        (name, labels, address, driver, profile, slot, subject, credential)
             == (
                 &there.name,
+                &there.labels,
                 &there.address,
                 &there.driver,
                 &there.profile,

@@ -33,9 +33,10 @@ impl Row {
         Standing::of(job, &self.device, self.task.as_ref())
     }
 
-    /// Whether the device's message was sent, or is about to be.
+    /// Whether the device's message was sent, or is about to be. In a rollout with windows or an order, that is known of a
+    /// device with a task only.
     pub(crate) fn is_sent(&self, job: &Job) -> bool {
-        self.task.is_some() || job.cursor.is_past(job.id, &self.device)
+        self.task.is_some() || (!job.rollout.is_selective() && job.cursor.is_past(job.id, &self.device))
     }
 
     /// The row's approximate size in an answer, in bytes.

@@ -29,6 +29,7 @@ pub(crate) fn shown(record: DeviceRecord) -> Device {
         incarnation: record.incarnation,
         endpoint_revision: record.endpoint_revision,
         name: record.name,
+        labels: record.labels,
         address: record.address,
         driver: record.driver,
         profile: record.profile,

@@ -105,7 +105,7 @@ fn rollover_summary(job: &Job) -> Summary {
             compromised: job.compromised.clone(),
             breaks: job.breaks.as_ref().map(seen),
             activation: job.activation,
-            rollout: job.rollout,
+            rollout: job.rollout.clone(),
             until: job.purpose.is_rollover().then_some(job.until),
             hold: job.hold.map(|hold| Hold { until: stamp(hold.until), sampled: hold.sampled.map(stamp) }),
         }),
@@ -161,6 +161,7 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
         size: wave.size,
         acked: wave.acked,
         failed: wave.failed,
+        open: wave.closed.map_or(0, |_| wave.open),
         opened: stamp(wave.opened),
         closed: wave.closed.map(stamp),
     };
@@ -182,7 +183,7 @@ fn proofs(found: Findings) -> Proofs {
     Proofs {
         fresh: found.proven,
         old: found.old,
-        missing: found.unknown + found.open + found.void,
+        missing: found.unknown + found.open + found.void + found.postponed,
         failed: found.failed,
         waived: found.waived,
         forgot: found.forgot,
@@ -198,6 +199,7 @@ pub(crate) fn counts(tally: &Tally, is_counted: bool) -> Counts {
         failed: tally.failed,
         skipped: tally.skipped,
         waived: tally.waived,
+        postponed: tally.postponed,
         waiting: tally.waiting(),
     }
 }
@@ -210,7 +212,7 @@ pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, LenovoErr
 /// Whether every device of the pass was dispatched. A survey may add devices that joined later.
 fn is_counted(job: &Job) -> bool {
     let begun = job.wave.is_some() || job.state == JobState::Ended;
-    begun && (job.is_paged() || job.state == JobState::Ended)
+    begun && (job.is_through() || job.state == JobState::Ended)
 }
 
 /// From 0 (created) to 100 (ended). In between: the settled share of the pass's devices, times 99. While the fleet is
@@ -227,7 +229,7 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     let paged =
         if is_counted(job) { 1.0 } else { f64::from(job.cursor.step) / f64::from(rootcast_core::device::SHARDS) };
     // Counts of devices are far below 2^52, so the conversion is exact.
-    let settled = tally.settled() as f64 / tally.dispatched as f64;
+    let settled = tally.with_result() as f64 / tally.dispatched as f64;
     (990.0 * paged * settled.min(1.0)).round() / 10.0
 }
 

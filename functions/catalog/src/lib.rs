@@ -31,6 +31,7 @@ mod policy;
 mod refused;
 mod retry;
 mod revocation;
+mod rollouts;
 mod roots;
 mod scm;
 mod signed;
@@ -82,6 +83,10 @@ fn xclarity(app: App) -> Router {
         .on(routes::CHOOSE_POLICY, policy::choose)
         .on(routes::ISSUANCE_POLICY, issuance_policy::show)
         .on(routes::SET_ISSUANCE_POLICY, issuance_policy::replace)
+        .on(routes::ROLLOUTS, rollouts::list)
+        .on(routes::ROLLOUT, rollouts::show)
+        .on(routes::STORE_ROLLOUT, rollouts::put)
+        .on(routes::DELETE_ROLLOUT, rollouts::delete)
         .on(routes::TRUSTED_LIST, trusted::list)
         .on(routes::TRUSTED_DETAILS, trusted::list)
         .on(routes::TRUSTED, trusted::show)

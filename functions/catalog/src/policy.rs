@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_core::rollover::rotation::Rotation;
+use rootcast_core::rollover::template::RolloutName;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{LedgerError, Policy};
@@ -12,6 +13,7 @@ use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::App;
+use crate::rollouts;
 
 /// Attempts to write the choice: another caller may write at the same time.
 const ATTEMPTS: u32 = 5;
@@ -23,6 +25,8 @@ pub(crate) struct Choice {
     spec_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotation: Option<Rotation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<RolloutName>,
 }
 
 /// What is left out stays as it is.
@@ -33,23 +37,30 @@ pub(crate) struct Changes {
     /// `null`: no root is made by itself.
     #[serde(deserialize_with = "some")]
     rotation: Option<Option<Rotation>>,
+    /// `null`: what begins by itself has the defaults, and no windows.
+    #[serde(deserialize_with = "some")]
+    rollout: Option<Option<RolloutName>>,
 }
 
 /// What is there, also `null`.
-fn some<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Rotation>>, D::Error> {
+fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Deserialize::deserialize(from).map(Some)
 }
 
 impl From<&Policy> for Choice {
     fn from(policy: &Policy) -> Self {
-        Self { spec_name: policy.algorithm.spec_name().to_owned(), rotation: policy.rotation }
+        Self {
+            spec_name: policy.algorithm.spec_name().to_owned(),
+            rotation: policy.rotation,
+            rollout: policy.rollout.clone(),
+        }
     }
 }
 
 impl Changes {
     fn apply(&self, policy: Policy, now: OffsetDateTime) -> Result<Policy, LenovoError> {
-        if self.spec_name.is_none() && self.rotation.is_none() {
-            return Err(LenovoError::invalid("Nothing is to be changed.", "Send specName, rotation, or both."));
+        if self.spec_name.is_none() && self.rotation.is_none() && self.rollout.is_none() {
+            return Err(LenovoError::invalid("Nothing is to be changed.", "Send specName, rotation or rollout."));
         }
         let algorithm = match &self.spec_name {
             None => policy.algorithm,
@@ -65,7 +76,8 @@ impl Changes {
             Some(rotation) => (rotation, Some(now)),
             None => (policy.rotation, policy.rotation_set),
         };
-        Ok(Policy { algorithm, rotation, rotation_set, ..policy })
+        let rollout = self.rollout.clone().unwrap_or(policy.rollout);
+        Ok(Policy { algorithm, rotation, rotation_set, rollout, revision: policy.revision })
     }
 }
 
@@ -82,11 +94,16 @@ pub(crate) async fn choose(
 ) -> Result<Json<Envelope<Choice>>, LenovoError> {
     let parts = app.parts().await?;
     let (ledger, by, now) = (&parts.ledger, caller.acting(&id), (parts.clock)());
+    if let Some(Some(name)) = &changes.rollout
+        && ledger.rollouts().await?.get(name).is_none()
+    {
+        return Err(rollouts::not_stored(name));
+    }
     let mut attempt = 1;
     let policy = loop {
         let read = ledger.policy().await?;
-        let policy = changes.apply(read, now)?;
-        match ledger.set_policy(&read, policy, &by, now).await {
+        let policy = changes.apply(read.clone(), now)?;
+        match ledger.set_policy(&read, policy.clone(), &by, now).await {
             // The conflicting write was a choice too; the last choice wins.
             Err(LedgerError::Conflict) if attempt < ATTEMPTS => attempt += 1,
             written => {
@@ -116,7 +133,8 @@ mod tests {
 
     fn changed(body: &str) -> Result<Policy, LenovoError> {
         let (rotation, rotation_set) = (Some(Rotation::AgeDays(700)), Some(OffsetDateTime::UNIX_EPOCH));
-        let before = Policy { algorithm: KeyAlgorithm::Rsa3072, rotation, rotation_set, revision: 3 };
+        let rollout = "nightly".parse().ok();
+        let before = Policy { algorithm: KeyAlgorithm::Rsa3072, rotation, rotation_set, rollout, revision: 3 };
         parse_json::<Changes>(body.as_bytes()).unwrap().apply(before, NOW)
     }
 
@@ -136,6 +154,10 @@ mod tests {
         assert_eq!(rotation(r#"{"specName":"CNSA"}"#), Some(Rotation::AgeDays(700)));
         assert_eq!(rotation(r#"{"rotation":{"percentLeft":20}}"#), Some(Rotation::PercentLeft(20)));
         assert_eq!(rotation(r#"{"rotation":null}"#), None);
+        let rollout = |body: &str| changed(body).unwrap().rollout.map(String::from);
+        assert_eq!(rollout(r#"{"specName":"CNSA"}"#).as_deref(), Some("nightly"));
+        assert_eq!(rollout(r#"{"rollout":"weekend"}"#).as_deref(), Some("weekend"));
+        assert_eq!(rollout(r#"{"rollout":null}"#), None);
         let set = |body: &str| changed(body).unwrap().rotation_set.unwrap();
         assert_eq!(set(r#"{"specName":"CNSA"}"#), OffsetDateTime::UNIX_EPOCH);
         assert_eq!(set(r#"{"rotation":{"ageDays":700}}"#), NOW, "also the same one");

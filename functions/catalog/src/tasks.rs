@@ -111,7 +111,9 @@ fn installing(row: &Row) -> TaskState {
 fn state(job: &Job, row: &Row) -> Option<TaskState> {
     match row.standing(job) {
         Standing::Settled(state) => Some(state),
-        Standing::Waiting => row.is_sent(job).then_some(TaskState::Waiting),
+        Standing::Waiting => {
+            row.task.as_ref().map(|task| task.state).or_else(|| row.is_sent(job).then_some(TaskState::Waiting))
+        }
         Standing::Never | Standing::NotInJob => None,
     }
 }

@@ -7,6 +7,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Job, Pass};
 use rootcast_core::rollover::survey::{Finding, find};
+use rootcast_core::rollover::windows::Turn;
 use rootcast_ledger::{Authority, Change, Conducting, LedgerError, TaskKey};
 use time::OffsetDateTime;
 
@@ -39,10 +40,12 @@ impl App {
         let key = |device: &DeviceId| TaskKey { job: job.id, pass: Pass::Distribute, device: device.clone() };
         let keys: Vec<TaskKey> = devices.iter().map(|(device, _)| key(device)).collect();
         let (_, tasks): (_, HashMap<TaskKey, _>) = self.ledger.jobs_and_tasks([], &keys).await?;
-        let demand = job.demand_of_sweep((self.clock)());
+        let now = (self.clock)();
+        let demand = job.demand_of_sweep(now);
         let is_open = |(device, version): &&(&DeviceId, Option<DeviceVersion>)| {
             let task = tasks.get(&key(device));
-            let found = task.and_then(|task| Some(find(Some(version.or(task.of)?), Some(task), demand)));
+            let found =
+                task.and_then(|task| Some(find(Some(version.or(task.of)?), Some(task), demand, Turn::Open, now)));
             !matches!(found, Some(Finding::Proven { .. } | Finding::Waived))
         };
         Ok(devices.iter().filter(is_open).map(|(device, _)| (*device).clone()).collect())

@@ -1,7 +1,6 @@
 //! What still needs the roots before the job's: certificates that somebody may show or check, and devices that lack the new root.
 
 use std::collections::{BTreeSet, HashSet};
-use std::time::Duration;
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::inventory::dn::is_of_devices;
@@ -43,7 +42,7 @@ enum Place {
 }
 
 /// The signers of imported certificates, and what the job is not to wait for.
-pub(crate) struct Leads {
+struct Leads {
     old: Vec<Certificate>,
     new: Vec<Certificate>,
     spared: BTreeSet<CertificateId>,
@@ -85,7 +84,31 @@ impl App {
     /// What the gates of another rollover would have protected when a compromised root, and the others with it, left at once:
     /// imported certificates, which only their owners can replace. Goes on like every look.
     pub(crate) async fn look_for_broken(&self, job: &Job, deadline: Instant) -> Result<InUse, ConductError> {
-        let mut looked = job.breaks.clone().unwrap_or_default();
+        let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        let (old, new): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.generation < job.generation);
+        let leads = self.leads(job, &old, &new).await?;
+        self.look_through_imported(&leads, job.breaks.clone().unwrap_or_default(), deadline).await
+    }
+
+    /// What a rollover would strand: imported certificates that a root of today leads to. Goes on like every look.
+    pub(crate) async fn look_for_stranded(
+        &self,
+        job: &Job,
+        looked: InUse,
+        deadline: Instant,
+    ) -> Result<InUse, ConductError> {
+        let mut roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        roots.retain(|root| root.state.is_live());
+        let leads = self.leads(job, &roots, &[]).await?;
+        self.look_through_imported(&leads, looked, deadline).await
+    }
+
+    async fn look_through_imported(
+        &self,
+        leads: &Leads,
+        mut looked: InUse,
+        deadline: Instant,
+    ) -> Result<InUse, ConductError> {
         let place = looked.place.take().and_then(|place| serde_json::from_str(&place).ok());
         let Some(Place::Imported { mut shard, mut from }) = place.or_else(|| {
             looked = InUse::default();
@@ -93,15 +116,12 @@ impl App {
         }) else {
             return Ok(looked);
         };
-        let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
-        let (old, new): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.generation < job.generation);
-        let leads = self.leads(job, &old, &new).await?;
         while shard < SHARDS {
             if Instant::now() >= deadline {
                 looked.place = serde_json::to_string(&Place::Imported { shard, from }).ok();
                 break;
             }
-            match self.look_at_imported(&leads, shard, from, deadline, &mut looked).await? {
+            match self.look_at_imported(leads, shard, from, deadline, &mut looked).await? {
                 Place::Imported { shard: next, from: on } => (shard, from) = (next, on),
                 Place::Signed(_) => break,
             }
@@ -186,14 +206,7 @@ impl App {
         }
     }
 
-    /// Those of one whole shard.
-    pub(crate) async fn look_at_shard(&self, leads: &Leads, shard: u8) -> Result<InUse, ConductError> {
-        let (mut found, far) = (InUse::default(), Instant::now() + Duration::from_secs(3600));
-        self.look_at_imported(leads, shard, (self.clock)(), far, &mut found).await?;
-        Ok(found)
-    }
-
-    pub(crate) async fn leads(&self, job: &Job, old: &[RootRecord], new: &[RootRecord]) -> Result<Leads, ConductError> {
+    async fn leads(&self, job: &Job, old: &[RootRecord], new: &[RootRecord]) -> Result<Leads, ConductError> {
         let spared = self.ledger.spared(job.id).await?.into_iter().map(|spared| spared.certificate).collect();
         Ok(Leads { old: self.signers(old).await?, new: self.signers(new).await?, spared })
     }

@@ -190,11 +190,25 @@ impl App {
     ) -> Result<StepResult, ConductError> {
         let now = (self.clock)();
         let Step { action, why } = step;
-        if !matches!(action, Action::Wait { .. } | Action::Dispatch { .. } | Action::Sweep) {
+        if !matches!(action, Action::Wait { .. } | Action::AwaitWindow { .. } | Action::Dispatch { .. } | Action::Sweep)
+        {
             info!(job.id = job.id.0, action = ?action, "{why}");
         }
         match action {
             Action::Wait { until } => return self.wait(job, tally, until, why, now).await,
+            Action::AwaitWindow { until } => {
+                let shards = self.ledger.fleet_shards().await?;
+                if job.note_labelled(shards.into_iter().map(|shard| shard.labelled).sum()) {
+                    self.commit(&mut job, Vec::new()).await?;
+                    return Ok(StepResult::Continue);
+                }
+                if job.reason != why {
+                    job.reason.clone_from(&why);
+                    self.commit(&mut job, Vec::new()).await?;
+                }
+                return self.wait(job, tally, Some(until), why, now).await;
+            }
+            Action::NextLap => job.next_lap(tally),
             Action::Distribute => job.distribute(now),
             Action::HoldDown => job.hold_down(now),
             Action::ReadSample => job.read_sample(now),
@@ -205,8 +219,8 @@ impl App {
             Action::Begin(Purpose::Resend) => job.begin_resend(now),
             Action::Begin(Purpose::GiveUp) => job.begin_giving_up(now),
             Action::Sweep => return self.sweep(held, job, deadline).await,
-            Action::Dispatch { at_most } => return self.dispatch(job, at_most, deadline).await,
-            Action::FinishSending => return self.finish_sending(job).await,
+            Action::Dispatch { at_most } => return self.dispatch(held, job, at_most, deadline).await,
+            Action::FinishSending => return self.finish_sending(held, job).await,
             Action::CloseWave => return self.close_wave(job, tally, now).await,
             Action::Reopen => return self.reopen(held, job, deadline).await,
             Action::Pause => {
@@ -316,7 +330,7 @@ impl App {
             self.save(job, now).await?;
         }
         if let Some(pause) = until.map(|until| until - now).filter(|pause| *pause < SCHEDULE) {
-            let control = Control { job: id, why: "the pause between waves is over".to_owned() };
+            let control = Control { job: id, why: "a pause is over".to_owned() };
             let seconds = u32::try_from(pause.whole_seconds()).unwrap_or(0) + 1;
             self.queue.send_later(&self.control_queue, &control, seconds).await?;
         }

@@ -6,7 +6,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Cursor, Job, JobOutcome};
 use rootcast_core::preflight::Preflight;
 use rootcast_core::preflight::since::LastPreflight;
-use rootcast_ledger::{Authority, CertificateRecord, Change, Conducting, LedgerError, RootRecord};
+use rootcast_ledger::{Authority, CertificateRecord, Change, Conducting, LedgerError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ impl App {
         Ok((is_overtaken || authority.running.is_some()).then_some(OVERTAKEN))
     }
 
-    /// Counts the results shard by shard, with the certificates that the end of the roots of today concerns. The place is
+    /// Counts the results shard by shard, then the certificates that the end of the roots of today concerns. The place is
     /// recorded with the counts, so no device is counted twice.
     pub(crate) async fn report(&self, mut job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
         let Some(mut preflight) = job.preflight.take() else { return Ok(StepResult::Continue) };
@@ -37,25 +37,21 @@ impl App {
             preflight.revisions = self.fleet_revisions().await?;
         }
         let mut at = preflight.at.take().unwrap_or_default();
-        let authority = self.ledger.authority().await?;
-        let roots: Vec<RootRecord> =
-            self.ledger.roots(&authority).await?.into_iter().filter(|root| root.state.is_live()).collect();
-        let leads = self.leads(&job, &roots, &[]).await?;
         while !at.is_at_end() && Instant::now() < deadline {
             let (rows, to) = self.rows(&job, &at).await?;
             self.count_rows(&mut preflight, rows).await?;
-            if to.step > at.step {
-                let shard = at.shard(job.id);
-                let found = self.look_at_shard(&leads, shard).await?;
-                preflight.report.stranded.extend(found.found, &found.names);
-            }
             at = to;
         }
-        let is_over = at.is_at_end();
+        if at.is_at_end() {
+            let looked = preflight.look.take().unwrap_or_default();
+            let looked = self.look_for_stranded(&job, looked, deadline).await?;
+            preflight.note_stranded(looked);
+        }
         preflight.at = Some(at);
+        let is_counted = preflight.is_counted;
         job.preflight = Some(preflight);
         self.save(job, (self.clock)()).await?;
-        Ok(if is_over { StepResult::Continue } else { StepResult::HandOn })
+        Ok(if is_counted { StepResult::Continue } else { StepResult::HandOn })
     }
 
     async fn count_rows(&self, preflight: &mut Preflight, rows: Vec<Row>) -> Result<(), LedgerError> {
@@ -89,7 +85,7 @@ impl App {
         let checked = outcome == JobOutcome::Checked;
         let last = checked.then_some(LastPreflight { ended: Some(now), ..LastPreflight::begun(job.id) });
         let is_current = before.preflight.is_some_and(|last| last.job == job.id);
-        let authority = is_current.then(|| Authority { preflight: last, ..before });
+        let authority = is_current.then_some(Authority { preflight: last, ..before });
         job.end(outcome, why);
         job.updated = now;
         let (authority, conducting) = (authority.as_ref(), Some(held));

@@ -5,6 +5,7 @@ use std::error::Error;
 
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::metric::Metric;
+use rootcast_core::rollover::windows::Window;
 use rootcast_ledger::LedgerError;
 use rootcast_operations::{NotDone, Operations};
 use tokio::time::Instant;
@@ -42,6 +43,17 @@ impl App {
         }
     }
 
+    /// The windows of what begins by itself. Without the rollout that the policy names, nothing is held back: a certificate
+    /// that ends is worse.
+    async fn windows_by_itself(&self) -> Result<Vec<Window>, LedgerError> {
+        let Some(name) = self.ledger.policy().await?.rollout else { return Ok(Vec::new()) };
+        let rollouts = self.ledger.rollouts().await?;
+        if rollouts.get(&name).is_none() {
+            warn!("there is no rollout {name}, which the certificate policy names: renewals keep to no window");
+        }
+        Ok(rollouts.get(&name).map(|template| template.windows.clone()).unwrap_or_default())
+    }
+
     async fn begin_renewal(
         &self,
         certificates: &[CertificateId],
@@ -54,7 +66,8 @@ impl App {
             clock: self.clock,
             deadline: deadline.checked_sub(MARGIN),
         };
-        let done = operations.renew(certificates, self.renewal, self.renewals_an_hour).await?;
+        let windows = self.windows_by_itself().await?;
+        let done = operations.renew(certificates, self.renewal, self.renewals_an_hour, &windows).await?;
         if let Some(job) = done.job {
             info!(job.id = job.id.0, certificates = job.devices.len(), "certificates are renewed by themselves");
         }

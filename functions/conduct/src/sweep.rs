@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::visit::TaskAttempt;
-use rootcast_core::job::{Cursor, Job, JobId, Pass};
+use rootcast_core::job::{Cursor, Job, JobId, Member, Pass};
 use rootcast_core::rollover::reissue;
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
-use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, LedgerError, Settlement, TaskKey};
+use rootcast_core::rollover::windows::Turn;
+use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, FleetEntry, LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
 
 use crate::{App, ConductError, StepResult};
@@ -29,6 +31,30 @@ pub(crate) struct Row {
     /// The rollover during which the device got that version.
     during: Option<JobId>,
     pub(crate) task: Option<TaskRecord>,
+    labels: Labels,
+    /// Whether the pass that is being withdrawn has a task for it.
+    had_task: bool,
+    /// Whether its window is open.
+    turn: Turn,
+}
+
+impl Row {
+    fn of_task(task: TaskRecord) -> Self {
+        let (labels, turn) = (Labels::NONE, Turn::Open);
+        Self {
+            device: task.device.clone(),
+            version: None,
+            during: None,
+            task: Some(task),
+            labels,
+            had_task: false,
+            turn,
+        }
+    }
+
+    fn member(&self) -> Member<'_> {
+        Member { device: &self.device, labels: &self.labels, during: self.during, had_task: self.had_task }
+    }
 }
 
 impl App {
@@ -63,10 +89,11 @@ impl App {
             }
             let (rows, to) = self.rows(&job, &sweep.at).await?;
             read += rows.len();
-            let rows = rows.into_iter().filter(|row| row.task.is_some() || job.concerns(&row.device, row.during));
+            let rows = rows.into_iter().filter(|row| row.task.is_some() || job.concerns(row.member()));
             let rows = self.judged(&job, rows.collect()).await?;
             let acted = self.carry_out(held, &job, sweep.purpose, &rows).await?;
-            let shard = job.note_page(to, rows.iter().map(|(_, finding)| *finding)).filter(is_new);
+            let found = rows.iter().map(|(row, finding)| (*finding, row.task.as_ref().map(|task| task.state)));
+            let shard = job.note_page(to, found).filter(is_new);
             counted.extend(shard.map(|(shard, devices)| Dispatched::Exactly { shard, devices }));
             if acted {
                 self.commit(&mut job, std::mem::take(&mut counted)).await?;
@@ -84,7 +111,7 @@ impl App {
             let mut judged: Vec<_> = rows
                 .into_iter()
                 .map(|row| {
-                    let finding = find(row.version, row.task.as_ref(), demand);
+                    let finding = find(row.version, row.task.as_ref(), demand, row.turn, now);
                     (row, finding)
                 })
                 .collect();
@@ -98,7 +125,7 @@ impl App {
         }
         let owned = self.owned(job, &rows.iter().map(|row| &row.device).collect::<Vec<_>>()).await?;
         let judged = rows.into_iter().map(|row| {
-            let finding = reissue::find(row.version, row.task.as_ref(), owned.get(&row.device), now);
+            let finding = reissue::find(row.version, row.task.as_ref(), owned.get(&row.device), row.turn, now);
             (row, finding)
         });
         Ok(judged.filter(|(row, finding)| row.task.is_some() || !matches!(finding, Finding::Proven { .. })).collect())
@@ -110,20 +137,24 @@ impl App {
         let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
         let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());
         let tasks = self.ledger.tasks(job.id, job.pass(), shard, after, last.as_ref()).await?;
+        let had_task = self.had_task(job, shard, after, last.as_ref()).await?;
         let to = match last {
             Some(last) => Cursor { step: at.step, after: Some(last) },
             None => at.next_shard(),
         };
+        let schedule = job.rollout.schedule((self.clock)());
         let mut rows: BTreeMap<DeviceId, Row> = BTreeMap::new();
-        for entry in fleet {
-            let device = entry.device.clone();
-            let row = Row { device, version: Some(entry.version), during: entry.during, task: None };
-            rows.insert(entry.device, row);
+        for FleetEntry { device, version, labels, during } in fleet {
+            let (had_task, turn) = (had_task.contains(&device), schedule.turn(&labels));
+            let row =
+                Row { device: device.clone(), version: Some(version), during, task: None, labels, had_task, turn };
+            rows.insert(device, row);
         }
         for task in tasks {
-            let device = task.device.clone();
-            rows.entry(device.clone()).or_insert(Row { device, version: None, during: None, task: None }).task =
-                Some(task);
+            match rows.get_mut(&task.device) {
+                Some(row) => row.task = Some(task),
+                None => _ = rows.insert(task.device.clone(), Row::of_task(task)),
+            }
         }
         Ok((rows.into_values().collect(), to))
     }
@@ -145,6 +176,8 @@ impl App {
         for (row, deed) in deeds {
             let device = row.device.clone();
             let deed = match deed {
+                // A worker puts it back, if it comes too late for its window.
+                Deed::Lose { .. } if !row.turn.is_open() => deed.under_way(),
                 Deed::Lose { attempt } if self.is_under_way(job.id, job.pass(), attempt, records.get(&device)) => {
                     deed.under_way()
                 }

@@ -6,6 +6,8 @@ use rootcast_core::asked::{self, Asked, EventId, NotAsked, Wanted};
 use rootcast_core::audit::Subject;
 use rootcast_core::key_change::KeyChange;
 use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::rollover::template::RolloutName;
 use rootcast_dialects::lenovo::{Compromised, KEY_COMPROMISE, RootQuery};
 use rootcast_gate::{Unmet, once};
 use rootcast_ledger::LedgerError;
@@ -38,9 +40,9 @@ pub async fn carry_out(app: &App, event: &str) -> Result<(), Unmet> {
 
 async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
     let asked = Asked::read(event)?;
-    let (reason, compromised) = match asked.wanted.clone() {
-        Wanted::Root { reason } => (reason, None),
-        Wanted::Compromise { generation, reason } => (reason, Some(Compromised { generation })),
+    let (reason, rollout, compromised) = match asked.wanted.clone() {
+        Wanted::Root { reason, rollout } => (reason, rollout, None),
+        Wanted::Compromise { generation, reason } => (reason, None, Some(Compromised { generation })),
         Wanted::Renewals(_) => return Err(NotAsked::DetailType.into()),
     };
     once(&app.ledger, &asked, app.clock, async |again| {
@@ -56,7 +58,14 @@ async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
             return Ok(made);
         }
         let reason = reason.or_else(|| compromised.map(|_| KEY_COMPROMISE.to_owned()));
-        let query = RootQuery { reason, compromised, ..RootQuery::default() };
+        let query = match &rollout {
+            Some(name) => match app.named(name).await? {
+                Some(named) => named,
+                None => return Err(Unmet::Refused(format!("there is no rollout {name}"))),
+            },
+            None => RootQuery::default(),
+        };
+        let query = RootQuery { reason, compromised, ..query };
         match Box::pin(app.requested(query, &asked.actor())).await {
             Ok(Requested { job: Some(job), .. }) => Ok(format!("job {job} brings a new root to the devices")),
             Ok(Requested { job: None, .. }) => Ok("a new root signs: there are no devices".to_owned()),
@@ -78,6 +87,17 @@ async fn rotate(app: &App, event: &str) -> Result<(), Unmet> {
 }
 
 impl App {
+    /// A stored rollout, as a call would ask for it.
+    pub(crate) async fn named(&self, name: &RolloutName) -> Result<Option<RootQuery>, LedgerError> {
+        let rollouts = self.ledger.rollouts().await?;
+        Ok(rollouts.get(name).map(|template| RootQuery {
+            rollout: Rollout { name: Some(name.clone()), ..template.rollout() },
+            hold_down: template.hold_down,
+            until: template.until,
+            ..RootQuery::default()
+        }))
+    }
+
     /// What an earlier delivery of the event made: the record of each root says who asked for it. A reserved one is
     /// finished.
     async fn made_for(&self, event: &EventId) -> Result<Option<String>, LedgerError> {

@@ -85,7 +85,7 @@ async fn regenerate(
     Extension(id): Extension<RequestId>,
     uri: Uri,
 ) -> Result<Response, LenovoError> {
-    let query = RootQuery::parse(uri.query().unwrap_or_default())?;
+    let query = app.query(uri.query().unwrap_or_default()).await?;
     if query.activation == Activation::Immediate || query.compromised.is_some() {
         caller.may(Operation::Activate)?;
     }
@@ -115,6 +115,17 @@ async fn regenerate(
 }
 
 impl App {
+    /// The query's parameters, and those of the stored rollout that it names.
+    async fn query(&self, query: &str) -> Result<RootQuery, LenovoError> {
+        let asked = RootQuery::parse(query)?;
+        let Some(name) = &asked.rollout.name else { return Ok(asked) };
+        let rollouts = self.ledger.rollouts().await?;
+        let template = rollouts.get(name).ok_or_else(|| {
+            LenovoError::invalid(format!("There is no rollout {name}."), "GET /rollouts lists those that are stored.")
+        })?;
+        RootQuery::over(template, query)
+    }
+
     /// Makes the next root, for a call or an event.
     async fn requested(&self, query: RootQuery, by: &Actor) -> Result<Requested, AuthorityError> {
         let RootQuery { activation, rollout, hold_down, until, reason, compromised } = query;

@@ -12,7 +12,7 @@ use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery};
 use rootcast_gate::{Principal, RequestId};
 use serde_json::json;
 
-use crate::{App, behind, busy, refused, with_location};
+use crate::{App, behind, busy, compromised as compromised_root, refused, with_location};
 
 /// `POST /rollovers/preflight`. Takes the parameters of `PUT /signingCertificate`: the estimate is for that rollover.
 pub(crate) async fn begin(
@@ -22,7 +22,7 @@ pub(crate) async fn begin(
     uri: Uri,
 ) -> Result<Response, LenovoError> {
     let RootQuery { activation, rollout, hold_down, until, reason, compromised } =
-        RootQuery::parse(uri.query().unwrap_or_default())?;
+        app.query(uri.query().unwrap_or_default()).await?;
     if activation == Activation::Immediate {
         return Err(LenovoError::invalid(
             "A preflight activates nothing: activation is for new roots.",
@@ -54,6 +54,7 @@ pub(crate) async fn begin(
             let response = json!({ "jobPath": job.path() });
             Ok(with_location(refusal.with_response(response).into_response(), Some(job)))
         }
+        Err(AuthorityError::Compromised(generation)) => Err(compromised_root(generation)),
         Err(AuthorityError::Behind(why)) => Err(behind(why)),
         Err(error) => Err(refused(error)),
     }

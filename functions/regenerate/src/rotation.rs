@@ -3,11 +3,11 @@
 
 use rootcast_authority::{AuthorityError, Made, RootRequest};
 use rootcast_core::job::Activation;
-use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::rotation::{Past, Signing, rule};
+use rootcast_dialects::lenovo::RootQuery;
 use rootcast_ledger::LedgerError;
 use serde::Deserialize;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use crate::App;
 
@@ -36,7 +36,7 @@ impl Wake {
 /// Begins the rollover that a person would begin with `PUT /signingCertificate`, if the policy says that it is due, and none
 /// is running or paused. At most once a day, whatever calls this how often, and not within a day after one was aborted.
 ///
-/// One call if there is no policy, three if the root is not due, five before the rollover begins.
+/// One call if there is no policy, three if the root is not due, five before the rollover begins; one more for the rollout that the policy names.
 ///
 /// # Errors
 /// Records could not be read or written, or the root could not be made: what was begun is finished by the next call.
@@ -58,6 +58,18 @@ pub async fn look(app: &App) -> Result<Option<Made>, AuthorityError> {
     if rotation.due(&signing).is_none_or(|due| due > now) {
         return Ok(None);
     }
+    let asked = match &policy.rollout {
+        None => RootQuery::default(),
+        Some(name) => match app.named(name).await? {
+            Some(asked) => asked,
+            None => {
+                error!(
+                    "the root is due and not replaced: there is no rollout {name}, which the certificate policy names"
+                );
+                return Ok(None);
+            }
+        },
+    };
     // To finish what was begun is not to begin.
     if authority.claim.is_none() {
         let last = app.ledger.last_rotation().await?;
@@ -75,13 +87,8 @@ pub async fn look(app: &App) -> Result<Option<Made>, AuthorityError> {
     }
     info!(root.generation = generation, "the root is replaced by itself, {rotation}");
     let requested_for = Some(format!("By the rotation policy: {rotation}."));
-    let request = RootRequest {
-        activation: Activation::Proven,
-        rollout: Rollout::default(),
-        hold_down: None,
-        until: None,
-        requested_for,
-    };
+    let (activation, rollout) = (Activation::Proven, asked.rollout);
+    let request = RootRequest { activation, rollout, hold_down: asked.hold_down, until: asked.until, requested_for };
     match app.authority.make_root(&app.settings, &request, &rule(), now).await {
         Ok(made) => {
             app.wake(made.job).await;

@@ -11,6 +11,7 @@ use rootcast_core::access::permission::Operation;
 use rootcast_core::anchors::{AnchorChange, AnchorId, NotChanged};
 use rootcast_core::device::Profile;
 use rootcast_core::job::{Activation, JobId};
+use rootcast_core::rollover::rollout::Rollout;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, NewTrusted, ResultKind, RootQuery};
 use rootcast_gate::{Principal, RequestId};
 use serde_json::json;
@@ -55,15 +56,18 @@ async fn carry_out(
     change: &AnchorChange,
 ) -> Result<Response, LenovoError> {
     let RootQuery { activation, rollout, hold_down, until, reason, .. } =
-        RootQuery::parse(uri.query().unwrap_or_default())?;
-    if activation == Activation::Immediate || hold_down.is_some() || until.is_some() {
+        app.query(uri.query().unwrap_or_default()).await?;
+    // A stored rollout may name them for new roots.
+    let is_given = rollout.name.is_none() && (hold_down.is_some() || until.is_some());
+    if activation == Activation::Immediate || is_given {
         return Err(LenovoError::invalid(
             "activation, holdDown and until are for new roots: a trusted certificate signs nothing of ours.",
             "Leave it out.",
         ));
     }
+    let rollout = Rollout { hold_down: 0, ..rollout };
     let (by, now) = (caller.acting(id), (app.clock)());
-    let request = AnchorRequest { change, rollout, requested_for: reason.as_deref(), by: &by, now };
+    let request = AnchorRequest { change, rollout: &rollout, requested_for: reason.as_deref(), by: &by, now };
     match app.authority.change_anchors(request).await {
         Ok(changed) => {
             if let Some(job) = changed.job {

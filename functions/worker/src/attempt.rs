@@ -1,6 +1,7 @@
 //! One attempt at one device.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -10,6 +11,7 @@ use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
+use rootcast_core::rollover::windows::Schedule;
 use rootcast_drivers::{Credential, Endpoint, Monitor};
 use rootcast_ledger::{DeviceRecord, Lease, LeaseRefused, Left, ObservedTrustStore, Settlement};
 use rootcast_queue::Delivery;
@@ -31,6 +33,8 @@ pub(crate) struct Attempt {
     /// Set while we hold the lease.
     pub(crate) device: Option<DeviceRecord>,
     pub(crate) owner: String,
+    /// When work may begin at which devices.
+    pub(crate) schedule: Arc<Schedule>,
     pub(crate) credential: Option<Credential>,
     /// Whether the device was contacted.
     pub(crate) visited: bool,
@@ -69,7 +73,13 @@ pub(crate) enum Visit {
 
 impl Attempt {
     /// `worker`: the invocation. A lease also names the message, since a batch may contain a device twice.
-    pub(crate) fn new(delivery: Delivery<Task>, goal: Goal, history: Vec<Entry>, worker: &str) -> Self {
+    pub(crate) fn new(
+        delivery: Delivery<Task>,
+        goal: Goal,
+        history: Vec<Entry>,
+        worker: &str,
+        schedule: Arc<Schedule>,
+    ) -> Self {
         let owner = format!("{worker} {}", delivery.message_id);
         Self {
             delivery,
@@ -77,6 +87,7 @@ impl Attempt {
             history,
             device: None,
             owner,
+            schedule,
             credential: None,
             visited: false,
             tries: None,
@@ -196,6 +207,8 @@ impl App {
         let opening = visit::open(attempt.task(), device.tries.as_ref(), device.begun, now);
         attempt.tries.clone_from(&device.tries);
         attempt.working.clone_from(&device.working);
+        let is_closed = !attempt.schedule.turn(&device.labels).is_open();
+        let is_running = device.working.as_ref().is_some_and(|working| working.task == attempt.task());
         attempt.device = Some(device);
         match opening {
             Opening::Visit if !approved || !meant => {
@@ -210,6 +223,14 @@ impl App {
                     None => failure,
                 };
                 attempt.next = Some(self.after(attempt, failure));
+            }
+            // What the device does by itself for this task goes on.
+            Opening::Visit if is_closed && !is_running => {
+                info!(device.id = %attempt.delivery.body.device, "the device's maintenance window is closed; the task is put back");
+                attempt.next = Some(AfterVisit::Settle(Outcome::Postponed));
+            }
+            Opening::Wait { .. } if is_closed && !is_running => {
+                attempt.next = Some(AfterVisit::Settle(Outcome::Postponed));
             }
             Opening::Visit => {}
             Opening::Wait { until } => attempt.next = Some(AfterVisit::Again { seconds: seconds(until - now) }),

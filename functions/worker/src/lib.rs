@@ -25,9 +25,10 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
-use rootcast_core::job::Pass;
 use rootcast_core::job::backoff;
 use rootcast_core::job::message::Task;
+use rootcast_core::job::{JobId, JobRecord, Pass};
+use rootcast_core::rollover::windows::Schedule;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_ledger::{Authority, BatchRecords, Ledger, LedgerError, OpenTask};
@@ -129,17 +130,29 @@ impl App {
             Goals::default()
         });
         let mut attempts = Vec::new();
+        let schedules = self.schedules(&records);
         for OpenTask { message, work, history } in open {
+            let schedule = schedules.get(&message.body.job).cloned().unwrap_or_default();
             match goals.of(work, &message.body) {
-                Some(goal) => attempts.push(Attempt::new(message, goal, history, owner)),
+                Some(goal) => attempts.push(Attempt::new(message, goal, history, owner, schedule)),
                 None => done.push((message, AfterVisit::Soon)),
             }
         }
         let attempts = self.lease_all(attempts).await;
         let attempts = self.with_credentials(attempts).await;
         let finished = self.run_all(attempts, deadline).await;
-        done.extend(self.record(finished).await);
+        done.extend(self.record(finished, records.jobs()).await);
         done
+    }
+
+    /// Of the batch's rollovers: which windows are open. What a person begins by hand has none.
+    fn schedules(&self, records: &BatchRecords) -> HashMap<JobId, Arc<Schedule>> {
+        let now = (self.clock)();
+        let schedule = |(id, job): (&JobId, &JobRecord)| match job {
+            JobRecord::Rollover(job) => Some((*id, Arc::new(job.rollout.schedule(now)))),
+            JobRecord::Deployment(_) => None,
+        };
+        records.jobs().iter().filter_map(schedule).collect()
     }
 
     /// The authority is read only for tasks of devices that join the fleet.

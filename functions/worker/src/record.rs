@@ -1,6 +1,6 @@
 //! Records a batch's results, releases the devices, wakes the conductor, and publishes events.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::time::Duration;
 
@@ -8,8 +8,9 @@ use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::event::Event;
 use rootcast_core::job::message::{Renewed, Task};
 use rootcast_core::job::task::{ErrorClass, Outcome};
-use rootcast_core::job::{JobId, Pass};
+use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::metric::Metric;
+use rootcast_core::rollover::plan::is_next_wave_due;
 use rootcast_ledger::{LedgerError, TaskKey, UseRecord};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;
@@ -31,7 +32,11 @@ struct Recorded(BTreeMap<TaskKey, bool>);
 impl App {
     /// Uses one transaction for all trust stores of the batch and one per certificate. Then releases every device, and
     /// wakes the conductor if it may have work.
-    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, AfterVisit)> {
+    pub(crate) async fn record(
+        &self,
+        attempts: Vec<Attempt>,
+        jobs: &HashMap<JobId, JobRecord>,
+    ) -> Vec<(Delivery<Task>, AfterVisit)> {
         let now = (self.clock)();
         // Results of earlier visits were counted then.
         let outcomes = || {
@@ -54,7 +59,7 @@ impl App {
         let of_rollover =
             attempts.iter().map(|attempt| &attempt.delivery.body).filter(|task| task.certificate.is_some());
         let in_rollover = of_rollover.map(|task| task.job).collect();
-        self.wake_conductor(&fresh, failed, &in_rollover).await;
+        self.wake_conductor(&fresh, failed, &in_rollover, jobs).await;
         let events: Vec<Event> = attempts.iter().filter(|attempt| recorded.is_new(attempt)).filter_map(event).collect();
         if !events.is_empty() {
             self.events.publish(&events).await;
@@ -158,9 +163,15 @@ impl App {
         }
     }
 
-    /// Wakes the conductor if all devices of a shard are settled or one failed: it may have to open a wave, or to
-    /// pause. A deployment is small enough to be checked each time.
-    async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool, in_rollover: &BTreeSet<JobId>) {
+    /// Wakes the conductor if all devices of a shard are settled, so many of a wave that the next may begin, or one failed: it
+    /// may have to open a wave, or to pause. A deployment is small enough to be checked each time.
+    async fn wake_conductor(
+        &self,
+        recorded: &[TaskKey],
+        failed: bool,
+        in_rollover: &BTreeSet<JobId>,
+        jobs: &HashMap<JobId, JobRecord>,
+    ) {
         let mut shards: BTreeMap<(JobId, Pass), BTreeSet<u8>> = BTreeMap::new();
         for key in recorded {
             shards.entry((key.job, key.pass)).or_default().insert(key.device.shard());
@@ -168,16 +179,20 @@ impl App {
         for ((job, pass), shards) in shards {
             let complete = async {
                 let tallies = self.ledger.counters(job, pass).await?;
-                Ok::<_, LedgerError>(
-                    shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled())),
-                )
+                let settled =
+                    shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled()));
+                let due = match jobs.get(&job) {
+                    Some(JobRecord::Rollover(job)) => is_next_wave_due(job, &tallies.into_iter().sum()),
+                    _ => false,
+                };
+                Ok::<_, LedgerError>(settled || due)
             };
             let why = if pass == Pass::Install && !in_rollover.contains(&job) {
                 "devices of a deployment are settled"
             } else if failed {
                 "a device failed"
             } else if complete.await.unwrap_or(true) {
-                "a shard is settled"
+                "devices are settled"
             } else {
                 continue;
             };
@@ -246,6 +261,6 @@ fn event(attempt: &Attempt) -> Option<Event> {
             class: failure.class,
             message: failure.message.clone(),
         }),
-        Outcome::Acked(_) | Outcome::Checked(_) | Outcome::Skipped => None,
+        Outcome::Acked(_) | Outcome::Checked(_) | Outcome::Skipped | Outcome::Postponed => None,
     }
 }

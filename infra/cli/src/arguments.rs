@@ -9,7 +9,7 @@ use crate::{
     access::AccessCommand, access_key::AccessKey, anchor::AnchorCommand, audit::AuditCommand,
     certificate::CertificateCommand, device::DeviceCommand, issuance_policy::IssuancePolicyCommand,
     issuing::IssuingCommand, job::JobCommand, local::Local, login::Login, output::Format, request::RequestCommand,
-    restore::Restore, retry::Retry, root::RootCommand, rotate::Rotate,
+    restore::Restore, retry::Retry, rollout::RolloutCommand, root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -85,6 +85,9 @@ pub(crate) enum Command {
     Device(DeviceCommand),
     /// Create a new root and bring it to every approved device
     Rotate(Rotate),
+    /// Store rollouts under a name: waves, windows and order
+    #[command(subcommand)]
+    Rollout(RolloutCommand),
     /// Show and control rollovers and deployments
     #[command(subcommand)]
     Job(JobCommand),

@@ -2,7 +2,8 @@
 
 pub(crate) mod add;
 pub(crate) mod approve;
-mod list;
+mod label;
+pub(crate) mod list;
 mod renew;
 
 use anyhow::Result;
@@ -14,8 +15,10 @@ use crate::{api::Api, exit::End, output::Format};
 pub(crate) enum DeviceCommand {
     /// Enrol devices: one by options, or many from a file
     Add(add::Add),
-    /// List every device
-    List,
+    /// List every device, or those with some labels
+    List(list::List),
+    /// Set and remove labels, by which rollouts have windows and an order
+    Label(label::Label),
     /// Approve devices by the TLS certificate that they show; approved devices take part in rollovers
     Approve(approve::Approve),
     /// Renew devices' own certificates: each device makes a key and a request, which a root signs
@@ -27,7 +30,8 @@ pub(crate) enum DeviceCommand {
 pub(crate) async fn run(api: &Api, command: DeviceCommand, format: Format) -> Result<End> {
     match command {
         DeviceCommand::Add(add) => add::run(api, add, format).await,
-        DeviceCommand::List => list::run(api, format).await,
+        DeviceCommand::List(list) => list::run(api, &list, format).await,
+        DeviceCommand::Label(label) => label::run(api, label, format).await,
         DeviceCommand::Approve(approve) => approve::run(api, approve, format).await,
         DeviceCommand::Renew(renew) => renew::run(api, renew, format).await,
         DeviceCommand::Certificate(show) => renew::show(api, show, format).await,

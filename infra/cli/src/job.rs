@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use rootcast_core::device::DeviceId;
+use rootcast_core::device::labels::Selector;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{JobId, JobState, Phase};
 use rootcast_dialects::native::{Job, Task, Work};
@@ -76,6 +77,9 @@ pub(crate) struct Waive {
     /// Every device that failed
     #[arg(long, conflicts_with = "devices")]
     all_failed: bool,
+    /// With --all-failed: only devices with these labels, such as site=fra
+    #[arg(long = "where", id = "selector", value_name = "LABELS", requires = "all_failed")]
+    selector: Option<Selector>,
     /// Imported certificates that are not to keep an old root, by name (\VED\Policy\FOLDER\NAME); may be repeated
     #[arg(long = "certificate", value_name = "NAME", num_args = 1.., conflicts_with_all = ["devices", "all_failed"])]
     certificates: Vec<String>,
@@ -154,6 +158,21 @@ fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
 /// Failed devices of the job's current pass: at least as many as are shown, if there are that many.
 pub(crate) async fn some_failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
     some(api, job, (TaskState::Failed, "failed"), show::SHOWN_FAILURES).await
+}
+
+/// Devices that are not ready, by a preflight: at least as many as are shown, if there are that many.
+pub(crate) async fn not_ready(api: &Api, job: &Job) -> Result<Vec<Task>> {
+    let path = format!("/jobs/{}/tasks", job.summary.id);
+    let limit = show::SHOWN_FAILURES.to_string();
+    let mut pages = api.paged(&path, &[("ready", "false")], "tasks", &limit);
+    let mut found = Vec::new();
+    while found.len() < show::SHOWN_FAILURES
+        && let Some(tasks) = pages.next::<Task>().await?
+    {
+        found.extend(tasks);
+    }
+    found.truncate(show::SHOWN_FAILURES);
+    Ok(found)
 }
 
 /// At least `count` tasks in this state, if there are that many.

@@ -22,6 +22,7 @@ mod profile;
 mod request;
 mod restore;
 mod retry;
+mod rollout;
 mod root;
 mod rotate;
 mod seen;
@@ -69,6 +70,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
             audit::run(source, command, format).await
         }
         Command::Root(command) => root::run(&access, command, format).await,
+        Command::Rollout(command) => rollout::run(&api()?, command, format).await,
         Command::IssuancePolicy(command) => issuance_policy::run(&api()?, command, format).await,
         Command::Anchor(command) => anchor::run(&api()?, command, format).await,
         Command::Issuing(command) => issuing::run(&api()?, command, format).await,

@@ -1,7 +1,7 @@
 //! What a preflight found, described as text.
 
 use rootcast_core::preflight::report::Named;
-use rootcast_dialects::native::{Changed, Estimate, Findings, Part, Preflight, Report};
+use rootcast_dialects::native::{Changed, Estimate, Findings, Part, Preflight, Report, Task};
 
 use crate::output::plain;
 
@@ -21,6 +21,22 @@ pub(crate) fn describe(report: &Report) -> String {
     match &report.estimate {
         Some(estimate) => lines.extend(estimated(estimate)),
         None => lines.push(format!("{:9}unknown: no device could be read", "Takes")),
+    }
+    lines.join("\n")
+}
+
+/// Devices that are not ready, each with what was said of it. `all`: how many there are.
+pub(crate) fn devices(tasks: &[Task], all: u64) -> String {
+    let said = |task: &Task| -> Vec<String> {
+        let failed = task.class.map(|class| (class.to_string(), task.message.clone().unwrap_or_default()));
+        let found = task.findings.iter().flatten().map(|found| (found.finding.to_string(), found.message.clone()));
+        let line = |(what, message): (String, String)| format!("  {}  {what}: {}", task.device, plain(&message));
+        failed.into_iter().chain(found).map(line).collect()
+    };
+    let mut lines: Vec<String> = tasks.iter().flat_map(said).collect();
+    let more = all.saturating_sub(tasks.len() as u64);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
     }
     lines.join("\n")
 }
@@ -89,7 +105,7 @@ mod tests {
 
     use serde_json::{from_value, json};
 
-    use super::{before, describe, long};
+    use super::{before, describe, devices, long};
 
     #[test]
     fn a_report_says_who_is_not_ready_and_what_a_rollover_takes() {
@@ -132,6 +148,20 @@ mod tests {
         let one = json!({ "count": 1, "names": ["bmc-9"] });
         let some = json!({ "enrolled": one, "left": none, "edited": none, "stillOpen": { "count": 1 } });
         assert_eq!(before(&preflight(some)), format!("{then}; since then enrolled: 1 (bmc-9); still not ready: 1"));
+    }
+
+    #[test]
+    fn each_device_is_told_with_its_message() {
+        let read = json!({ "device": "a", "leg": "preflight", "state": "acked", "attempt": 1, "findings": [
+            { "finding": "clock", "message": "It is behind.", "recovery": "" },
+            { "finding": "noRoom", "message": "0 of 4.", "recovery": "" },
+        ] });
+        let failed = json!({ "device": "b", "leg": "preflight", "state": "failed", "attempt": 1, "class": "connect", "message": "refused\n" });
+        let tasks = from_value::<Vec<_>>(json!([read, failed])).unwrap();
+        assert_eq!(
+            devices(&tasks, 9),
+            "  a  clock: It is behind.\n  a  noRoom: 0 of 4.\n  b  connect: refused \nand 7 more"
+        );
     }
 
     #[test]

@@ -4,14 +4,17 @@ use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::JobId;
+use rootcast_core::device::labels::Selector;
 use rootcast_core::job::task::ErrorClass;
+use rootcast_core::job::{JobId, MOST_RETRIED};
+use rootcast_dialects::native::Task;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     api::{Api, ApiError},
-    exit::End,
+    device::list::selected,
+    exit::{End, Usage},
     job::{Which, find, read},
     output::{self, Format, out, plain},
     watch,
@@ -24,6 +27,9 @@ pub(crate) struct Retry {
     which: Which,
     #[command(flatten)]
     filters: Filters,
+    /// Only devices with these labels, such as site=fra
+    #[arg(long = "where", id = "selector", value_name = "LABELS", conflicts_with = "devices")]
+    selector: Option<Selector>,
     /// Follow the job afterwards
     #[arg(long)]
     watch: bool,
@@ -54,7 +60,11 @@ fn class(text: &str) -> Result<ErrorClass, serde_json::Error> {
 pub(crate) async fn run(api: &Api, retry: Retry, format: Format) -> Result<End> {
     let id = find(api, &retry.which).await?;
     let path = format!("/jobs/{id}/retry");
-    let answer: Option<Value> = api.send(Method::POST, &path, &[], Some(&retry.filters)).await?;
+    let mut filters = retry.filters;
+    if let Some(selector) = &retry.selector {
+        filters.devices = labelled(api, id, selector).await?;
+    }
+    let answer: Option<Value> = api.send(Method::POST, &path, &[], Some(&filters)).await?;
     let answer = answer.ok_or_else(|| ApiError::unintelligible(&path, "it has no response"))?;
     match format {
         Format::Json if retry.watch => {}
@@ -62,6 +72,22 @@ pub(crate) async fn run(api: &Api, retry: Retry, format: Format) -> Result<End> 
         Format::Text => tell(id, answer, retry.watch)?,
     }
     if retry.watch { watch::follow(api, id, format).await } else { Ok(End::Done) }
+}
+
+/// The failed devices with these labels.
+async fn labelled(api: &Api, id: JobId, selector: &Selector) -> Result<Vec<DeviceId>> {
+    let devices = selected(api, selector).await?;
+    let failed: Vec<Task> = api.pages(&format!("/jobs/{id}/tasks"), &[("state", "failed")], "tasks").await?;
+    let chosen: Vec<DeviceId> =
+        failed.into_iter().map(|task| task.device).filter(|device| devices.contains(device)).collect();
+    match chosen.len() {
+        0 => Err(Usage(format!("no failed device of job {id} has the labels {selector}")).into()),
+        many if many > MOST_RETRIED => Err(Usage(format!(
+            "{many} failed devices have the labels {selector}, and a retry names {MOST_RETRIED}: add labels, or --class"
+        ))
+        .into()),
+        _ => Ok(chosen),
+    }
 }
 
 fn tell(id: JobId, answer: Value, is_watched: bool) -> Result<()> {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
 use rootcast_core::job::{JobId, Phase};
+use rootcast_core::rollover::template::RolloutName;
 use rootcast_dialects::lenovo::KEY_COMPROMISE;
 use serde::Deserialize;
 use serde_json::json;
@@ -24,7 +25,7 @@ pub(crate) struct Rotate {
     watch: bool,
     /// Begin no rollover, but read every device, follow that, and say which ones are ready, how long a rollover with these
     /// options takes, and what it costs. Nothing is written to a device. Fails if a device is not ready
-    #[arg(long, conflicts_with = "immediate")]
+    #[arg(long, conflicts_with_all = ["immediate", "compromised"])]
     preflight: bool,
     /// Activate the new root at once, before the devices hold it: connections may fail until they do
     #[arg(long)]
@@ -59,6 +60,9 @@ pub(crate) struct Rotate {
 /// How devices are visited; the API has its own defaults.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RolloutArguments {
+    /// Start with this stored rollout; the other options take precedence over what it says: rootcast rollout list
+    #[arg(long = "rollout", id = "stored", value_name = "NAME")]
+    stored: Option<RolloutName>,
     /// Devices in the first wave
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     canary: Option<u64>,
@@ -189,7 +193,8 @@ impl RolloutArguments {
             ("errorBudgetMinimum", self.error_budget_minimum),
             ("proofAge", self.proof_age),
         ];
-        numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())))
+        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
+        self.stored.iter().map(|name| ("rollout", name.to_string())).chain(numbers)
     }
 }
 
@@ -216,6 +221,10 @@ mod tests {
         for line in ["--compromised --until retire", "--compromised --reason x", "--generation 1", "--yes"] {
             assert!(Arguments::try_parse_from(format!("rootcast rotate {line}").split(' ')).is_err(), "{line}");
         }
+        assert_eq!(
+            query("rootcast rotate --rollout weekend --canary 1"),
+            [("rollout", "weekend"), ("canary", "1")].map(|(name, value)| (name, value.to_owned()))
+        );
         assert_eq!(
             query("rootcast rotate --immediate --reason old --canary 1 --error-budget 0"),
             [("activation", "immediate"), ("reason", "old"), ("canary", "1"), ("errorBudget", "0")]

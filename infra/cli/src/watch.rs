@@ -22,7 +22,7 @@ use self::{bar::Bar, lines::Line, pace::Pace};
 use crate::{
     api::Api,
     exit::End,
-    job::{failures, read, some_failed},
+    job::{failures, not_ready, read, some_failed},
     output::{self, Format, out, plain},
     preflight,
 };
@@ -110,9 +110,12 @@ async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
     }
     out!("Job {}: {}", job.summary.id, plain(&job.summary.reason));
     if let Some(report) = &job.report {
-        out!("\n{}", preflight::describe(report));
-    }
-    if end != End::Done && job.devices.failed > 0 {
+        out!(
+            "\n{}\n{}",
+            preflight::describe(report),
+            preflight::devices(&not_ready(api, job).await?, report.not_ready)
+        );
+    } else if end != End::Done && job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, job).await?, job.devices.failed));
     }
     if end == End::Paused || end == End::Failed && matches!(job.summary.work, Work::Deployment(_)) {

@@ -89,7 +89,7 @@ async fn a_compromised_root_leaves_every_device_in_one_visit() {
         .await;
         assert!(kept.retirement.unwrap().kept.is_some() && !is_enabled(stack, root.key.as_deref().unwrap()).await);
         let audit = stack.api.get("/roots/1/audit").await.json().to_string();
-        assert!(audit.contains("\"compromise\"") && audit.contains("keyCompromise"), "{audit}");
+        assert!(audit.contains(r#"action\":\"compromise"#) && audit.contains("keyCompromise"), "{audit}");
         assert_eq!(Reason::CaCompromise, below[0].revoked.as_ref().unwrap().reason);
     })
     .await;

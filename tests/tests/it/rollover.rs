@@ -8,6 +8,7 @@ use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, Pass, Phase};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, Change, RootRecord};
+use rootcast_local::Device;
 use rootcast_pki::bundle::{verify_bundle, verify_jws};
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
@@ -108,8 +109,36 @@ async fn a_device_that_joins_gets_the_root_before_activation() {
         assert!(tasks[&late.id].at <= job.activated.unwrap());
         assert!(anchors_of(&late).await.contains(signing(stack).await.der()));
         stack.assert_counters_equal_task_states(id).await;
+        a_stored_rollout_waits_for_its_window(stack, &late).await;
     })
     .await;
+}
+
+/// By the command: a device whose window is closed is awaited, and free without the label.
+async fn a_stored_rollout_waits_for_its_window(stack: &Stack, late: &Device) {
+    let cli = async |line: String| stack.cli_as(&stack.api.token, &line).await;
+    let hours = [2, 4].map(|later| format!("{:02}:00", (OffsetDateTime::now_utc().hour() + later) % 24));
+    let window = json!({ "where": "site=fra", "from": hours[0], "to": hours[1], "zone": "UTC" });
+    let file = stack.local.data.join("closed.json");
+    std::fs::write(&file, json!({ "holdDown": 0, "windows": [window] }).to_string()).unwrap();
+    cli(format!("rollout put {} --name nightly", file.display())).await.done();
+    let stored = cli("rollout list".to_owned()).await.done();
+    assert_eq!(stored["rollouts"][0]["rollout"]["windows"], json!([window]));
+    let id = &late.id;
+    assert_eq!(cli(format!("device label {id} --set site=fra")).await.done()["labels"], json!({ "site": "fra" }));
+    assert_eq!(cli("device list --where site=fra".to_owned()).await.done()["id"], id.as_str());
+    cli("rotate --rollout weekly".to_owned()).await.refused(1, "There is no rollout weekly");
+
+    let started = cli("rotate --rollout nightly --until activate".to_owned()).await.done();
+    let job: JobId = started["jobPath"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
+    stack.job_when(job, "it waits", |job| job.reason.contains("the window of site=fra, which opens at")).await;
+    assert!(!stack.tasks(job, Pass::Distribute).await.contains_key(id));
+    cli(format!("device label {id} --remove site")).await.done();
+    assert_eq!(stack.ended(job).await.outcome, Some(JobOutcome::Activated));
+    assert_eq!(stack.tasks(job, Pass::Distribute).await[id].state, TaskState::Acked);
+    stack.assert_counters_equal_task_states(job).await;
+    cli("rollout delete nightly".to_owned()).await.done();
+    cli("rollout show nightly".to_owned()).await.refused(1, "There is no rollout nightly");
 }
 
 /// An operator approves a pending device by the fingerprint that it shows, which needs no credential.

@@ -267,6 +267,7 @@ impl Stack {
                     failed: count(TaskState::Failed),
                     skipped: count(TaskState::Skipped),
                     waived: count(TaskState::Waived),
+                    postponed: count(TaskState::Postponed),
                 };
                 assert_eq!(tally, counted, "pass {pass}, shard {shard}: {tasks:?}");
             }

@@ -95,6 +95,7 @@ fn body(route: &Route) -> Option<Value> {
     Some(match *route {
         routes::CHOOSE_POLICY => json!({ "specName": "CNSA" }),
         routes::TRUST | routes::TRUST_LOWER => json!({ "certificate": "no PEM" }),
+        routes::STORE_ROLLOUT => json!({ "canary": 2, "order": ["site=fra"] }),
         routes::SET_ISSUANCE_POLICY => json!({ "revision": 0, "rules": [] }),
         routes::CANCEL_TASKS => json!({ "action": "cancel", "list": ["7"] }),
         routes::ENROL => {

@@ -39,6 +39,7 @@ pub async fn put_right(world: &World, all: bool) {
 pub async fn rest(world: &World) {
     let accuse = |what: String| world.cloud.truth.accuse(&world.cloud, what);
     let end = clock::age() + LIMIT;
+    finish_replacing(world).await;
     let mut pauses = BTreeMap::<String, u32>::new();
     while let Some(job) = next_rollover(world) {
         if clock::age() > end {
@@ -71,6 +72,7 @@ pub async fn rest(world: &World) {
         if job["phase"] == "create" {
             // The process that created it died: the next PUT finishes it.
             _ = world.regenerate("").await;
+            finish_replacing(world).await;
         }
         sleep(Duration::from_secs(30)).await;
     }
@@ -106,6 +108,19 @@ pub async fn rest(world: &World) {
     imported::ties_agree(world);
     world.cloud.truth.distrusted_roots_are_unused(&world.cloud);
     world.cloud.truth.signing_root_is_held(&world.cloud);
+}
+
+/// Whoever said that a root is compromised repeats it until another one has taken its place.
+async fn finish_replacing(world: &World) {
+    let end = clock::age() + LIMIT;
+    let replacing = || world.cloud.tables.named(CERTIFICATES, "authority").is_some_and(|it| it["replacing"].is_array());
+    while replacing() {
+        if clock::age() > end {
+            return world.cloud.truth.accuse(&world.cloud, "I5 a compromised root is not replaced".to_owned());
+        }
+        _ = world.regenerate("?reason=keyCompromise").await;
+        sleep(Duration::from_secs(30)).await;
+    }
 }
 
 /// A rollover that has not ended: one that runs, before one that is paused, before one that waits for another.
@@ -185,8 +200,16 @@ fn issuing_authorities_agree(world: &World) {
     if signing != on_record {
         accuse(format!("I6 {signing:?} sign, and {on_record:?} is on record"));
     }
+    // Below a compromised root, its own pass counts.
+    let goes_on = |generation: &Value| {
+        let root = rows.iter().find(|row| id(row).starts_with("root#") && row["generation"] == *generation);
+        root.is_some_and(|root| !root["compromise"].is_null() && root["compromise"]["pass"]["isDone"] != true)
+    };
     for revoked in all().filter(|row| row["pass"]["isDone"] == true) {
         let signer = &revoked["spec"]["id"];
+        if goes_on(&signer["generation"]) {
+            continue;
+        }
         let is_its = |row: &Value| row["generation"] == signer["generation"] && row["issuing"] == signer["number"];
         for signed in rows.iter().filter(|row| id(row).starts_with("serial#") && is_its(row) && row["leaf"].is_string())
         {

@@ -37,6 +37,9 @@ async fn act(world: &World) {
     if random.chance(0.1) {
         return operate(world, id).await;
     }
+    if random.chance(0.02) {
+        return compromise(world).await;
+    }
     if random.chance(0.15) {
         return rollovers::act(world).await;
     }
@@ -106,6 +109,16 @@ async fn replace_issuing(world: &World) {
         }
         None => world.ask("POST", "/issuingAuthorities", Value::Null).await,
     };
+}
+
+/// Somebody else may have the key of the root that signs, or of any other one.
+async fn compromise(world: &World) {
+    let random = &world.cloud.random;
+    let named = match random.below(6) {
+        generation @ 1..=4 => format!("&generation={generation}"),
+        _ => String::new(),
+    };
+    _ = world.regenerate(&format!("?reason=keyCompromise&canary=2&growth=3&errorBudget=40{named}")).await;
 }
 
 /// An operator edits, deletes and enrols devices. What changes an identity then waits for its approval.

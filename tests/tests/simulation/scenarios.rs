@@ -14,12 +14,15 @@ mod renewals;
 mod root_compromised;
 mod rotation;
 mod second_half;
+mod windows;
 
 use std::time::Duration;
 
 use rootcast_core::device::DeviceId;
 use rootcast_pki::certificate::Certificate;
 use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::macros::datetime;
 use tokio::time::sleep;
 
 use crate::clock;
@@ -113,10 +116,14 @@ impl Scene {
     }
 
     fn task(&self, job: u64, pass: &str, number: u8) -> Option<String> {
+        Some(self.row(job, pass, number)?["state"].as_str()?.to_owned())
+    }
+
+    fn row(&self, job: u64, pass: &str, number: u8) -> Option<Value> {
         let id = id(number);
         let pk = format!("{job}#{:02}", id.parse::<DeviceId>().unwrap().shard());
         let key = Map::from_iter([("pk".to_owned(), pk.into()), ("sk".to_owned(), format!("task#{pass}#{id}").into())]);
-        Some(self.world.cloud.tables.row(JOBS, &key)?["state"].as_str()?.to_owned())
+        self.world.cloud.tables.row(JOBS, &key)
     }
 
     async fn task_is(&self, job: u64, pass: &str, number: u8, state: &str) {

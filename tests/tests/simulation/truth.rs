@@ -194,7 +194,9 @@ impl Truth {
         let root = root(cloud, generation).fingerprint();
         let seconds = |name: &str| job["rollout"][name].as_u64().map(Duration::from_secs);
         // The hold-down does not age proofs.
-        let oldest = seconds("proofAge").map_or(Duration::MAX, |age| age + seconds("holdDown").unwrap_or_default());
+        // Neither does a closed window; how long it was closed, only a scenario knows.
+        let age = seconds("proofAge").filter(|_| !job["rollout"]["windows"].is_array());
+        let oldest = age.map_or(Duration::MAX, |age| age + seconds("holdDown").unwrap_or_default());
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
             let proof = self.read.lock().unwrap().get(&(known.address, root)).copied();
             let fresh = proof.filter(|at| *at >= known.since);
@@ -273,11 +275,9 @@ impl Truth {
             let read = self.read.lock().unwrap().get(&(known.address, root)).copied();
             let lacks = |bmc: &mut Bmc| !bmc.holds(&root) && read.is_none_or(|read| bmc.forgot < read);
             let is_to_be_asked = joining.iter().any(|entry| entry["device"] == id.as_str());
-            if cloud.fleet.at(known.address, lacks) == Some(true)
-                && !is_to_be_asked
-                && !is_waived(cloud, &job, "distribute", id)
-                && !(is_compromise(&job) && is_waived(cloud, &job, "distrust", id))
-            {
+            let waived = |pass| is_waived(cloud, &job, pass, id);
+            let is_waived = waived("distribute") || (is_compromise(&job) && waived("distrust"));
+            if cloud.fleet.at(known.address, lacks) == Some(true) && !is_to_be_asked && !is_waived {
                 self.accuse(cloud, format!("I2 {id} at {} is left without root {generation}", known.address));
             }
         }
@@ -373,7 +373,7 @@ impl Truth {
         for row in cloud.tables.partition(pk) {
             let mut parts = row["sk"].as_str().unwrap_or_default().splitn(3, '#');
             let (kind, pass) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            for name in ["acked", "failed", "skipped", "waived"] {
+            for name in ["acked", "failed", "skipped", "waived", "postponed"] {
                 let of_this = match kind {
                     "counters" => row[name].as_i64().unwrap_or(0),
                     "task" if row["state"] == name => -1,

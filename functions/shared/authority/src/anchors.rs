@@ -35,7 +35,7 @@ pub struct AnchorsChanged {
 #[derive(Debug, Clone, Copy)]
 pub struct AnchorRequest<'a> {
     pub change: &'a AnchorChange,
-    pub rollout: Rollout,
+    pub rollout: &'a Rollout,
     pub requested_for: Option<&'a str>,
     pub by: &'a Actor,
     pub now: OffsetDateTime,
@@ -93,7 +93,7 @@ impl CertificateAuthority {
         // Drawn last: a request that is refused, or that loses against another one, should leave no gap.
         let job = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
         let asked = requested_for.map_or_else(|| said(change, &ids), ToOwned::to_owned);
-        let mut job = job.map(|id| Job::of_anchors(id, signing, authority.bundle, rollout, Some(asked), now));
+        let mut job = job.map(|id| Job::of_anchors(id, signing, authority.bundle, rollout.clone(), Some(asked), now));
         // A device that is approved meanwhile has none of it: a change without a job requires that the fleet is still empty.
         let fleet =
             (0..).zip(&shards).map(|(shard, record)| (shard, record.revision)).filter(|_| job.is_none()).collect();

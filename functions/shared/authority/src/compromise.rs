@@ -71,7 +71,7 @@ impl CertificateAuthority {
             Response::Replace { .. } => {
                 let root = RootRequest {
                     activation: Activation::Immediate,
-                    rollout: request.rollout,
+                    rollout: request.rollout.clone(),
                     hold_down: Some(0),
                     until: Some(Phase::LAST),
                     requested_for: request.requested_for.clone(),

@@ -63,7 +63,7 @@ impl RootRequest {
             generation,
             old_generation: old,
             activation: self.activation,
-            rollout: Rollout { hold_down, ..self.rollout },
+            rollout: Rollout { hold_down, ..self.rollout.clone() },
             until: self.until.unwrap_or(settings.until),
             requested_for: self.requested_for.clone(),
         }

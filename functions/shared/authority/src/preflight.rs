@@ -51,6 +51,9 @@ impl CertificateAuthority {
         if authority.running.is_some() || claim.is_some() {
             return Err(AuthorityError::Busy(authority.running.or(claim.and_then(|claim| claim.job))));
         }
+        if let Some(compromised) = authority.replacing.last() {
+            return Err(AuthorityError::Compromised(*compromised));
+        }
         if let Some(job) = authority.preflight.and_then(LastPreflight::running) {
             return Err(AuthorityError::Preflighting(job));
         }

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use crate::audit::{Act, Action, Actor, Name, Outcome, Subject};
 use crate::device::DeviceId;
+use crate::rollover::template::RolloutName;
 
 /// Most devices of one event: their renewals are begun within one invocation.
 pub const MOST_DEVICES: usize = 20;
@@ -47,7 +48,7 @@ impl fmt::Display for EventId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// The next root, as by `PUT /signingCertificate`.
-    Root { reason: Option<String> },
+    Root { reason: Option<String>, rollout: Option<RolloutName> },
     /// A root in the place of every other one, as by `PUT /signingCertificate?reason=keyCompromise`. Without a generation,
     /// the root that signs is compromised.
     Compromise { generation: Option<u32>, reason: Option<String> },
@@ -98,6 +99,7 @@ struct Envelope {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RotateRoot {
     reason: Option<String>,
+    rollout: Option<RolloutName>,
 }
 
 #[derive(Deserialize)]
@@ -125,7 +127,10 @@ impl Asked {
             return Err(NotAsked::Source);
         }
         let wanted = match detail_type.as_str() {
-            "Rotate Root" => Wanted::Root { reason: reason(detailed::<RotateRoot>(detail)?.reason)? },
+            "Rotate Root" => {
+                let asked: RotateRoot = detailed(detail)?;
+                Wanted::Root { reason: reason(asked.reason)?, rollout: asked.rollout }
+            }
             "Root Compromised" => {
                 let RootCompromised { generation, reason: why } = detailed(detail)?;
                 Wanted::Compromise { generation: generation.map(NonZero::get), reason: reason(why)? }
@@ -166,7 +171,10 @@ impl Asked {
         let act = self.act(Action::Request, at).came_to(Outcome::Begun);
         let act = act.with("source", &self.source).with("account", &self.account);
         match &self.wanted {
-            Wanted::Root { reason } => reason.iter().fold(act, |act, reason| act.with("reason", reason)),
+            Wanted::Root { reason, rollout } => {
+                let act = reason.iter().fold(act, |act, reason| act.with("reason", reason));
+                rollout.iter().fold(act, |act, rollout| act.with("rollout", rollout))
+            }
             Wanted::Compromise { generation, reason } => {
                 let act = generation.iter().fold(act, |act, generation| act.with("generation", generation));
                 reason.iter().fold(act, |act, reason| act.with("reason", reason))
@@ -235,9 +243,11 @@ mod tests {
 
     #[test]
     fn a_request_says_what_is_wanted_and_by_whom() {
-        assert_eq!(read("Rotate Root", json!({})), Ok(Wanted::Root { reason: None }));
+        assert_eq!(read("Rotate Root", json!({})), Ok(Wanted::Root { reason: None, rollout: None }));
         let reason = Some("yearly".to_owned());
-        assert_eq!(read("Rotate Root", json!({ "reason": "yearly" })), Ok(Wanted::Root { reason }));
+        assert_eq!(read("Rotate Root", json!({ "reason": "yearly" })), Ok(Wanted::Root { reason, rollout: None }));
+        let rollout = "weekend".parse().ok();
+        assert_eq!(read("Rotate Root", json!({ "rollout": "weekend" })), Ok(Wanted::Root { reason: None, rollout }));
         for generation in [None, Some(2)] {
             let wanted = Wanted::Compromise { generation, reason: Some("stolen".to_owned()) };
             assert_eq!(read("Root Compromised", json!({ "generation": generation, "reason": "stolen" })), Ok(wanted));
@@ -256,8 +266,14 @@ mod tests {
     #[test]
     fn an_event_that_is_not_as_documented_is_refused() {
         let renew = "Device Certificate Renewal Requested";
-        for detail in [json!({ "activation": "immediate" }), json!([]), json!(null), json!("x"), json!({ "reason": 7 })]
-        {
+        for detail in [
+            json!({ "activation": "immediate" }),
+            json!([]),
+            json!(null),
+            json!("x"),
+            json!({ "reason": 7 }),
+            json!({ "rollout": "A b" }),
+        ] {
             assert!(matches!(read("Rotate Root", detail.clone()), Err(NotAsked::Detail(_))), "{detail}");
         }
         for reason in ["x".repeat(257), "a\nb".to_owned(), "\u{1b}[2J".to_owned()] {

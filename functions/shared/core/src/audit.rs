@@ -60,16 +60,19 @@ pub enum Policy {
     Certificate,
     /// Which trust anchors of others the devices hold.
     Anchors,
+    /// The stored rollouts.
+    Rollouts,
 }
 
 impl Policy {
-    const ALL: [Self; 3] = [Self::Issuance, Self::Certificate, Self::Anchors];
+    const ALL: [Self; 4] = [Self::Issuance, Self::Certificate, Self::Anchors, Self::Rollouts];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Issuance => "issuance",
             Self::Certificate => "certificate",
             Self::Anchors => "anchors",
+            Self::Rollouts => "rollouts",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod credential;
+pub mod labels;
 
 use std::fmt;
 use std::str::FromStr;

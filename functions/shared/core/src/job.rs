@@ -4,6 +4,7 @@
 pub mod backoff;
 mod command;
 mod cursor;
+mod lap;
 pub mod message;
 mod purpose;
 mod record;
@@ -22,16 +23,17 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
+pub use self::lap::{Lap, Member, Reach};
 pub use self::purpose::{JobPurpose, NewPreflight};
 pub use self::record::{JobRecord, Refused};
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::deployment::lifecycle::Work;
-use crate::device::DeviceId;
 use crate::preflight::Preflight;
 use crate::preflight::since::Since;
 use crate::rollover::rollout::{LEAST_SAMPLED, Rollout};
 use crate::rollover::survey::{Demand, Sample, Survey, Sweep};
+use crate::rollover::windows::Held;
 
 /// A decimal number. Each job's is higher than the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -298,6 +300,14 @@ pub struct Wave {
     /// Whether a survey found its devices, anywhere in the fleet, rather than paging on.
     #[serde(default)]
     pub survey: bool,
+    /// Devices of the pass without a result when it was closed.
+    #[serde(default, skip_serializing_if = "none_open")]
+    pub open: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(crate) const fn none_open(open: &u64) -> bool {
+    *open == 0
 }
 
 /// Devices that were paged and counted, and are about to be sent. Recovers from a crash between counting and sending.
@@ -374,11 +384,22 @@ pub struct Job {
     /// Where the pass ends; `None`: at the end of the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Cursor>,
+    #[serde(default, skip_serializing_if = "Lap::is_default")]
+    pub lap: Lap,
+    /// How often labels had changed when the job last looked. Then whom it waits for may be free.
+    #[serde(default, skip_serializing_if = "none_open")]
+    pub labelled: u64,
+    /// Of a withdrawal after a pass with windows or an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sending: Option<Sending>,
     /// Result of the last survey, by shard. Only a survey opens the gate; counters never do.
     #[serde(default, skip_serializing_if = "Survey::is_empty")]
     pub survey: Survey,
+    /// What the last survey found outside of its window.
+    #[serde(default, skip_serializing_if = "Held::is_nothing")]
+    pub outside: Held,
     /// The current sweep over the pass's devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
@@ -457,8 +478,12 @@ impl Job {
             wave: None,
             cursor: Cursor::default(),
             bound: None,
+            lap: Lap::default(),
+            labelled: 0,
+            reach: None,
             sending: None,
             survey: Survey::default(),
+            outside: Held::default(),
             sweep: None,
             refresh: false,
             withdrawn: None,
@@ -517,18 +542,6 @@ impl Job {
         }
     }
 
-    /// Whether the device lies in the part of the fleet that the pass has been sent to.
-    pub fn is_taken(&self, device: &DeviceId) -> bool {
-        self.cursor.is_past(self.id, device) && self.bound.as_ref().is_none_or(|bound| bound.is_past(self.id, device))
-    }
-
-    /// Whether the pass covers a device whose current version dates from the rollover `during`. A pass covers the part of
-    /// the fleet that it was sent to. A withdrawal also covers devices that joined or were edited while the job ran:
-    /// such a device may have received the new root under another id.
-    pub fn concerns(&self, device: &DeviceId, during: Option<JobId>) -> bool {
-        self.is_taken(device) || (self.pass() == Pass::Withdraw && during == Some(self.id))
-    }
-
     /// What a device must prove in this pass, at this time, for the gate to open. The hold-down does not age proofs: a
     /// sample is read anew instead.
     pub fn demand(&self, now: OffsetDateTime) -> Demand {
@@ -536,7 +549,7 @@ impl Job {
         let held = hold.map_or(Duration::ZERO, |hold| (now - hold.since).min(hold.until - hold.since));
         let age = Duration::seconds(self.rollout.proof_age.into());
         let sample = hold.and_then(|hold| self.sample(hold));
-        Demand { bundle_version: self.bundle_version, since: now - held - age, sample }
+        Demand { bundle_version: self.bundle_version, since: now - held - age, refresh: Duration::ZERO, sample }
     }
 
     /// Which devices are read anew. A device is in it by its id and the job's, so each job reads others. Somewhat more
@@ -555,15 +568,7 @@ impl Job {
         let demand = self.demand(now);
         let half = Duration::seconds((self.rollout.proof_age / 2).into());
         let refreshes = self.sweep.as_ref().is_some_and(|sweep| sweep.refreshes);
-        if refreshes { Demand { since: demand.since + half, ..demand } } else { demand }
-    }
-
-    /// Whether the fleet is paged to the end of the pass.
-    pub fn is_paged(&self) -> bool {
-        match &self.bound {
-            None => self.cursor.is_at_end(),
-            Some(bound) => self.cursor.step > bound.step || self.cursor == *bound || self.cursor.is_at_end(),
-        }
+        if refreshes { Demand { refresh: half, ..demand } } else { demand }
     }
 }
 
@@ -581,10 +586,17 @@ pub struct Tally {
     pub skipped: u64,
     #[serde(default)]
     pub waived: u64,
+    /// Put back until their windows open. Nothing is under way for them, so that they count as settled.
+    #[serde(default)]
+    pub postponed: u64,
 }
 
 impl Tally {
     pub const fn settled(&self) -> u64 {
+        self.with_result() + self.postponed
+    }
+
+    pub const fn with_result(&self) -> u64 {
         self.acked + self.failed + self.skipped + self.waived
     }
 
@@ -605,6 +617,7 @@ impl std::iter::Sum for Tally {
             failed: a.failed + b.failed,
             skipped: a.skipped + b.skipped,
             waived: a.waived + b.waived,
+            postponed: a.postponed + b.postponed,
         })
     }
 }

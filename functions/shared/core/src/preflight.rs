@@ -15,9 +15,9 @@ use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::job::Cursor;
 use crate::job::task::Failure;
-use report::Report;
+use crate::job::{Cursor, InUse};
+use report::{Named, Report};
 
 /// Trust anchors that a rollover adds to the bundle.
 const NEW_ROOTS: usize = 1;
@@ -33,6 +33,12 @@ pub struct Preflight {
     /// The results are counted up to here; `None` before the counting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Cursor>,
+    /// The search for certificates that would be stranded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<InUse>,
+    /// The report is complete.
+    #[serde(default)]
+    pub is_counted: bool,
     /// The fleet's revision in each shard, from before its results were counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<u64>,
@@ -40,11 +46,26 @@ pub struct Preflight {
 
 impl Preflight {
     pub fn new(expected: Expected, workers: u32) -> Self {
-        Self { expected, workers, report: Report::default(), at: None, revisions: Vec::new() }
+        Self {
+            expected,
+            workers,
+            report: Report::default(),
+            at: None,
+            look: None,
+            is_counted: false,
+            revisions: Vec::new(),
+        }
     }
 
-    pub fn is_counted(&self) -> bool {
-        self.at.as_ref().is_some_and(Cursor::is_at_end)
+    /// Records how far the search for stranded certificates has come. It is the last part of the report.
+    pub fn note_stranded(&mut self, looked: InUse) {
+        self.is_counted = looked.place.is_none();
+        if self.is_counted {
+            let names = looked.names.into_iter().take(Named::MOST_NAMES).collect();
+            self.report.stranded = Named { count: looked.found, names };
+        } else {
+            self.look = Some(looked);
+        }
     }
 }
 

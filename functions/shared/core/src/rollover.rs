@@ -10,4 +10,6 @@ pub mod retirement;
 pub mod rollout;
 pub mod rotation;
 pub mod survey;
+pub mod template;
 pub mod transition;
+pub mod windows;

@@ -112,6 +112,7 @@ fn sent() -> Vec<Event> {
         job(JobKind::Rollover, JobState::Paused, Some(Phase::HoldDown), None),
         job(JobKind::Rollover, JobState::Ended, Some(Phase::Ended), Some("activated")),
         job(JobKind::Anchors, JobState::Running, Some(Phase::Distribute), None),
+        job(JobKind::Preflight, JobState::Ended, Some(Phase::Ended), Some("checked")),
         job(JobKind::Deployment, JobState::Ended, None, Some("deployed")),
     ];
     use GenerationState::{Abandoned, Distrusted, Published, Reserved, Retired, Signing, Superseded};
@@ -163,6 +164,9 @@ fn an_event_is_taken_exactly_if_it_is_as_documented() {
         ("Rotate Root", json!({ "reason": "ü".repeat(256) })),
         ("Rotate Root", json!({ "reason": "ü".repeat(257) })),
         ("Rotate Root", json!({ "reason": 1 })),
+        ("Rotate Root", json!({ "rollout": "weekend" })),
+        ("Rotate Root", json!({ "rollout": "" })),
+        ("Rotate Root", json!({ "rollout": 1 })),
         ("Rotate Root", json!({ "activation": "immediate" })),
         ("Rotate Root", json!([])),
         ("Root Compromised", json!({})),

@@ -142,6 +142,10 @@ table! {
     CHOOSE_POLICY: Catalog Put "/certificatepolicy" needs REGENERATE_ROOT;
     ISSUANCE_POLICY: Catalog Get "/issuancepolicy" needs READ_ROOTS;
     SET_ISSUANCE_POLICY: Catalog Put "/issuancepolicy" needs REGENERATE_ROOT;
+    ROLLOUTS: Catalog Get "/rollouts" needs READ_ROOTS;
+    ROLLOUT: Catalog Get "/rollouts/{name}" needs READ_ROOTS;
+    STORE_ROLLOUT: Catalog Put "/rollouts/{name}" needs REGENERATE_ROOT;
+    DELETE_ROLLOUT: Catalog Delete "/rollouts/{name}" needs REGENERATE_ROOT;
     ABOUT: Catalog Get "/aicc" needs Authenticated;
     // The vendor's clients ask for these.
     NODES: Catalog Get "/nodes" needs Authenticated;

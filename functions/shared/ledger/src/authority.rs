@@ -14,6 +14,7 @@ use rootcast_core::rollover::compromise::Known;
 use rootcast_core::rollover::generation::{GenerationState, RootLife};
 use rootcast_core::rollover::restore::Counters;
 use rootcast_core::rollover::rotation::{RolledBack, Rotation};
+use rootcast_core::rollover::template::{RolloutName, Rollouts};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
@@ -30,6 +31,7 @@ use crate::{LeafPass, Ledger, LedgerError, Retirement};
 pub(crate) const AUTHORITY: &str = "authority";
 pub(crate) const ANCHORS: &str = "anchors";
 const POLICY: &str = "policy";
+const ROLLOUTS: &str = "rollouts";
 const ISSUANCE_POLICY: &str = "issuance-policy";
 const ROTATION: &str = "rotation";
 
@@ -259,9 +261,12 @@ impl BundleRecord {
 }
 
 /// The parameters of the *next* root.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub algorithm: KeyAlgorithm,
+    /// The stored rollout of what begins by itself: the next root's rollover, and the renewals of devices' certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutName>,
     /// When the root that signs is replaced by itself; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
@@ -329,12 +334,43 @@ impl Ledger {
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
-        let next = Policy { revision: read.revision + 1, ..policy };
+        let next = Policy { revision: read.revision + 1, ..policy.clone() };
+        let named = |policy: &Policy| policy.rollout.as_ref().map(RolloutName::to_string);
         let said = |policy: &Policy| policy.rotation.map_or_else(|| "never".to_owned(), |rule| rule.to_string());
         let act = Act::new(Subject::Policy(audit::Policy::Certificate), Action::SetPolicy, by, now)
             .changing("specName", Some(read.algorithm.spec_name()), Some(policy.algorithm.spec_name()))
-            .changing("rotation", Some(&said(read)), Some(&said(&policy)));
+            .changing("rotation", Some(&said(read)), Some(&said(&policy)))
+            .changing("rollout", named(read).as_deref(), named(&policy).as_deref());
         self.replace("policy", &next, POLICY, read.revision, act).await
+    }
+
+    pub async fn rollouts(&self) -> Result<Rollouts, LedgerError> {
+        Ok(self.certificate_record("rollouts", ROLLOUTS).await?.unwrap_or_default())
+    }
+
+    /// Writes the stored rollouts, of which `changed` is another now or gone.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if somebody else wrote them since.
+    pub async fn set_rollouts(
+        &self,
+        rollouts: Rollouts,
+        changed: &RolloutName,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let read = rollouts.revision;
+        let template = rollouts.get(changed).map(serde_json::to_string).transpose();
+        let template =
+            template.map_err(|source| LedgerError::Unwritable { what: "rollouts", source: Box::new(source) })?;
+        let act = Act::new(Subject::Policy(audit::Policy::Rollouts), Action::SetPolicy, by, now)
+            .with("rollout", changed)
+            .with("revision", read + 1)
+            .saying("policy", template.as_deref().unwrap_or("deleted"));
+        let next = Rollouts { revision: read + 1, ..rollouts };
+        let condition = Some(Condition::as_read(read, "id"));
+        let put = put(self.certificates()?, "rollouts", &next, id_key(ROLLOUTS), condition)?;
+        self.write_audited_in_parts(put, &act).await
     }
 
     pub async fn last_rotation(&self) -> Result<LastRotation, LedgerError> {

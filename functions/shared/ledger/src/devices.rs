@@ -12,7 +12,8 @@ use rootcast_core::audit::{Act, Actor, Head};
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::rollover::survey::{Demand, Finding, find};
-use time::OffsetDateTime;
+use rootcast_core::rollover::windows::Turn;
+use time::{Duration, OffsetDateTime};
 
 use crate::audit::Links;
 use crate::authority::Authority;
@@ -32,8 +33,9 @@ const ATTEMPTS: u32 = 5;
 /// the joining list, two for its audit chain), sixteen for the fleet's shards, one for the authority.
 const ENROLLED_AT_ONCE: usize = 16;
 /// Attributes that an operator's edit changes, directly or indirectly.
-const EDITED: [&str; 10] = [
+const EDITED: [&str; 11] = [
     "name",
+    "labels",
     "address",
     "profile",
     "slot",
@@ -212,10 +214,11 @@ impl Ledger {
         let forgets = (moved || was != is) && before.tries.as_ref().is_some_and(|tries| tries.task.pass == Pass::Join);
         let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
-        if change.before != change.after {
-            let authority = self.authority().await?;
+        if change.is_some() {
+            let (authority, moved) = (self.authority().await?, change.before != change.after);
             writes.extend(self.change_fleet([change], authority.running)?);
-            writes.extend(self.joining(&[&edited], &authority, now)?);
+            let joins: &[&DeviceRecord] = if moved { &[&edited] } else { &[] };
+            writes.extend(self.joining(joins, &authority, now)?);
             if let (Some(departure), Some(job)) =
                 (self.leaving(before, Some(&edited), &authority, editor, now).await?, authority.running)
             {
@@ -296,8 +299,8 @@ impl Ledger {
         let (_, tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
         // Its proof may be old: the device held the bundle when it left.
         let since = OffsetDateTime::UNIX_EPOCH;
-        let demand = Demand { bundle_version: rollover.bundle_version, since, sample: None };
-        let finding = find(Some(version), tasks.get(&key), demand);
+        let demand = Demand { bundle_version: rollover.bundle_version, since, refresh: Duration::ZERO, sample: None };
+        let finding = find(Some(version), tasks.get(&key), demand, Turn::Open, since);
         // An abort that has not begun to withdraw has no proofs yet.
         let withdraws = rollover.abort_requested == (rollover.pass() == Pass::Withdraw);
         Ok(!withdraws || !matches!(finding, Finding::Proven { .. } | Finding::Waived))

@@ -4,9 +4,10 @@
 //! device's own record. Each such change also increments the shard's `revision`. A gate reads the entries, and the
 //! write that passes the gate requires unchanged revisions: no device joins, leaves or changes unnoticed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, TransactWriteItem, Update};
+use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::JobId;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use crate::item::{Item, from_item, job_key, number, text};
 use crate::{DeviceRecord, Ledger, LedgerError};
 
 const REVISION: &str = "revision";
+/// Of a device that is not listed.
+static NO_LABELS: Labels = Labels::NONE;
 /// Devices compared per page.
 const PAGE: u32 = 100;
 /// Most entries in a transaction of 100 writes, of which the shards take sixteen.
@@ -27,7 +30,9 @@ pub struct FleetEntry {
     pub device: DeviceId,
     #[serde(flatten)]
     pub version: DeviceVersion,
-    /// The rollover during which the device got this version. The same write required that it was running.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// The rollover during which the device got this version, or these labels. The same write required that it was running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub during: Option<JobId>,
 }
@@ -49,6 +54,8 @@ pub struct FleetShard {
     pub revision: u64,
     /// Entries in the shard.
     pub approved: u64,
+    /// Incremented by each change of labels alone.
+    pub labelled: u64,
 }
 
 fn partition(shard: u8) -> String {
@@ -63,11 +70,13 @@ fn revision_key(shard: u8) -> Item {
     job_key(partition(shard), REVISION)
 }
 
-/// A change of one device: its version before and after, `None` while it is not approved.
+/// A change of one device: its version before and after, `None` while it is not approved, and its labels.
 pub(crate) struct FleetChange<'a> {
     pub(crate) device: &'a DeviceId,
     pub(crate) before: Option<DeviceVersion>,
     pub(crate) after: Option<DeviceVersion>,
+    pub(crate) labels: &'a Labels,
+    pub(crate) relabelled: bool,
 }
 
 impl<'a> FleetChange<'a> {
@@ -77,7 +86,14 @@ impl<'a> FleetChange<'a> {
         device: &'a DeviceId,
     ) -> Self {
         let approved = |record: &DeviceRecord| record.approved_version();
-        Self { device, before: before.and_then(approved), after: after.and_then(approved) }
+        let labels = after.map_or(&NO_LABELS, |after| &after.labels);
+        let relabelled = before.is_some_and(|before| before.labels != *labels);
+        Self { device, before: before.and_then(approved), after: after.and_then(approved), labels, relabelled }
+    }
+
+    /// Whether the list changes. Labels alone void no proof.
+    pub(crate) fn is_some(&self) -> bool {
+        self.before != self.after || (self.relabelled && self.after.is_some())
     }
 }
 
@@ -133,10 +149,18 @@ impl Ledger {
         &self,
         devices: impl IntoIterator<Item = &DeviceId>,
     ) -> Result<BTreeMap<DeviceId, DeviceVersion>, LedgerError> {
+        let entries = self.fleet_entries(devices).await?;
+        Ok(entries.into_iter().map(|(device, entry)| (device, entry.version)).collect())
+    }
+
+    async fn fleet_entries(
+        &self,
+        devices: impl IntoIterator<Item = &DeviceId>,
+    ) -> Result<BTreeMap<DeviceId, FleetEntry>, LedgerError> {
         let keys = devices.into_iter().map(entry_key).collect();
         let entries = self.batch_get(keys, "BatchGetItem fleet").await?;
         let entries = entries.into_iter().map(|item| from_item::<FleetEntry>("fleet", item));
-        entries.map(|entry| entry.map(|entry| (entry.device, entry.version))).collect()
+        entries.map(|entry| entry.map(|entry| (entry.device.clone(), entry))).collect()
     }
 
     /// After a table was restored: rebuilds the lists from the devices' own records. Takes many transactions, and may
@@ -147,14 +171,16 @@ impl Ledger {
         let mut after = None;
         loop {
             let page = self.devices_after(after.as_ref(), PAGE).await?;
-            let listed = self.fleet_versions(page.items.iter().map(|device| &device.id)).await?;
+            let listed = self.fleet_entries(page.items.iter().map(|device| &device.id)).await?;
             let changes: Vec<FleetChange<'_>> = page
                 .items
                 .iter()
                 .filter_map(|device| {
-                    let (before, after) = (listed.get(&device.id).copied(), device.approved_version());
-                    let changed = before != after && after.is_some();
-                    changed.then_some(FleetChange { device: &device.id, before, after })
+                    let (entry, after, labels) = (listed.get(&device.id), device.approved_version(), &device.labels);
+                    let relabelled = entry.is_some_and(|entry| entry.labels != *labels);
+                    let before = entry.map(|entry| entry.version);
+                    let change = FleetChange { device: &device.id, before, after, labels, relabelled };
+                    (change.is_some() && after.is_some()).then_some(change)
                 })
                 .collect();
             restored.listed += changes.len() as u64;
@@ -174,7 +200,13 @@ impl Ledger {
                     |id: &DeviceId| devices.get(id).is_some_and(|device| device.approved_version().is_some());
                 let gone = entries.iter().filter(|entry| !is_approved(&entry.device));
                 let changes: Vec<FleetChange<'_>> = gone
-                    .map(|entry| FleetChange { device: &entry.device, before: Some(entry.version), after: None })
+                    .map(|entry| FleetChange {
+                        device: &entry.device,
+                        before: Some(entry.version),
+                        after: None,
+                        labels: &NO_LABELS,
+                        relabelled: false,
+                    })
                     .collect();
                 restored.unlisted += changes.len() as u64;
                 self.write_changes(changes, running, dry_run).await?;
@@ -198,23 +230,25 @@ impl Ledger {
         Ok(())
     }
 
-    /// The writes for these changes, including one per shard for its revision. `running`: the current rollover. Empty
-    /// if no version changes.
+    /// The writes for these changes, including one per shard for its revision, or for its count of changed labels. `running`:
+    /// the current rollover.
     pub(crate) fn change_fleet<'a>(
         &self,
         changes: impl IntoIterator<Item = FleetChange<'a>>,
         running: Option<JobId>,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
-        let mut shards: BTreeMap<u8, i64> = BTreeMap::new();
-        for FleetChange { device, before, after } in changes {
-            if before == after {
-                continue;
+        let (mut shards, mut labelled) = (BTreeMap::<u8, i64>::new(), BTreeMap::<u8, i64>::new());
+        for change in changes.into_iter().filter(FleetChange::is_some) {
+            let FleetChange { device, before, after, labels, .. } = change;
+            if before != after {
+                *shards.entry(device.shard()).or_default() += i64::from(after.is_some()) - i64::from(before.is_some());
+            } else {
+                *labelled.entry(device.shard()).or_default() += 1;
             }
-            *shards.entry(device.shard()).or_default() += i64::from(after.is_some()) - i64::from(before.is_some());
             writes.push(match after {
                 Some(version) => {
-                    let entry = FleetEntry { device: device.clone(), version, during: running };
+                    let entry = FleetEntry { device: device.clone(), version, labels: labels.clone(), during: running };
                     put(self.jobs()?, "fleet", &entry, entry_key(device), None)?
                 }
                 None => {
@@ -225,13 +259,18 @@ impl Ledger {
                 }
             });
         }
-        for (shard, more) in shards {
-            let update = Update::builder()
-                .table_name(self.jobs()?)
-                .set_key(Some(revision_key(shard)))
-                .update_expression("ADD revision :one, approved :more")
-                .expression_attribute_values(":one", number(1))
-                .expression_attribute_values(":more", number(more))
+        let both: BTreeSet<u8> = shards.keys().chain(labelled.keys()).copied().collect();
+        for shard in both {
+            let update = Update::builder().table_name(self.jobs()?).set_key(Some(revision_key(shard)));
+            let (moved, labelled) = (shards.get(&shard), labelled.get(&shard));
+            let moves = moved.map(|_| "revision :one, approved :more");
+            let labels = labelled.map(|_| "labelled :labelled");
+            let adds: Vec<&str> = moves.into_iter().chain(labels).collect();
+            let values = [(":one", moved.map(|_| 1)), (":more", moved.copied()), (":labelled", labelled.copied())];
+            let values = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), number(value?))));
+            let update = update
+                .update_expression(format!("ADD {}", adds.join(", ")))
+                .set_expression_attribute_values(Some(values.collect()))
                 .build()
                 .map_err(|source| LedgerError::Unwritable { what: "fleet", source: Box::new(source) })?;
             writes.push(TransactWriteItem::builder().update(update).build());

@@ -35,6 +35,11 @@ impl Ledger {
 }
 
 impl BatchRecords {
+    /// The batch's jobs.
+    pub const fn jobs(&self) -> &HashMap<JobId, JobRecord> {
+        &self.jobs
+    }
+
     /// The tasks that need work, and the messages of the others: those that `judge` refuses with a reason, and tasks that
     /// the batch contains twice.
     pub fn open<M: AsRef<Task>, W>(

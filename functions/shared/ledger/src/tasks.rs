@@ -298,7 +298,7 @@ impl Ledger {
         let (ack, failure) = match outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
-            Outcome::Deployed { .. } | Outcome::Checked(_) | Outcome::Skipped => (None, None),
+            Outcome::Deployed { .. } | Outcome::Checked(_) | Outcome::Skipped | Outcome::Postponed => (None, None),
         };
         let shown = match outcome {
             Outcome::Deployed { leaf, .. } => Some(*leaf),
@@ -366,6 +366,7 @@ const fn counter(state: TaskState) -> Option<&'static str> {
         TaskState::Failed => Some("failed"),
         TaskState::Skipped => Some("skipped"),
         TaskState::Waived => Some("waived"),
+        TaskState::Postponed => Some("postponed"),
     }
 }
 

@@ -101,7 +101,9 @@ impl UseRecord {
     pub fn reissue(&self, job: JobId, attempt: u32, of: DeviceVersion, at: OffsetDateTime) -> Option<Self> {
         let is_own = self.job == Some(job);
         if self.is_under_way() {
-            return (is_own && self.lifecycle.attempt == attempt).then(|| self.clone());
+            // A task that was put back until its window opens goes on, as its next attempt.
+            let goes_on = is_own && (self.lifecycle.attempt == attempt || self.lifecycle.attempt + 1 == attempt);
+            return goes_on.then(|| self.with(Lifecycle { attempt, ..self.lifecycle.clone() }, self.at));
         }
         if is_own
             && self.lifecycle.attempt + 1 == attempt

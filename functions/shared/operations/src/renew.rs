@@ -8,6 +8,7 @@ use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::deployment::renewal::{MOST_RENEWED, PercentLeft, rule};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::rollover::windows::{Schedule, Window};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, DeviceRecord, LedgerError, Renewal, UseRecord};
 use time::OffsetDateTime;
 use tracing::{info, warn};
@@ -30,7 +31,7 @@ pub struct Renewing {
 /// What is to be done about a certificate.
 enum Verdict {
     Renew(Box<Renewal>),
-    /// Its device is proven to show it: it is due then.
+    /// It is due then: its device is proven to show it, or may not be worked at before.
     Rest(OffsetDateTime),
     /// Its device cannot have it now.
     PutOff(String),
@@ -41,7 +42,8 @@ enum Verdict {
 impl Operations<'_> {
     /// Begins one job that renews those of the certificates that are due: not those that are revoked, or that their device
     /// does not show, or of a device that is not approved or that a job works on. One whose last renewal was signed and
-    /// never installed is renewed once more. `an_hour`: most renewals that begin in an hour.
+    /// never installed is renewed once more. `an_hour`: most renewals that begin in an hour. `windows`: outside of its window
+    /// a device's is left until that opens, unless what it shows ends soon.
     ///
     /// Six calls if all of 18 are due (certificates, devices, uses, hour, job's id, one transaction), one for each audit
     /// chain, and a message. One call for each certificate that is not renewed now.
@@ -50,8 +52,9 @@ impl Operations<'_> {
         certificates: &[CertificateId],
         percent: PercentLeft,
         an_hour: u32,
+        windows: &[Window],
     ) -> Result<Renewing, NotDone<Infallible>> {
-        let attempt = || self.renew_once(certificates, percent, an_hour);
+        let attempt = || self.renew_once(certificates, percent, an_hour, windows);
         let done = attempts_until(self.deadline, |_| false, attempt).await?;
         if let Some(job) = &done.job {
             self.wake(job.id, "created").await;
@@ -64,8 +67,10 @@ impl Operations<'_> {
         certificates: &[CertificateId],
         percent: PercentLeft,
         an_hour: u32,
+        windows: &[Window],
     ) -> Result<Renewing, NotDone<Infallible>> {
         let (ledger, now) = (self.ledger, (self.clock)());
+        let schedule = Schedule::new(windows, now);
         let held = ledger.certificates_or_pending(certificates.iter().copied().take(MOST_RENEWED)).await?;
         let due: Vec<CertificateRecord> = held.into_iter().filter_map(|held| due(held, now)).collect();
         if due.is_empty() {
@@ -83,8 +88,10 @@ impl Operations<'_> {
             let due = binding
                 .filter(|binding| certificate.is_shown(binding))
                 .map(|binding| percent.due(&binding.device, certificate.life()));
+            let device = certificate.device.as_ref().and_then(|device| devices.get(device));
+            let opens = device.and_then(|device| schedule.next(&device.labels)).filter(|_| !is_late);
             let verdict = match verdict(certificate.clone(), binding, &mut devices, &uses) {
-                Verdict::Renew(_) if let Some(due) = due.filter(|due| *due > now) => Verdict::Rest(due),
+                Verdict::Renew(_) if let Some(due) = due.filter(|due| *due > now).or(opens) => Verdict::Rest(due),
                 other => other,
             };
             if is_late && !matches!(verdict, Verdict::Forget(_)) {

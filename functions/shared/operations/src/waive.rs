@@ -190,7 +190,7 @@ fn judge(task: Option<&TaskRecord>) -> Result<&TaskRecord, Waived> {
         TaskState::Waived => Err(Waived::Before),
         TaskState::Acked => Err(Waived::Not(NotWaived::Acked)),
         TaskState::Skipped => Err(Waived::Not(NotWaived::Skipped)),
-        TaskState::Waiting => Err(Waived::Not(NotWaived::Waiting)),
+        TaskState::Waiting | TaskState::Postponed => Err(Waived::Not(NotWaived::Waiting)),
     }
 }
 

@@ -11,6 +11,7 @@ mod expression;
 mod fake;
 mod recording;
 mod tries;
+mod windows;
 mod work;
 
 use std::cell::Cell;

@@ -1,6 +1,7 @@
 //! `rootcast device add`
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal, Read},
     path::PathBuf,
 };
@@ -27,7 +28,7 @@ const CALLS_AT_ONCE: usize = 4;
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// JSON file: an array of devices, or one device a line; - is standard input. Fields are named like the options; pins is an array
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "slot"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "label", "slot"])]
     file: Option<PathBuf>,
     /// Permanent id: 1 to 64 of a-z 0-9 . _ - with a letter or digit first and last (default: one that the API chooses)
     #[arg(long, value_parser = DeviceId::to_enrol)]
@@ -50,6 +51,9 @@ pub(crate) struct Add {
     /// Display name
     #[arg(long)]
     name: Option<String>,
+    /// A label, such as site=fra; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::label::pair)]
+    label: Vec<(String, String)>,
     /// Redfish path of its trust slot, instead of the profile's
     #[arg(long, value_name = "PATH")]
     slot: Option<String>,
@@ -112,6 +116,10 @@ impl Add {
         });
         if let Some(fields) = device.as_object_mut() {
             fields.retain(|_, value| !value.is_null());
+            if !self.label.is_empty() {
+                let labels: BTreeMap<_, _> = self.label.iter().cloned().collect();
+                fields.insert("labels".to_owned(), json!(labels));
+            }
             if !self.pin.is_empty() {
                 fields.insert("pins".to_owned(), json!(self.pin));
             }

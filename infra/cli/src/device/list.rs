@@ -1,6 +1,11 @@
 //! `rootcast device list`
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
+use clap::Args;
+use rootcast_core::device::DeviceId;
+use rootcast_core::device::labels::Selector;
 use rootcast_dialects::native::{Device, Standing};
 use serde_json::Value;
 
@@ -10,29 +15,49 @@ use crate::{
     output::{self, Format, out, table},
 };
 
-pub(super) async fn run(api: &Api, format: Format) -> Result<End> {
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only devices with these labels, such as site=fra or site=fra,row=7
+    #[arg(long = "where", id = "selector", value_name = "LABELS")]
+    selector: Option<Selector>,
+}
+
+/// The ids of the devices with these labels.
+pub(crate) async fn selected(api: &Api, selector: &Selector) -> Result<BTreeSet<DeviceId>> {
+    let devices: Vec<Device> = api.pages("/devices", &[("where", &String::from(selector.clone()))], "devices").await?;
+    Ok(devices.into_iter().map(|device| device.id).collect())
+}
+
+pub(super) async fn run(api: &Api, list: &List, format: Format) -> Result<End> {
+    let selector = list.selector.clone().map(String::from);
+    let query: Vec<(&str, &str)> = selector.iter().map(|selector| ("where", selector.as_str())).collect();
     if format == Format::Json {
-        let devices: Vec<Value> = api.pages("/devices", &[], "devices").await?;
+        let devices: Vec<Value> = api.pages("/devices", &query, "devices").await?;
         devices.iter().try_for_each(output::json)?;
         return Ok(End::Done);
     }
-    let devices: Vec<Device> = api.pages("/devices", &[], "devices").await?;
+    let devices: Vec<Device> = api.pages("/devices", &query, "devices").await?;
+    if devices.is_empty() && list.selector.is_some() {
+        out!("No device has these labels: rootcast device label");
+        return Ok(End::Done);
+    }
     if devices.is_empty() {
         out!("No devices yet: rootcast device add");
         return Ok(End::Done);
     }
-    let rows: Vec<[String; 5]> = devices
+    let rows: Vec<[String; 6]> = devices
         .into_iter()
-        .map(|Device { id, address, profile, state, held, .. }| {
+        .map(|Device { id, labels, address, profile, state, held, .. }| {
             let state = match state {
                 Standing::Pending => "pending",
                 Standing::Approved => "approved",
             };
             let held =
                 held.map_or_else(|| "-".to_owned(), |held| format!("bundle {} ({})", held.bundle_version, held.at));
-            [id.to_string(), state.to_owned(), profile.to_string(), address.to_string(), held]
+            let labels = if labels.is_empty() { "-".to_owned() } else { labels.to_string() };
+            [id.to_string(), state.to_owned(), profile.to_string(), address.to_string(), labels, held]
         })
         .collect();
-    out!("{}", table(["device", "state", "profile", "address", "holds"], &rows));
+    out!("{}", table(["device", "state", "profile", "address", "labels", "holds"], &rows));
     Ok(End::Done)
 }

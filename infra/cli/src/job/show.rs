@@ -9,7 +9,7 @@ use rootcast_dialects::native::{Deployment, InUse, Job, Proofs, Rollover, Summar
 use rootcast_ledger::Leave;
 use serde_json::Value;
 
-use super::{phase, read, some, some_failed};
+use super::{not_ready, phase, read, some, some_failed};
 use crate::{
     api::Api,
     exit::End,
@@ -61,9 +61,12 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
         out!("\n{}", waves(of_job));
     }
     if let Some(report) = &job.report {
-        out!("\n{}", preflight::describe(report));
-    }
-    if job.devices.failed > 0 {
+        out!(
+            "\n{}\n{}",
+            preflight::describe(report),
+            preflight::devices(&not_ready(api, &job).await?, report.not_ready)
+        );
+    } else if job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, &job).await?, job.devices.failed));
     }
     let open = job.devices.dispatched.saturating_sub(job.devices.settled());
@@ -138,7 +141,7 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
         }
         Activation::Immediate => "activated at once, before the devices hold it",
     };
-    let rollout = rollover.rollout;
+    let rollout = &rollover.rollout;
     let brings = match rollover.purpose {
         JobPurpose::Rollover => ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
         JobPurpose::Anchors => ("Brings", "the trusted certificates of others: rootcast anchor list".to_owned()),
@@ -162,6 +165,14 @@ fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, Strin
             ),
         ),
     ];
+    lines.extend(rollout.name.as_ref().map(|name| ("Started", format!("with rollout {name}"))));
+    let windows: Vec<String> = rollout.windows.iter().map(ToString::to_string).collect();
+    lines.extend((!windows.is_empty()).then(|| ("Windows", format!("of {}", windows.join("; ")))));
+    let order: Vec<String> = rollout.order.iter().map(ToString::to_string).collect();
+    lines.extend((!order.is_empty()).then(|| ("Order", format!("{}, then the others", order.join(", then ")))));
+    if job.devices.postponed > 0 {
+        lines.push(("Postponed", format!("{} devices, until their windows open", job.devices.postponed)));
+    }
     if let Some(InUse { found, names }) = rollover.breaks.as_ref().filter(|breaks| breaks.found > 0) {
         let names = names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ");
         lines.push(("Breaks", format!("{found} imported certificates, until they are replaced: {names}")));

@@ -1,5 +1,6 @@
 //! `rootcast job waive`: excludes devices from a job, a thousand per request, or imported certificates.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::{Waive, find, read, tell};
 use crate::{
     api::{Api, ApiError},
+    device::list::selected,
     exit::{End, Usage},
     output::{self, Format, note, out, plain},
 };
@@ -60,7 +62,11 @@ pub(super) async fn run(api: &Api, waive: Waive, format: Format) -> Result<End> 
         refusals: Vec::new(),
         job: None,
     };
-    let done = if waive.all_failed { waiving.all_failed().await } else { waiving.each(waive.devices).await };
+    let done = match &waive.selector {
+        Some(selector) => waiving.all_failed(Some(&selected(api, selector).await?)).await,
+        None if waive.all_failed => waiving.all_failed(None).await,
+        None => waiving.each(waive.devices).await,
+    };
     done.with_context(|| waiving.so_far())?;
     waiving.conclude()
 }
@@ -98,7 +104,8 @@ async fn waive_certificates(api: &Api, id: JobId, waive: &Waive, format: Format)
 }
 
 impl Waiving<'_> {
-    async fn all_failed(&mut self) -> Result<()> {
+    /// `among`: only these.
+    async fn all_failed(&mut self, among: Option<&BTreeSet<DeviceId>>) -> Result<()> {
         let job: Job = read(self.id, self.api.get(&format!("/jobs/{}", self.id), &[]).await?)?;
         self.expected = Some(job.devices.failed);
         let path = format!("/jobs/{}/tasks", self.id);
@@ -106,7 +113,8 @@ impl Waiving<'_> {
         while let Some(tasks) = pages.next::<Task>().await? {
             let failed =
                 tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.pass == job.summary.pass);
-            self.each(failed.map(|task| task.device).collect()).await?;
+            let failed = failed.map(|task| task.device);
+            self.each(failed.filter(|device| among.is_none_or(|among| among.contains(device))).collect()).await?;
         }
         if self.job.is_none() {
             return Err(Usage(format!("no device of job {} failed", self.id)).into());

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 use reqwest::Method;
 use rootcast_core::rollover::rotation::Rotation;
+use rootcast_core::rollover::template::RolloutName;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -31,6 +32,12 @@ pub(crate) struct Policy {
     /// Replace no root by itself
     #[arg(long, group = "rotation")]
     no_rotation: bool,
+    /// Stored rollout of what begins by itself: the next root's rollover, and renewals of devices' certificates in its windows
+    #[arg(long, value_name = "NAME")]
+    rollout: Option<RolloutName>,
+    /// No stored rollout for what begins by itself
+    #[arg(long, conflicts_with = "rollout")]
+    no_rollout: bool,
 }
 
 const PATH: &str = "/certificatePolicy";
@@ -52,6 +59,7 @@ pub(super) async fn run(api: &Api, given: &Policy, format: Format) -> Result<End
             out!("Algorithm of the next root  {}", plain(policy["specName"].as_str().unwrap_or_default()));
             let when = rotation.map_or_else(|| "never".to_owned(), |rotation| rotation.to_string());
             out!("A root is replaced by itself  {when}");
+            out!("Rollout of what begins by itself  {}", plain(policy["rollout"].as_str().unwrap_or("the defaults")));
         }
     }
     Ok(End::Done)
@@ -70,7 +78,9 @@ impl Policy {
             serde_json::from_value::<Rotation>(rotation.clone()).map_err(|error| Usage(error.to_string()))?;
         }
         let algorithm = self.algorithm.clone().map(Value::from);
-        let given = [("specName", algorithm), ("rotation", rotation)];
+        let stored = self.rollout.as_ref().map(|name| Value::from(name.to_string()));
+        let stored = stored.or_else(|| self.no_rollout.then_some(Value::Null));
+        let given = [("specName", algorithm), ("rotation", rotation), ("rollout", stored)];
         Ok(given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
     }
 }
@@ -105,6 +115,8 @@ mod tests {
                 json!({ "specName": "CNSA", "rotation": { "on": "2027-06-01" } }),
             ),
             ("--no-rotation", json!({ "rotation": null })),
+            ("--rollout weekend", json!({ "rollout": "weekend" })),
+            ("--no-rollout", json!({ "rollout": null })),
         ] {
             assert_eq!(changes(options).unwrap(), body, "{options}");
         }

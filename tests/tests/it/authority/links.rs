@@ -56,7 +56,7 @@ async fn next_root(regenerator: &Regenerator, algorithm: KeyAlgorithm) -> RootRe
     let policy = regenerator.ledger.policy().await.unwrap();
     regenerator
         .ledger
-        .set_policy(&policy, Policy { algorithm, ..policy }, &by_tests(), time::OffsetDateTime::now_utc())
+        .set_policy(&policy, Policy { algorithm, ..policy.clone() }, &by_tests(), time::OffsetDateTime::now_utc())
         .await
         .unwrap();
     let reply = regenerator.put(&Wire::default(), seconds_ago::<30>).await;

@@ -88,6 +88,7 @@ impl Scene {
             "issuing" => vec![("1.1", "1.1".to_owned())],
             "signer" => vec![("a root", "1".to_owned()), ("an issuing authority", "1.1".to_owned())],
             "generation" => vec![("1", "1".to_owned()), ("2", "2".to_owned())],
+            "name" if route.path.starts_with("/rollouts") => vec![("nightly", "nightly".to_owned())],
             "name" => [ATTACKER, OTHER].map(|name| (name, name.to_owned())).into(),
             other => panic!("{}: say what an attacker puts for {other}", route.path),
         };
@@ -125,6 +126,7 @@ impl Scene {
                     json!({ "prefix": r"\VED\Policy", "dnsSuffixes": [FOREIGN], "usages": ["server", "client"] });
                 [0, 1].map(|revision| ("any", json!({ "revision": revision, "rules": [rule] }))).into()
             }
+            routes::STORE_ROLLOUT => vec![("", json!({ "canary": 10_000, "errorBudget": 100 }))],
             routes::TRUST | routes::TRUST_LOWER => vec![("", json!({ "certificate": of_the_attacker() }))],
             routes::CANCEL_TASKS => vec![("", json!({ "action": "cancel", "list": [self.job.to_string()] }))],
             routes::ENROL => vec![
@@ -138,6 +140,7 @@ impl Scene {
             ],
             routes::EDIT_DEVICE => vec![
                 ("name", json!({ "name": "another" })),
+                ("labels", json!({ "labels": { "site": "fra" } })),
                 ("attacker's server", json!({ "address": server, "pins": pins })),
                 ("attacker's address", json!({ "address": server })),
                 ("victim's address", json!({ "address": format!("https://{}", VICTIMS.ip()) })),

@@ -355,6 +355,24 @@ fn without_devices_the_new_root_signs_at_once() {
     });
 }
 
+#[test]
+fn two_requests_at_once_replace_the_root_once() {
+    scene(2, async |scene| {
+        scene.waits(HOUR, "they do not join", || (1..=2).all(|number| scene.holds(number, 1))).await;
+        let path = format!("/signingCertificate{COMPROMISED}");
+        let ask = || scene.world.ask("PUT", &path, Value::Null);
+        let answers = tokio::join!(ask(), ask(), ask());
+        let statuses = [answers.0, answers.1, answers.2].map(|answer| answer.unwrap().0);
+        assert!(
+            statuses.contains(&200) && statuses.iter().all(|status| [200, 409, 503].contains(status)),
+            "{statuses:?}"
+        );
+        let job = scene.compromise("").await;
+        scene.is_replaced(job, 2, 2, 1).await;
+        assert_eq!(scene.world.jobs().iter().filter(|job| job["kind"] == "rollover").count(), 1);
+    });
+}
+
 /// What the gate of another rollover would have waited for.
 #[test]
 fn imported_certificates_that_break_are_named() {

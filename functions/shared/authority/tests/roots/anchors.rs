@@ -42,7 +42,7 @@ fn held() -> Conducting {
 impl Aws {
     /// In a process of its own, which puts keys to sleep.
     async fn change(&self, change: &AnchorChange) -> Result<AnchorsChanged, AuthorityError> {
-        let (rollout, by) = (Rollout::default(), Actor::function("tests"));
+        let (rollout, by) = (&Rollout::default(), Actor::function("tests"));
         let request = AnchorRequest { change, rollout, requested_for: None, by: &by, now: TODAY };
         self.state().start_anew();
         self.authority().with_sleep(true).change_anchors(request).await
@@ -276,7 +276,7 @@ async fn sleeping() -> Aws {
 impl Aws {
     /// As [`Aws::change`], by a process that was told when to die.
     async fn change_dying(&self, change: &AnchorChange) -> Result<AnchorsChanged, AuthorityError> {
-        let (rollout, by) = (Rollout::default(), Actor::function("tests"));
+        let (rollout, by) = (&Rollout::default(), Actor::function("tests"));
         let request = AnchorRequest { change, rollout, requested_for: None, by: &by, now: TODAY };
         self.authority().with_sleep(true).change_anchors(request).await
     }

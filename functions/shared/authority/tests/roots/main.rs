@@ -3,6 +3,7 @@
 
 mod anchors;
 mod aws;
+mod compromise;
 mod issuing;
 #[path = "../../../pki/tests/it/keys.rs"]
 #[allow(dead_code, reason = "it serves other tests too")]
@@ -31,17 +32,7 @@ const JOB: JobId = JobId(7);
 impl Aws {
     /// In a process of its own.
     async fn make_root_at(&self, now: OffsetDateTime) -> Result<Made, AuthorityError> {
-        let settings = Settings {
-            root_name: "Rootcast Root".to_owned(),
-            subject: "O=Example Corp,C=DE".parse().unwrap(),
-            permitted: Default::default(),
-            validity: Duration::days(3650),
-            backdate: Duration::hours(1),
-            hold_down: 0,
-            until: Phase::Activate,
-            crl_base: None,
-            roles: "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap(),
-        };
+        let settings = of_roots();
         let request = RootRequest {
             activation: Activation::Proven,
             rollout: Rollout::default(),
@@ -88,6 +79,20 @@ impl Aws {
         let bundle = self.ledger().authority().await.unwrap().bundle;
         let published = self.ledger().bundle(bundle).await.unwrap().unwrap();
         (published.bundle.issued, published.unsigned_by)
+    }
+}
+
+fn of_roots() -> Settings {
+    Settings {
+        root_name: "Rootcast Root".to_owned(),
+        subject: "O=Example Corp,C=DE".parse().unwrap(),
+        permitted: Default::default(),
+        validity: Duration::days(3650),
+        backdate: Duration::hours(1),
+        hold_down: 0,
+        until: Phase::Activate,
+        crl_base: None,
+        roles: "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap(),
     }
 }
 

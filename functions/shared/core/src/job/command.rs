@@ -4,7 +4,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 
 use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
-use crate::rollover::survey::{Purpose, Survey, Sweep};
+use crate::rollover::survey::{Purpose, Survey};
 
 /// What an operator requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Job {
 
     fn go_on(&mut self, now: OffsetDateTime) {
         self.state = JobState::Running;
-        self.sweep = Some(Sweep::new(Purpose::Resend, Vec::new()));
+        self.sweep_lap(Purpose::Resend);
         self.resends = 0;
         self.progress_at = now;
     }

@@ -54,6 +54,8 @@ impl Job {
         let NewPreflight { id, signing, bundle_version, rollout, until, preflight, requested_for } = new;
         let (generation, old_generation) = (signing.unwrap_or_default(), signing);
         let activation = Activation::Proven;
+        // It changes nothing at a device, and so keeps to no window.
+        let rollout = Rollout { windows: Vec::new(), order: Vec::new(), ..rollout };
         let new = NewJob { id, generation, old_generation, activation, rollout, until, requested_for };
         let mut job =
             Self { purpose: JobPurpose::Preflight, preflight: Some(Box::new(preflight)), ..Self::new(new, now) };

@@ -19,7 +19,7 @@ impl Standing {
     /// `task`: `None` until its first attempt is settled.
     pub fn of(job: &Job, device: &DeviceId, task: Option<&TaskRecord>) -> Self {
         match task {
-            Some(task) if task.state == TaskState::Waiting => Self::Waiting,
+            Some(task) if matches!(task.state, TaskState::Waiting | TaskState::Postponed) => Self::Waiting,
             Some(task) => Self::Settled(task.state),
             None if job.outcome == Some(JobOutcome::Aborted) => Self::Never,
             None if job.state == JobState::Ended => Self::NotInJob,

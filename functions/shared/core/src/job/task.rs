@@ -48,6 +48,8 @@ pub enum TaskState {
     Skipped,
     /// The operator excluded the device from the gate.
     Waived,
+    /// Its turn came outside its maintenance window: nothing was begun, and it is sent again when the window opens.
+    Postponed,
 }
 
 /// Why a device's task failed. The class alone decides whether the queue retries.
@@ -276,6 +278,7 @@ pub enum Outcome {
     Checked(Checked),
     Failed(Failure),
     Skipped,
+    Postponed,
 }
 
 impl Outcome {
@@ -284,6 +287,7 @@ impl Outcome {
             Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => TaskState::Acked,
             Self::Failed(_) => TaskState::Failed,
             Self::Skipped => TaskState::Skipped,
+            Self::Postponed => TaskState::Postponed,
         }
     }
 
@@ -298,7 +302,7 @@ impl Outcome {
                 let stage = failure.stage.unwrap_or(work.first());
                 (stage, StageResult::Failed(failure.class), failure.message.clone())
             }
-            Self::Skipped => return history,
+            Self::Skipped | Self::Postponed => return history,
         };
         history.push(Entry { stage, attempt, result, words, at });
         history.drain(..history.len().saturating_sub(MOST_ENTRIES));

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_wave_takes_as_long_as_its_slowest_device() {
         let one = Rollout { canary: 1_000_000, largest_wave: 1_000_000, ..Rollout::default() };
-        let [few] = estimated(50, 0, Phase::Activate, one)[..] else { unreachable!("one part") };
+        let [few] = estimated(50, 0, Phase::Activate, one.clone())[..] else { unreachable!("one part") };
         assert_eq!((few.waves, few.seconds), (1, 12));
         let [many] = estimated(1_000_000, 0, Phase::Activate, one)[..] else { unreachable!("one part") };
         assert_eq!((many.waves, many.seconds), (1, 2002));
@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn each_phase_up_to_the_last_has_its_part() {
         let rollout = Rollout { hold_down: 86_400, ..Rollout::default() };
-        let phases = |until| estimated(100, 40, until, rollout).iter().map(|part| part.phase).collect::<Vec<_>>();
+        let phases =
+            |until| estimated(100, 40, until, rollout.clone()).iter().map(|part| part.phase).collect::<Vec<_>>();
         assert_eq!(phases(Phase::Distribute), [Phase::Distribute]);
         assert_eq!(phases(Phase::Activate), [Phase::Distribute, Phase::HoldDown]);
         assert_eq!(phases(Phase::Retire), [Phase::Distribute, Phase::HoldDown, Phase::Reissue, Phase::Distrust]);

@@ -25,12 +25,6 @@ impl Named {
         self.name(&name.to_string());
     }
 
-    /// `names`: some of those that are counted.
-    pub fn extend(&mut self, count: u64, names: &[String]) {
-        self.count += count;
-        names.iter().for_each(|name| self.name(name));
-    }
-
     /// Without counting it.
     pub(super) fn name(&mut self, name: &str) {
         if self.names.len() < Self::MOST_NAMES && !self.names.iter().any(|known| known == name) {

@@ -70,7 +70,7 @@ pub struct Since {
 impl Since {
     /// `None` if the job is no preflight that counted its results.
     pub fn new(preflight: &Job) -> Option<Self> {
-        let report = &preflight.preflight.as_ref().filter(|preflight| preflight.is_counted())?.report;
+        let report = &preflight.preflight.as_ref().filter(|preflight| preflight.is_counted)?.report;
         let mut open = Named { count: report.not_ready(), names: Vec::new() };
         let named = report.obstacles.iter().map(|obstructed| &obstructed.devices).chain([&report.unread]);
         named.flat_map(|devices| &devices.names).for_each(|name| open.name(name));

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::device::SHARDS;
     use crate::job::{Activation, Command, Cursor, JobOutcome, NewJob, Phase, Refusal, Tally};
-    use crate::rollover::plan::{Action, Step, plan};
+    use crate::rollover::plan::{Action, Step, plan, way_out};
     use crate::rollover::rollout::Rollout;
     use crate::rollover::survey::{Findings, SurveyedShard};
 
@@ -198,6 +198,7 @@ mod tests {
         job.replace(5, NOW);
         assert_eq!(plan(&job, &Tally::default(), NOW, Duration::HOUR).action, Action::Distribute);
         job.distribute(NOW);
+        assert_eq!(way_out(&job), "then resume", "nothing else is taken");
         let clean = Findings { proven: 9, oldest: Some(NOW), ..Findings::NONE };
         let one = Findings { failed: 1, ..clean };
         assert_eq!(after(&mut job.clone(), clean).action, Action::Reissue, "without a hold-down");

@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use crate::job::{Activation, Continued, Job, JobOutcome, JobPurpose, JobState, Phase, Tally, Wave};
 use crate::rollover::rollout::Rollout;
 use crate::rollover::survey::{Findings, Purpose};
+use crate::rollover::windows::Held;
 
 /// Resends without a single settled device after which open tasks count as lost.
 pub const MAX_RESENDS: u32 = 3;
@@ -22,6 +23,10 @@ pub enum Action {
     Wait {
         until: Option<OffsetDateTime>,
     },
+    /// Nothing, until a window opens. Nothing is overdue meanwhile.
+    AwaitWindow {
+        until: OffsetDateTime,
+    },
     /// Start the device work for the bundle.
     Distribute,
     /// Open the next wave, of at most `size` devices.
@@ -29,6 +34,8 @@ pub enum Action {
         number: u32,
         size: u64,
     },
+    /// Go through the fleet once more: for devices whose windows were closed, or for the next in order.
+    NextLap,
     /// Begin a sweep over the pass's devices.
     Begin(Purpose),
     /// Continue the current sweep.
@@ -190,7 +197,7 @@ fn plan_pass(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         );
     }
     if let Some(over) = exceeded(job, tally, Budget::InWave)
-        && !(job.is_paged() && tally.is_settled())
+        && !(job.is_through() && tally.is_settled())
     {
         let tolerated = job.tolerated.min(tally.failed);
         let others = Tally { failed: tally.failed - tolerated, ..*tally };
@@ -207,12 +214,38 @@ fn plan_pass(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
                 step(Action::Dispatch { at_most }, format!("Wave {}: tasks are being sent.", wave.number))
             } else if tally.is_settled() {
                 step(Action::CloseWave, format!("Wave {} completed.", wave.number))
+            } else if overlaps(job, tally, wave) {
+                let (number, open) = (wave.number, tally.waiting());
+                let why = format!("Wave {number}: the {open} devices without a result fit the error budget.");
+                step(Action::CloseWave, why)
             } else {
                 await_devices(job, tally, now, stall, wave.number, tally.waiting())
             }
         }
         closed => plan_between_waves(job, tally, now, stall, closed.as_ref()),
     }
+}
+
+/// Whether the conductor is to look at the job: its wave was sent, and what is open of it need not be awaited.
+pub fn is_next_wave_due(job: &Job, tally: &Tally) -> bool {
+    let is_sent = |wave: &&Wave| wave.closed.is_none() && wave.dispatched >= wave.size;
+    job.wave.as_ref().filter(is_sent).is_some_and(|wave| overlaps(job, tally, wave))
+}
+
+/// Whether the next wave may begin although devices have no result yet: even if all of them failed, the error budget would
+/// not be exceeded, so that one dead device holds up nobody. Never after the first wave, and not before another group or lap.
+fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
+    let failed = tally.failed + tally.waiting();
+    let settled = tally.with_result() + tally.waiting();
+    let of_wave = |all: u64, before: u64| all.saturating_sub(before);
+    let (failed_of_wave, settled_of_wave) =
+        (of_wave(failed, wave.before.failed), of_wave(settled, wave.before.with_result()));
+    wave.number > 1
+        && !wave.survey
+        && !job.is_paged()
+        && job.rollout.wave_pause == 0
+        && !job.rollout.is_exceeded(failed, settled)
+        && !job.rollout.is_exceeded(failed_of_wave, settled_of_wave)
 }
 
 fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, wave: u32, open: u64) -> Step {
@@ -235,14 +268,16 @@ fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration,
 
 fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, last: Option<&Wave>) -> Step {
     let number = last.map_or(0, |wave| wave.number);
-    if !tally.is_settled() {
+    if !tally.is_settled() && !last.is_some_and(|wave| overlaps(job, tally, wave)) {
         // A resend has recounted the devices.
         return await_devices(job, tally, now, stall, number, tally.waiting());
     }
+    if !job.is_through()
+        && let Some(over) = exceeded(job, tally, Budget::AtItsEnd)
+    {
+        return step(Action::Pause, over);
+    }
     if !job.is_paged() {
-        if let Some(over) = exceeded(job, tally, Budget::AtItsEnd) {
-            return step(Action::Pause, over);
-        }
         // Between the waves of a preflight, nobody has to look at what was written.
         let pause = if job.preflight.is_some() { 0 } else { job.rollout.wave_pause };
         let pause = Duration::seconds(pause.into());
@@ -253,21 +288,35 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
                 format!("Wave {} starts after the pause between waves.", number + 1),
             ),
             None => {
-                let size = job.rollout.wave_size(number + 1);
-                step(
-                    Action::OpenWave { number: number + 1, size },
-                    format!("Wave {} started: at most {size} devices.", number + 1),
-                )
+                // A wave that found nobody in a window is none.
+                let number =
+                    if last.is_some_and(|wave| !wave.survey && wave.dispatched == 0) { number } else { number + 1 };
+                let size = job.rollout.wave_size(number);
+                step(Action::OpenWave { number, size }, format!("Wave {number} started: at most {size} devices."))
             }
         };
     }
+    if job.leaves_some(tally) {
+        return await_window(job, job.lap.held, now, Action::NextLap, "Devices whose window is open now are sent to.");
+    }
+    if job.has_next_group() {
+        return step(Action::NextLap, "The devices that come first are done: the next in order follow.");
+    }
     plan_gate(job, tally, now, stall)
+}
+
+/// `then`: what follows once one of the windows is open.
+fn await_window(job: &Job, held: Held, now: OffsetDateTime, then: Action, why: &str) -> Step {
+    match job.rollout.schedule(now).opens(held) {
+        Some((until, waits)) => step(Action::AwaitWindow { until }, waits),
+        None => step(then, why),
+    }
 }
 
 /// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     if let Some(preflight) = &job.preflight {
-        return match preflight.is_counted() {
+        return match preflight.is_counted {
             true => step(Action::End(JobOutcome::Checked), preflight.report.sentence()),
             false => step(Action::Report, "Every device was read: the findings are counted."),
         };
@@ -307,6 +356,10 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     }
     if only_failures {
         return step(Action::Pause, unproven(job, found));
+    }
+    if job.survey.is_complete() && found.postponed > 0 && found.awaited() == found.postponed {
+        let why = "Devices whose window is open now are compared again.";
+        return await_window(job, job.outside, now, Action::Begin(Purpose::Survey), why);
     }
     // A device that is deleted under way may be counted twice: skipped by a survey, and settled by its worker. Then the
     // counters are complete although another device is still open, and every further survey would find the same until
@@ -432,7 +485,7 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
         let enough = budget == Budget::AtItsEnd || settled >= error_budget_minimum;
         settled > 0 && enough && job.rollout.is_exceeded(failed, settled)
     };
-    let (failed, settled) = (tally.failed, tally.settled());
+    let (failed, settled) = (tally.failed, tally.with_result());
     let sentence = |failed: u64, settled: u64, of: &str| {
         format!(
             "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks; repair the devices or waive them, {}.",
@@ -443,7 +496,8 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
         return Some(sentence(failed, settled, ""));
     }
     let wave = job.wave.as_ref()?;
-    let (failed, settled) = (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.settled()));
+    let (failed, settled) =
+        (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.with_result()));
     is_over(failed, settled).then(|| sentence(failed, settled, &format!(" of wave {}", wave.number)))
 }
 
@@ -468,6 +522,8 @@ fn unproven(job: &Job, found: Findings) -> String {
 pub fn way_out(job: &Job) -> &'static str {
     match job.phase {
         Phase::Withdraw => "then resume",
+        // Neither an abort nor a rollback brings a compromised root back.
+        _ if job.is_compromise() => "then resume",
         _ if job.activated.is_none() => "then resume; or abort",
         Phase::Distribute | Phase::Activate | Phase::Reissue if job.old_generation.is_some() => {
             "then resume; or roll back (`rootcast job rollback`)"

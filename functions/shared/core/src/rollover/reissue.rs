@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use crate::device::DeviceVersion;
 use crate::job::task::{TaskRecord, TaskState};
 use crate::rollover::survey::Finding;
+use crate::rollover::windows::Turn;
 
 /// What is on record of a device's own certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +33,13 @@ pub fn find(
     version: Option<DeviceVersion>,
     task: Option<&TaskRecord>,
     own: Option<&Own>,
+    turn: Turn,
     now: OffsetDateTime,
 ) -> Finding {
+    judge(version, task, own, now).in_turn(task, turn)
+}
+
+fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, own: Option<&Own>, now: OffsetDateTime) -> Finding {
     let open = task.filter(|task| task.state == TaskState::Waiting).map(|task| task.attempt);
     let Some(version) = version else { return Finding::Gone { waits_for: open } };
     if let Some(attempt) = open {
@@ -74,7 +80,7 @@ mod tests {
     }
 
     fn found(task: Option<&TaskRecord>, own: Option<Own>) -> Finding {
-        find(Some(VERSION), task, own.as_ref(), NOW)
+        find(Some(VERSION), task, own.as_ref(), Turn::Open, NOW)
     }
 
     #[test]
@@ -98,15 +104,15 @@ mod tests {
         for (state, finding) in [(TaskState::Failed, Finding::Failed), (TaskState::Waived, Finding::Waived)] {
             assert_eq!(found(Some(&task(state)), Some(OLD)), finding);
             let edited = DeviceVersion { endpoint_revision: 2, ..VERSION };
-            assert_eq!(find(Some(edited), Some(&task(state)), Some(&OLD), NOW), Finding::Void);
+            assert_eq!(find(Some(edited), Some(&task(state)), Some(&OLD), Turn::Open, NOW), Finding::Void);
         }
     }
 
     #[test]
     fn a_device_that_left_or_is_under_way_is_not_judged() {
         let waiting = task(TaskState::Waiting);
-        assert_eq!(find(None, Some(&waiting), Some(&OLD), NOW), Finding::Gone { waits_for: Some(2) });
-        assert_eq!(find(None, None, Some(&OLD), NOW), Finding::Gone { waits_for: None });
+        assert_eq!(find(None, Some(&waiting), Some(&OLD), Turn::Open, NOW), Finding::Gone { waits_for: Some(2) });
+        assert_eq!(find(None, None, Some(&OLD), Turn::Open, NOW), Finding::Gone { waits_for: None });
         let new = Own { is_new: true, ..OLD };
         assert_eq!(found(Some(&waiting), Some(new)), Finding::Open { attempt: 2 });
     }

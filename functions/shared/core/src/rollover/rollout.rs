@@ -1,12 +1,23 @@
-//! Pace and error budget of a rollover.
+//! Pace, error budget, windows and order of a rollover.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use time::OffsetDateTime;
 
-/// Waves and error budget of one job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+use super::template::RolloutName;
+use super::windows::{InvalidWindow, MOST_WINDOWS, Schedule, Window};
+use crate::device::labels::{Labels, Selector};
+
+/// A pass reads the whole fleet once for each.
+pub const MOST_IN_ORDER: usize = 8;
+
+/// Waves and error budget of one job, and when and in which order it comes to which devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
+    /// The stored rollout that the job started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<RolloutName>,
     /// Devices in the first wave.
     pub canary: u64,
     /// Each wave is this many times the one before.
@@ -28,6 +39,12 @@ pub struct Rollout {
     /// Percent of the devices that are read anew during the hold-down, but at least [`LEAST_SAMPLED`].
     #[serde(default = "a_twentieth")]
     pub sample: u8,
+    /// When work may begin at which devices; a device without a window is free at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// Which devices come first: those that the first selects, then those that the second does, and the others last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<Selector>,
 }
 
 /// A smaller fleet is read anew as a whole.
@@ -44,6 +61,7 @@ const fn a_day() -> u32 {
 impl Default for Rollout {
     fn default() -> Self {
         Self {
+            name: None,
             canary: 5,
             growth: 10,
             largest_wave: 10_000,
@@ -53,6 +71,8 @@ impl Default for Rollout {
             proof_age: a_day(),
             hold_down: 0,
             sample: a_twentieth(),
+            windows: Vec::new(),
+            order: Vec::new(),
         }
     }
 }
@@ -76,6 +96,12 @@ pub enum InvalidRollout {
     HoldDown,
     #[error("sample is a percentage: 0 to 100")]
     Sample,
+    #[error("until: {}", crate::job::NotAStop)]
+    Until,
+    #[error("windows: {0}")]
+    Windows(#[from] InvalidWindow),
+    #[error("order names at most {MOST_IN_ORDER} selections of labels, as in site=fra, each once")]
+    Order,
 }
 
 impl Rollout {
@@ -96,9 +122,35 @@ impl Rollout {
             Err(InvalidRollout::HoldDown)
         } else if self.sample > 100 {
             Err(InvalidRollout::Sample)
+        } else if self.windows.len() > MOST_WINDOWS {
+            Err(InvalidWindow::Many.into())
+        } else if !self.is_an_order() {
+            Err(InvalidRollout::Order)
         } else {
+            self.windows.iter().try_for_each(Window::checked)?;
             Ok(self)
         }
+    }
+
+    fn is_an_order(&self) -> bool {
+        let is_new = |(place, selector): (usize, &Selector)| {
+            !selector.is_everything() && self.order.iter().take(place).all(|earlier| earlier != selector)
+        };
+        self.order.len() <= MOST_IN_ORDER && self.order.iter().enumerate().all(is_new)
+    }
+
+    /// Whether a page of the fleet may have devices whose turn it is not.
+    pub const fn is_selective(&self) -> bool {
+        !self.windows.is_empty() || !self.order.is_empty()
+    }
+
+    /// The device's place in the order.
+    pub fn group(&self, labels: &Labels) -> usize {
+        self.order.iter().position(|selector| selector.selects(labels)).unwrap_or(self.order.len())
+    }
+
+    pub fn schedule(&self, now: OffsetDateTime) -> Schedule {
+        Schedule::new(&self.windows, now)
     }
 
     /// Number of devices in wave `number` (from 1).

@@ -9,11 +9,12 @@ pub mod joining;
 
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::device::{DeviceId, DeviceVersion, SHARDS};
 use crate::job::task::{Probe, TaskRecord, TaskState};
 use crate::job::{Cursor, JobId};
+use crate::rollover::windows::Turn;
 
 /// What a proof must satisfy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Demand {
     pub bundle_version: u64,
     /// Proofs from before this time are old.
     pub since: OffsetDateTime,
+    /// So much younger they are to be if the device can be read now.
+    pub refresh: Duration,
     /// Devices that are read anew during the hold-down.
     pub sample: Option<Sample>,
 }
@@ -63,15 +66,52 @@ pub enum Finding {
     Forgot,
     /// The record proves nothing: it is about another bundle, or an earlier version of the device.
     Void,
+    /// The device is to be sent to, but only in its window; or it was, and is to be sent to again now that it is open.
+    Postponed {
+        turn: Turn,
+    },
     /// The device left the fleet: it was deleted, or its approval was revoked.
     Gone {
         waits_for: Option<u32>,
     },
 }
 
+impl Finding {
+    pub(crate) const fn is_sent_by_a_survey(self) -> bool {
+        matches!(self, Self::Unknown | Self::Old | Self::Void | Self::Postponed { .. })
+    }
+
+    /// The finding if work may begin at the device only in its turn.
+    pub(crate) fn in_turn(self, task: Option<&TaskRecord>, turn: Turn) -> Self {
+        let was_postponed = task.is_some_and(|task| task.state == TaskState::Postponed);
+        match self {
+            Self::Unknown | Self::Old | Self::Void if was_postponed || !turn.is_open() => Self::Postponed { turn },
+            other => other,
+        }
+    }
+}
+
 /// Compares a device with its task record. `version`: the approved device's current one; `None` if there is no such
 /// device.
-pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Demand) -> Finding {
+///
+/// `turn`: whether its window is open. Of a device that nobody may ask now, a proof does not age.
+pub fn find(
+    version: Option<DeviceVersion>,
+    task: Option<&TaskRecord>,
+    demand: Demand,
+    turn: Turn,
+    now: OffsetDateTime,
+) -> Finding {
+    let closed_for = turn.closed_for(now);
+    let since = if turn.is_open() { demand.since + demand.refresh } else { demand.since - closed_for };
+    let demand = Demand { since, ..demand };
+    match judge(version, task, demand) {
+        Finding::Proven { at } => Finding::Proven { at: (at + closed_for).min(at.max(now)) },
+        found => found.in_turn(task, turn),
+    }
+}
+
+fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Demand) -> Finding {
     let open = task.filter(|task| task.state == TaskState::Waiting).map(|task| task.attempt);
     let Some(version) = version else { return Finding::Gone { waits_for: open } };
     let Some(task) = task else { return Finding::Unknown };
@@ -93,7 +133,7 @@ pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: D
         }
         (TaskState::Failed, _) => Finding::Failed,
         (TaskState::Waived, _) => Finding::Waived,
-        (TaskState::Acked | TaskState::Skipped | TaskState::Waiting, _) => Finding::Void,
+        (TaskState::Acked | TaskState::Skipped | TaskState::Waiting | TaskState::Postponed, _) => Finding::Void,
     }
 }
 
@@ -138,7 +178,9 @@ impl Purpose {
         match (self, finding) {
             (_, Finding::Gone { waits_for: Some(attempt) }) => Some(Deed::Skip { attempt }),
             (Self::Survey | Self::Resend, Finding::Unknown) => Some(Deed::Send { attempt: 1 }),
-            (Self::Survey, Finding::Old | Finding::Void) => Some(Deed::Reopen),
+            (Self::Survey, Finding::Old | Finding::Void | Finding::Postponed { turn: Turn::Open }) => {
+                Some(Deed::Reopen)
+            }
             (Self::Resend, Finding::Open { attempt }) => Some(Deed::Send { attempt }),
             (Self::GiveUp, Finding::Unknown) => Some(Deed::Lose { attempt: 1 }),
             (Self::GiveUp, Finding::Open { attempt }) => Some(Deed::Lose { attempt }),
@@ -182,7 +224,10 @@ pub struct Findings {
     pub old: u64,
     pub forgot: u64,
     pub void: u64,
+    pub postponed: u64,
     pub gone: u64,
+    /// Of all: those that have no task, and got none.
+    pub unsent: u64,
     /// Time of the oldest proof.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub oldest: Option<OffsetDateTime>,
@@ -198,11 +243,14 @@ impl Findings {
         old: 0,
         forgot: 0,
         void: 0,
+        postponed: 0,
         gone: 0,
+        unsent: 0,
         oldest: None,
     };
 
-    pub fn add(&mut self, finding: Finding) {
+    pub fn add(&mut self, finding: Finding, has_task: bool) {
+        self.unsent += u64::from(!has_task && matches!(finding, Finding::Postponed { .. }));
         match finding {
             Finding::Proven { at } => {
                 self.proven += 1;
@@ -215,6 +263,7 @@ impl Findings {
             Finding::Old => self.old += 1,
             Finding::Forgot => self.forgot += 1,
             Finding::Void => self.void += 1,
+            Finding::Postponed { .. } => self.postponed += 1,
             Finding::Gone { .. } => self.gone += 1,
         }
     }
@@ -233,7 +282,9 @@ impl Findings {
             old: self.old + other.old,
             forgot: self.forgot + other.forgot,
             void: self.void + other.void,
+            postponed: self.postponed + other.postponed,
             gone: self.gone + other.gone,
+            unsent: self.unsent + other.unsent,
             oldest,
         }
     }
@@ -248,12 +299,13 @@ impl Findings {
             + self.old
             + self.forgot
             + self.void
+            + self.postponed
             + self.gone
     }
 
     /// Devices whose result is still to come. A survey sends those without a proof again.
     pub const fn awaited(&self) -> u64 {
-        self.open + self.unknown + self.old + self.void
+        self.open + self.unknown + self.old + self.void + self.postponed
     }
 
     const fn is_clean(&self) -> bool {
@@ -338,14 +390,12 @@ impl Cursor {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use time::Duration;
-
     use super::*;
     use crate::device::Incarnation;
     use crate::job::task::Ack;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW, sample: None };
+    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW, refresh: Duration::ZERO, sample: None };
 
     fn version(incarnation: u8, endpoint_revision: u64) -> DeviceVersion {
         DeviceVersion { incarnation: Incarnation::from_random([incarnation; 16]), endpoint_revision }
@@ -361,7 +411,7 @@ mod tests {
     #[test]
     fn a_proof_is_of_the_devices_current_version() {
         let proof = task(TaskState::Acked, version(1, 1));
-        let found = |now_is| find(Some(now_is), Some(&proof), DEMAND);
+        let found = |now_is| find(Some(now_is), Some(&proof), DEMAND, Turn::Open, NOW);
         assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW });
         assert_eq!(found(version(2, 1)), Finding::Void, "enrolled again");
         assert_eq!(found(version(1, 2)), Finding::Void, "edited");
@@ -370,7 +420,7 @@ mod tests {
     #[test]
     fn old_proofs_and_those_of_another_bundle_are_void() {
         let proof = task(TaskState::Acked, version(1, 1));
-        let found = |demand| find(Some(version(1, 1)), Some(&proof), demand);
+        let found = |demand| find(Some(version(1, 1)), Some(&proof), demand, Turn::Open, NOW);
         assert_eq!(found(Demand { since: NOW + Duration::SECOND, ..DEMAND }), Finding::Old);
         assert_eq!(found(Demand { bundle_version: 4, ..DEMAND }), Finding::Void);
     }
@@ -379,19 +429,22 @@ mod tests {
     fn waivers_and_failures_are_of_one_device_version() {
         for (state, found) in [(TaskState::Waived, Finding::Waived), (TaskState::Failed, Finding::Failed)] {
             let task = task(state, version(1, 1));
-            assert_eq!(find(Some(version(1, 1)), Some(&task), DEMAND), found);
-            assert_eq!(find(Some(version(1, 2)), Some(&task), DEMAND), Finding::Void);
+            assert_eq!(find(Some(version(1, 1)), Some(&task), DEMAND, Turn::Open, NOW), found);
+            assert_eq!(find(Some(version(1, 2)), Some(&task), DEMAND, Turn::Open, NOW), Finding::Void);
         }
     }
 
     #[test]
     fn devices_that_left_are_no_longer_awaited() {
         let waiting = task(TaskState::Waiting, version(1, 1));
-        let gone = find(None, Some(&waiting), DEMAND);
+        let gone = find(None, Some(&waiting), DEMAND, Turn::Open, NOW);
         for purpose in [Purpose::Survey, Purpose::Resend, Purpose::GiveUp] {
             assert_eq!(purpose.deed(gone), Some(Deed::Skip { attempt: 2 }));
         }
-        assert_eq!(Purpose::Survey.deed(find(None, Some(&task(TaskState::Acked, version(1, 1))), DEMAND)), None);
+        assert_eq!(
+            Purpose::Survey.deed(find(None, Some(&task(TaskState::Acked, version(1, 1))), DEMAND, Turn::Open, NOW)),
+            None
+        );
     }
 
     #[test]

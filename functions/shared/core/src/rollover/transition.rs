@@ -3,8 +3,12 @@
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::job::{Continued, Cursor, Hold, Job, JobOutcome, JobState, Pass, Phase, Reopen, Sending, Tally, Wave};
+use crate::job::task::TaskState;
+use crate::job::{
+    Continued, Cursor, Hold, Job, JobOutcome, JobState, Lap, Pass, Phase, Reopen, Sending, Tally, Wave, none_open,
+};
 use crate::rollover::survey::{Finding, Purpose, Survey, SurveyedShard, Sweep};
+use crate::rollover::windows::Held;
 
 /// The record of a wave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +21,9 @@ pub struct WaveRecord {
     pub size: u64,
     pub acked: u64,
     pub failed: u64,
+    /// Devices without a result when the next wave was allowed to begin. Their results count to that one.
+    #[serde(default, skip_serializing_if = "none_open")]
+    pub open: u64,
     /// Its devices lie between these positions. `None` for a survey, whose devices may lie anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Cursor>,
@@ -41,8 +48,10 @@ impl Job {
 
     /// Starts the withdrawal. Only devices to which the new root may have been sent are visited again.
     pub fn withdraw(&mut self, bundle_version: u64, now: OffsetDateTime) {
-        let bound = (!self.cursor.is_at_end()).then(|| self.cursor.clone());
+        let reach = self.reached();
+        let bound = (reach.is_none() && !self.cursor.is_at_end()).then(|| self.cursor.clone());
         self.start_pass(Phase::Withdraw, bundle_version, bound, now);
+        self.reach = reach;
     }
 
     /// Begins the hold-down. Every device has proven that it holds the new root.
@@ -110,8 +119,11 @@ impl Job {
         self.bound = bound;
         self.wave = None;
         self.cursor = Cursor::default();
+        self.lap = Lap::default();
+        self.reach = None;
         self.sending = None;
         self.survey = Survey::default();
+        self.outside = Held::default();
         self.sweep = None;
         self.refresh = false;
         self.reopen = Reopen::NOTHING;
@@ -132,6 +144,7 @@ impl Job {
             before: *tally,
             closed: None,
             survey: false,
+            open: 0,
         });
         self.tolerated = 0;
         self.progress_at = now;
@@ -151,9 +164,11 @@ impl Job {
             wave.from = None;
         }
         self.in_use = None;
+        self.outside = Held::default();
         let refreshes = std::mem::take(&mut self.refresh);
         self.sweep = Some(Sweep { refreshes, ..Sweep::new(Purpose::Survey, revisions) });
-        self.survey.forget_unproven(self.demand_of_sweep(now).since);
+        let demand = self.demand_of_sweep(now);
+        self.survey.forget_unproven(demand.since + demand.refresh);
         if let Some(sweep) = &mut self.sweep {
             sweep.at = Cursor::default().skip_known(self.id, &self.survey);
         }
@@ -161,25 +176,42 @@ impl Job {
 
     /// Begins to send the messages of unsettled devices again.
     pub fn begin_resend(&mut self, now: OffsetDateTime) {
-        self.sweep = Some(Sweep::new(Purpose::Resend, Vec::new()));
+        self.sweep_lap(Purpose::Resend);
         self.resends += 1;
         self.progress_at = now;
     }
 
     /// Begins to record unsettled devices as failed. Those under way are spared, and get the same time again.
     pub fn begin_giving_up(&mut self, now: OffsetDateTime) {
-        self.sweep = Some(Sweep::new(Purpose::GiveUp, Vec::new()));
+        self.sweep_lap(Purpose::GiveUp);
         self.progress_at = now;
     }
 
-    /// Records that the sweep has read up to `to`, with these findings, and has acted on them. If this completes a
-    /// shard, returns the shard and the number of devices found in it.
-    pub fn note_page(&mut self, to: Cursor, found: impl IntoIterator<Item = Finding>) -> Option<(u8, u64)> {
+    /// The sweep finds again who was passed over.
+    pub(crate) fn sweep_lap(&mut self, purpose: Purpose) {
+        self.sweep = Some(Sweep::new(purpose, Vec::new()));
+        self.lap.held = Held::default();
+    }
+
+    /// Records that the sweep has read up to `to`, with these findings, each with the state of the device's task, and has acted
+    /// on them. If this completes a shard, returns the shard and the number of devices in it that were sent to.
+    pub fn note_page(
+        &mut self,
+        to: Cursor,
+        found: impl IntoIterator<Item = (Finding, Option<TaskState>)>,
+    ) -> Option<(u8, u64)> {
         let sweep = self.sweep.as_mut()?;
         let mut sent = 0;
-        for finding in found {
-            sweep.findings.add(finding);
-            sent += u64::from(matches!(finding, Finding::Unknown | Finding::Old | Finding::Void));
+        for (finding, task) in found {
+            sweep.findings.add(finding, task.is_some());
+            if let Finding::Postponed { turn } = finding {
+                match (sweep.purpose, task) {
+                    (Purpose::Survey, _) if !turn.is_open() => self.outside.add(turn),
+                    (Purpose::Resend | Purpose::GiveUp, None | Some(TaskState::Postponed)) => self.lap.held.add(turn),
+                    _ => {}
+                }
+            }
+            sent += u64::from(sweep.purpose.deed(finding).is_some() && finding.is_sent_by_a_survey());
             self.refresh |= sweep.purpose == Purpose::Survey && !sweep.refreshes && finding == Finding::Old;
         }
         if let Some(wave) = self.wave.as_mut().filter(|_| sweep.purpose == Purpose::Survey) {
@@ -197,13 +229,14 @@ impl Job {
             self.survey.note(SurveyedShard { shard, revision, findings });
             sweep.at = std::mem::take(&mut sweep.at).skip_known(self.id, &self.survey);
         }
-        Some((shard, findings.all()))
+        Some((shard, findings.all() - findings.unsent))
     }
 
     /// Whether the sweep has read all that it must. A survey and a withdrawal read the whole fleet; other sweeps only
     /// the part that was sent to.
     pub fn is_sweep_over(&self) -> bool {
-        let everywhere = |sweep: &Sweep| sweep.purpose == Purpose::Survey || self.pass() == Pass::Withdraw;
+        let everywhere =
+            |sweep: &Sweep| sweep.purpose == Purpose::Survey || self.pass() == Pass::Withdraw || !self.lap.is_first();
         self.sweep
             .as_ref()
             .is_none_or(|sweep| sweep.at.is_at_end() || (!everywhere(sweep) && sweep.at.step > self.cursor.step))
@@ -231,11 +264,27 @@ impl Job {
         }
     }
 
+    /// While the job waits for windows: returns whether labels have changed since its last look. Then it looks again for whom it
+    /// waits.
+    pub fn note_labelled(&mut self, labelled: u64) -> bool {
+        let changed = self.labelled != labelled;
+        if changed {
+            self.labelled = labelled;
+            (self.lap.held.windows, self.outside.windows) = (0, 0);
+        }
+        changed
+    }
+
+    /// Records that so many postponed tasks are about to be sent again.
+    pub fn take_postponed(&mut self, tasks: u64) {
+        self.lap.postponed = self.lap.postponed.saturating_sub(tasks);
+    }
+
     /// Closes the wave. `None` if it had no devices.
     pub fn close_wave(&mut self, tally: &Tally, now: OffsetDateTime) -> Option<WaveRecord> {
         let record = self.wave_record(tally)?;
         let wave = self.wave.as_mut()?;
-        wave.closed = Some(now);
+        (wave.closed, wave.open) = (Some(now), record.open);
         (wave.dispatched > 0).then_some(WaveRecord { closed: Some(now), ..record })
     }
 
@@ -248,6 +297,7 @@ impl Job {
             size: wave.dispatched,
             acked: tally.acked.saturating_sub(wave.before.acked),
             failed: tally.failed.saturating_sub(wave.before.failed),
+            open: tally.waiting(),
             to: wave.from.as_ref().map(|_| self.cursor.clone()),
             from: wave.from.clone(),
             opened: wave.opened,

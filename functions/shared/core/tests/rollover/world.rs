@@ -3,14 +3,17 @@
 mod conductor;
 mod events;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, SHARDS};
 use rootcast_core::job::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Job, JobId, JobState, NewJob, Pass, Phase, Selection, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobState, Member, NewJob, Pass, Phase, Selection, Tally};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::survey::Sample;
 use rootcast_core::rollover::transition::WaveRecord;
+use rootcast_core::rollover::windows::{Schedule, Turn};
 use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
 
@@ -27,6 +30,10 @@ pub(crate) struct World {
     pub fleet: BTreeMap<DeviceId, DeviceVersion>,
     /// Devices enrolled since the job began.
     pub enrolments: u32,
+    pub labels: BTreeMap<DeviceId, Labels>,
+    pub labelled: u64,
+    /// Devices that were labelled otherwise since the job began.
+    pub relabelled: BTreeSet<DeviceId>,
     /// The fleet's revision in each shard.
     pub revisions: Vec<u64>,
     pub broken: BTreeSet<DeviceId>,
@@ -47,9 +54,19 @@ pub(crate) struct World {
     pub opened: BTreeSet<(Pass, DeviceId, OffsetDateTime)>,
     pub messages: Vec<(Pass, DeviceId, u32)>,
     pub now: OffsetDateTime,
+    /// The windows at that time.
+    schedule: RefCell<Option<(OffsetDateTime, Schedule)>>,
     pub sent_while_paused: bool,
+    /// Whether each device was sent after those that come before it in order.
+    pub in_order: bool,
     /// The devices without a proof when the gate was passed.
     pub unproven: Option<BTreeSet<DeviceId>>,
+}
+
+/// Each third device has no site.
+fn site(number: u8) -> Labels {
+    let site = ["a", "b"].get(usize::from(number % 3)).map(|site| ("site".to_owned(), (*site).to_owned()));
+    site.into_iter().collect::<BTreeMap<_, _>>().try_into().unwrap()
 }
 
 fn enrolment(number: u32) -> DeviceVersion {
@@ -82,6 +99,9 @@ impl World {
             job,
             fleet: (0..devices).map(|number| (device(number), enrolment(0))).collect(),
             enrolments: 0,
+            labels: (0..120).map(|number| (device(number), site(number))).collect(),
+            labelled: 0,
+            relabelled: BTreeSet::new(),
             revisions: vec![0; usize::from(SHARDS)],
             broken: broken.into_iter().map(device).collect(),
             under_way: BTreeSet::new(),
@@ -95,7 +115,9 @@ impl World {
             opened: BTreeSet::new(),
             messages: Vec::new(),
             now,
+            schedule: RefCell::default(),
             sent_while_paused: false,
+            in_order: true,
             unproven: None,
         }
     }
@@ -111,6 +133,7 @@ impl World {
             failed: count(TaskState::Failed),
             skipped: count(TaskState::Skipped),
             waived: count(TaskState::Waived),
+            postponed: count(TaskState::Postponed),
         }
     }
 
@@ -140,7 +163,12 @@ impl World {
         let failed: BTreeSet<DeviceId> =
             self.tasks(pass).filter(|task| task.state == TaskState::Failed).map(|task| task.device.clone()).collect();
         let class = choice.class.map(|n| class_of(&device(n)));
-        let wave = choice.wave.zip(self.job.wave.as_ref()).map(|(n, wave)| 1 + u32::from(n) % wave.number);
+        // A wave of a rollout with windows or an order shares its stretch of the fleet with others.
+        let wave = choice
+            .wave
+            .filter(|_| !self.job.rollout.is_selective())
+            .zip(self.job.wave.as_ref())
+            .map(|(n, wave)| 1 + u32::from(n) % wave.number);
         let devices: BTreeSet<DeviceId> = choice
             .devices
             .map(|n| (0..120).filter(|m| (m ^ n).count_ones() % 2 == 0).map(device).collect())
@@ -205,6 +233,8 @@ impl World {
         let lacks = |(device, version): (&DeviceId, &DeviceVersion)| {
             let key = (pass, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
+            // Nobody could ask it anew.
+            let since = since - self.turn(device).closed_for(self.now);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
             // In a withdrawal, devices that do not hold the root need no proof.
             let concerned = pass != Pass::Withdraw || self.holding.contains(device);
@@ -218,7 +248,22 @@ impl World {
 
     /// `None` for the initial devices that were neither enrolled again nor edited.
     fn during(&self, device: &DeviceId) -> Option<JobId> {
-        self.fleet.get(device).filter(|version| **version != enrolment(0)).map(|_| self.job.id)
+        let version = self.fleet.get(device)?;
+        (*version != enrolment(0) || self.relabelled.contains(device)).then_some(self.job.id)
+    }
+
+    pub(crate) fn member<'a>(&'a self, device: &'a DeviceId) -> Member<'a> {
+        let had_task = self.rows.contains_key(&(Pass::Distribute, device.clone()));
+        Member { device, labels: &self.labels[device], during: self.during(device), had_task }
+    }
+
+    /// Whether its window is open.
+    pub(crate) fn turn(&self, device: &DeviceId) -> Turn {
+        let mut schedule = self.schedule.borrow_mut();
+        if schedule.as_ref().is_none_or(|(at, _)| *at != self.now) {
+            *schedule = Some((self.now, self.job.rollout.schedule(self.now)));
+        }
+        schedule.as_ref().unwrap().1.turn(&self.labels[device])
     }
 
     /// Enrols a device under this id. It holds nothing.

@@ -83,6 +83,16 @@ impl DeviceResult {
     pub fn of(device: &DeviceId, task: Option<&TaskRecord>, standing: Standing, is_held: bool) -> Self {
         let failure = task.and_then(|task| task.failure.as_ref());
         let (message_id, progress, result, short, long) = match standing {
+            Standing::Settled(TaskState::Acked) if let Some(checked) = task.and_then(|task| task.checked.as_ref()) => (
+                "FQXHMSE2000I",
+                100,
+                Word::Success,
+                "The device was read. Nothing was written to it.",
+                match checked.findings.is_empty() {
+                    true => "It is ready for a rollover.".to_owned(),
+                    false => checked.findings.iter().map(|found| found.message.as_str()).collect::<Vec<_>>().join(" "),
+                },
+            ),
             Standing::Settled(TaskState::Acked) => (
                 "FQXHMSE2000I",
                 100,
@@ -117,14 +127,14 @@ impl DeviceResult {
                     failure.map_or("", |failure| failure.message.as_str())
                 ),
             ),
-            Standing::Settled(TaskState::Waiting) | Standing::Waiting if is_held => (
+            Standing::Settled(TaskState::Waiting | TaskState::Postponed) | Standing::Waiting if is_held => (
                 "FQXHMSE2001I",
                 50,
                 Word::Running,
                 "A worker is at the device.",
                 "Its result follows when its trust store was read back.".to_owned(),
             ),
-            Standing::Settled(TaskState::Waiting) | Standing::Waiting => (
+            Standing::Settled(TaskState::Waiting | TaskState::Postponed) | Standing::Waiting => (
                 "FQXHMSE2002I",
                 0,
                 Word::Waiting,

@@ -4,13 +4,14 @@ use std::str::FromStr;
 
 use rootcast_core::job::{Activation, Phase};
 use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::rollover::template::{RolloutName, Template};
 
 use super::LenovoError;
 
 /// In characters.
 const LONGEST_REASON: usize = 256;
 
-const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge, holdDown, sample, until, generation and returnJobInfo.";
+const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge, holdDown, sample, until, generation, rollout and returnJobInfo.";
 
 /// The `reason` that somebody else may have the root's key (RFC 5280 §5.3.1).
 pub const KEY_COMPROMISE: &str = "keyCompromise";
@@ -41,7 +42,17 @@ impl RootQuery {
     /// # Errors
     /// 400, with the parameter and its valid values.
     pub fn parse(query: &str) -> Result<Self, LenovoError> {
-        let mut asked = Self::default();
+        Self::over(&Template::default(), query)
+    }
+
+    /// The query's own parameters take precedence over the stored rollout's. The query names that rollout, if any.
+    pub fn over(template: &Template, query: &str) -> Result<Self, LenovoError> {
+        let mut asked = Self {
+            rollout: template.rollout(),
+            hold_down: template.hold_down,
+            until: template.until,
+            ..Self::default()
+        };
         let (mut generation, mut not_then) = (None, None);
         let rollout = &mut asked.rollout;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -61,6 +72,7 @@ impl RootQuery {
                 "holdDown" => asked.hold_down = Some(number(&name, &value)?),
                 "sample" => rollout.sample = number(&name, &value)?,
                 "until" => asked.until = Some(until(&value)?),
+                "rollout" => rollout.name = Some(named(&value)?),
                 "proofAge" => rollout.proof_age = number(&name, &value)?,
                 // The vendor's parameter. Ignored: the answer always has the job's path.
                 "returnJobInfo" => {}
@@ -111,6 +123,12 @@ fn until(value: &str) -> Result<Phase, LenovoError> {
     })
 }
 
+fn named(value: &str) -> Result<RolloutName, LenovoError> {
+    value.parse().map_err(|error| {
+        LenovoError::invalid(format!("rollout is not valid: {error}."), "GET /rollouts lists those that are stored.")
+    })
+}
+
 fn reason(value: &str) -> Result<Option<String>, LenovoError> {
     if value.chars().count() > LONGEST_REASON || value.chars().any(char::is_control) {
         return Err(LenovoError::invalid(
@@ -154,9 +172,20 @@ mod tests {
             proof_age: 600,
             hold_down: 90,
             sample: 8,
+            ..Rollout::default()
         };
         assert_eq!(asked.rollout, expected);
         assert_eq!((asked.hold_down, asked.until), (Some(90), Some(Phase::Reissue)));
+    }
+
+    #[test]
+    fn parameters_take_precedence_over_the_named_rollout() {
+        let template = Template { canary: Some(2), growth: Some(3), hold_down: Some(60), ..Template::default() };
+        let query = "rollout=weekend&canary=7";
+        assert_eq!(RootQuery::parse(query).unwrap().rollout.name, "weekend".parse().ok());
+        let asked = RootQuery::over(&template, query).unwrap();
+        assert_eq!((asked.rollout.canary, asked.rollout.growth, asked.hold_down), (7, 3, Some(60)));
+        assert_eq!((asked.rollout.hold_down, asked.rollout.name), (60, "weekend".parse().ok()));
     }
 
     #[test]
@@ -190,6 +219,7 @@ mod tests {
             ("until=retire&reason=keyCompromise", "until"),
             ("reason=keyCompromise&activation=immediate", "activation"),
             ("reason=a%00b", "reason"),
+            ("rollout=A", "rollout"),
         ] {
             let error = RootQuery::parse(query).unwrap_err();
             assert_eq!(error.status(), 400, "{query}");

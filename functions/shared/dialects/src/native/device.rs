@@ -1,6 +1,7 @@
 //! The devices of the fleet.
 
 use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Probe};
@@ -20,6 +21,9 @@ pub struct Device {
     pub endpoint_revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// When and in which order jobs come to it.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     pub address: DeviceAddress,
     pub driver: Driver,
     pub profile: Profile,

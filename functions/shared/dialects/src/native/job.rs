@@ -172,6 +172,9 @@ pub struct Counts {
     pub skipped: u64,
     #[serde(default)]
     pub waived: u64,
+    /// Put back until their maintenance windows open.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub postponed: u64,
     /// Dispatched, but without a result yet.
     #[serde(default)]
     pub waiting: u64,
@@ -192,6 +195,9 @@ pub struct Wave {
     pub size: u64,
     pub acked: u64,
     pub failed: u64,
+    /// Devices without a result when the next wave was allowed to begin. Their results count to that one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub open: u64,
     pub opened: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,

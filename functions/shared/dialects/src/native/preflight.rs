@@ -90,7 +90,7 @@ pub struct Changed {
 impl Report {
     /// `None` if the job is no preflight, or its results are not counted.
     pub fn of(job: &Job) -> Option<Self> {
-        let preflight = job.preflight.as_deref().filter(|preflight| preflight.is_counted())?;
+        let preflight = job.preflight.as_deref().filter(|preflight| preflight.is_counted)?;
         let report = &preflight.report;
         let mut findings: Vec<Findings> = report.obstacles.iter().map(counted).collect();
         if report.unread.count > 0 {

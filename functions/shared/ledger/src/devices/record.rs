@@ -2,6 +2,7 @@
 
 use rootcast_core::audit::Actor;
 use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{Ack, Failure};
@@ -22,6 +23,9 @@ pub struct DeviceRecord {
     pub endpoint_revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// When and in which order jobs come to it. No part of its identity: whoever may write the device may change them.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     pub address: DeviceAddress,
     pub driver: Driver,
     pub profile: Profile,
@@ -138,6 +142,7 @@ impl DeviceRecord {
             incarnation,
             endpoint_revision: 1,
             name: None,
+            labels: Labels::NONE,
             address,
             driver,
             profile,

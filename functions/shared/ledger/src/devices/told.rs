@@ -9,13 +9,25 @@ use super::{DeviceRecord, Editor, Identity};
 
 pub(super) fn enrolled(device: &DeviceRecord, by: &Actor, now: OffsetDateTime) -> Act {
     let act = Act::new(Subject::Device(device.id.clone()), Action::Enrol, by, now);
-    changes(version(act, device), None, device).changing("name", None, device.name.as_deref())
+    changes(version(act, device), None, device).changing("name", None, device.name.as_deref()).changing(
+        "labels",
+        None,
+        labels(device).as_deref(),
+    )
 }
 
 pub(super) fn edited(before: &DeviceRecord, after: &DeviceRecord, editor: Editor<'_>, now: OffsetDateTime) -> Act {
     let act = Act::new(Subject::Device(after.id.clone()), Action::Edit, &editor.actor(), now);
     let act = changes(version(act, after), Some(&before.identity()), after);
-    act.changing("name", before.name.as_deref(), after.name.as_deref())
+    act.changing("name", before.name.as_deref(), after.name.as_deref()).changing(
+        "labels",
+        labels(before).as_deref(),
+        labels(after).as_deref(),
+    )
+}
+
+fn labels(device: &DeviceRecord) -> Option<String> {
+    (!device.labels.is_empty()).then(|| device.labels.to_string())
 }
 
 /// The whole identity that is approved, beside the last approved one.

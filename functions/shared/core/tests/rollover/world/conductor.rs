@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Cursor, JobOutcome, JobState, Pass};
+use rootcast_core::job::{Activation, Cursor, InUse, JobOutcome, JobState, Pass};
 use rootcast_core::rollover::plan::{Action, plan};
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
+use rootcast_core::rollover::windows::Turn;
 use time::OffsetDateTime;
 
 use super::{PAGE, STALL, World, in_shard};
@@ -19,10 +20,12 @@ impl World {
         assert_eq!(step, plan(&self.job, &tally, self.now, STALL), "asked twice, it says the same");
         let now = self.now;
         match step.action {
-            Action::Wait { .. } => {
+            Action::AwaitWindow { .. } if self.job.note_labelled(self.labelled) => {}
+            Action::Wait { .. } | Action::AwaitWindow { .. } => {
                 self.job.note_progress(&tally, now);
                 return false;
             }
+            Action::NextLap => self.job.next_lap(&tally),
             Action::Distribute => self.job.distribute(now),
             Action::HoldDown => self.job.hold_down(now),
             Action::ReadSample => self.job.read_sample(now),
@@ -78,10 +81,10 @@ impl World {
         for (device, version) in &self.fleet {
             preflight.report.count(device, *version, self.rows.get(&(Pass::Preflight, device.clone())));
         }
-        preflight.at = Some(Cursor { step: SHARDS, after: None });
+        preflight.note_stranded(InUse::default());
     }
 
-    /// Pages like the conductor: shard by shard, only devices without a row.
+    /// Pages like the conductor: shard by shard, only devices of this lap without a row, or with a postponed one.
     pub(crate) fn dispatch(&mut self, at_most: u64, die: bool) {
         let Cursor { after, .. } = self.job.cursor.clone();
         let (pass, shard) = (self.job.pass(), self.job.cursor.shard(self.job.id));
@@ -91,28 +94,61 @@ impl World {
         page.retain(|device| {
             after.as_ref().is_none_or(|after| device > after) && bound.as_ref().is_none_or(|to| device <= to)
         });
-        let full = page.len() as u64 > at_most;
-        page.truncate(usize::try_from(at_most).unwrap_or(usize::MAX));
-        let to = match page.last() {
-            Some(last) if full => Cursor { step: self.job.cursor.step, after: Some(last.clone()) },
-            _ => self.job.cursor.next_shard(),
-        };
-        page.retain(|device| !self.rows.contains_key(&(pass, device.clone())));
-        let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().settled());
-        let judged = self.tally().settled() >= self.job.rollout.error_budget_minimum;
-        let is_stopped = over && judged && self.job.preflight.is_none();
-        assert!(!is_stopped, "nobody new is sent while too many failed");
-        let wave = self.job.wave.as_ref().unwrap().number;
-        self.wave_of.extend(page.iter().map(|device| ((pass, device.clone()), wave)));
-        self.job.take_page(to, page.len() as u64);
-        *self.dispatched.entry((pass, shard)).or_default() += page.len() as u64;
-        if die {
-            return;
-        }
+        let mut to = self.job.cursor.next_shard();
+        let (mut due, mut held) = (Vec::new(), Vec::new());
         for device in page {
-            self.send(device, 1);
+            if due.len() as u64 == at_most {
+                to = Cursor { step: self.job.cursor.step, after: due.last().cloned() };
+                break;
+            }
+            let state = self.state(pass, &device);
+            match self.turn(&device) {
+                _ if !self.job.is_in_lap(self.member(&device)) => {}
+                _ if state.is_some_and(|state| state != TaskState::Postponed) => {}
+                Turn::Open => due.push(device),
+                closed => held.push((device, closed)),
+            }
         }
-        self.job.sending = None;
+        let is_before = |device: &DeviceId| to.step > self.job.cursor.step || Some(device) <= to.after.as_ref();
+        let held: Vec<Turn> = held.iter().filter(|(device, _)| is_before(device)).map(|(_, turn)| *turn).collect();
+        held.into_iter().for_each(|turn| self.job.lap.held.add(turn));
+        let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().with_result());
+        let judged = self.tally().with_result() >= self.job.rollout.error_budget_minimum;
+        assert!(!(over && judged) || self.job.preflight.is_some(), "nobody new is sent while too many failed");
+        self.in_order &= due.iter().all(|device| self.is_its_turn(device));
+        let wave = self.job.wave.as_ref().unwrap().number;
+        self.wave_of.extend(due.iter().map(|device| ((pass, device.clone()), wave)));
+        let postponed = due.iter().filter(|device| self.state(pass, device).is_some()).count() as u64;
+        self.job.take_page(to, due.len() as u64);
+        self.job.take_postponed(postponed);
+        *self.dispatched.entry((pass, shard)).or_default() += due.len() as u64 - postponed;
+        self.send_due(due, die);
+        if !die {
+            self.job.sending = None;
+        }
+    }
+
+    /// If the conductor dies, it has reopened some.
+    fn send_due(&mut self, due: Vec<DeviceId>, die: bool) {
+        let pass = self.job.pass();
+        let done = if die { due.len() / 2 } else { due.len() };
+        for device in due.into_iter().take(done) {
+            let attempt = match self.state(pass, &device) {
+                Some(_) => self.open(&device, self.now),
+                None => 1,
+            };
+            if !die {
+                self.send(device, attempt);
+            }
+        }
+    }
+
+    /// Whether every device that comes before it in order was sent to.
+    fn is_its_turn(&self, device: &DeviceId) -> bool {
+        let group = |device: &DeviceId| self.job.rollout.group(&self.labels[device]);
+        let waits = |other: &&DeviceId| group(other) < group(device) && self.during(other).is_none();
+        let pass = self.job.pass();
+        pass == Pass::Withdraw || self.fleet.keys().filter(waits).all(|other| self.state(pass, other).is_some())
     }
 
     /// Reopens like the conductor: shard by shard, recording first and sending then. If it dies, it dies in the middle
@@ -164,19 +200,33 @@ impl World {
         task.attempt
     }
 
-    /// Devices of the page without a record may not have been sent.
+    /// Devices of the page without a result may not have been sent.
     pub(crate) fn finish_sending(&mut self) {
         let sending = self.job.sending.take().unwrap();
         let pass = self.job.pass();
         let (from, to, id) = (sending.from, sending.to, self.job.id);
-        let unsent: Vec<DeviceId> = self
+        let in_page: Vec<DeviceId> = self
             .fleet
             .keys()
-            .filter(|device| to.is_past(id, device) && !from.is_past(id, device) && self.job.is_taken(device))
-            .filter(|device| self.state(pass, device).is_none())
+            .filter(|device| to.is_past(id, device) && !from.is_past(id, device))
+            .filter(|device| self.job.bound.as_ref().is_none_or(|bound| bound.is_past(id, device)))
             .cloned()
             .collect();
-        unsent.into_iter().for_each(|device| self.send(device, 1));
+        let is_waiting = |device: &&DeviceId| self.state(pass, device) == Some(TaskState::Waiting);
+        let waiting: Vec<DeviceId> = in_page.iter().filter(is_waiting).cloned().collect();
+        let due = in_page.into_iter().filter(|device| {
+            let state = self.state(pass, device);
+            self.job.is_in_lap(self.member(device))
+                && self.turn(device).is_open()
+                && state.is_none_or(|state| state == TaskState::Postponed)
+        });
+        let due = due.collect();
+        self.send_due(due, false);
+        let selective = self.job.rollout.is_selective();
+        for device in waiting.into_iter().filter(|_| selective) {
+            let attempt = self.rows[&(pass, device.clone())].attempt;
+            self.send(device, attempt);
+        }
     }
 
     /// One page of the current sweep. `die`: half of its results are recorded, and nothing is sent.
@@ -200,18 +250,22 @@ impl World {
             .into_iter()
             .filter(|device| {
                 let known = self.rows.contains_key(&(pass, device.clone()));
-                known || self.job.concerns(device, self.during(device))
+                known || (self.fleet.contains_key(device) && self.job.concerns(self.member(device)))
             })
             .map(|device| {
                 let task = self.rows.get(&(pass, device.clone()));
-                (device.clone(), find(self.fleet.get(&device).copied(), task, demand))
+                let version = self.fleet.get(&device).copied();
+                let turn = version.map_or(Turn::Open, |_| self.turn(&device));
+                (device.clone(), find(version, task, demand, turn, self.now))
             })
             .collect();
+        let states: Vec<Option<TaskState>> = found.iter().map(|(device, _)| self.state(pass, device)).collect();
         let deeds: Vec<_> =
             found.iter().filter_map(|(device, finding)| Some((device, sweep.purpose.deed(*finding)?))).collect();
         let done = if die { deeds.len() / 2 } else { deeds.len() };
         for (device, deed) in &deeds[..done] {
-            let deed = if self.under_way.contains(*device) { deed.under_way() } else { *deed };
+            let is_closed = self.fleet.contains_key(*device) && !self.turn(device).is_open();
+            let deed = if is_closed || self.under_way.contains(*device) { deed.under_way() } else { *deed };
             match deed {
                 Deed::Send { attempt } if !die => self.send((*device).clone(), attempt),
                 Deed::Send { .. } => {}
@@ -228,7 +282,9 @@ impl World {
         if die && !deeds.is_empty() {
             return;
         }
-        if let Some((shard, all)) = self.job.note_page(to, found.into_iter().map(|(_, finding)| finding)) {
+        // As it was before the deeds.
+        let found = found.into_iter().zip(states).map(|((_, finding), state)| (finding, state));
+        if let Some((shard, all)) = self.job.note_page(to, found) {
             self.dispatched.insert((pass, shard), all);
         }
     }

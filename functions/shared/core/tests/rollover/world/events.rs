@@ -2,9 +2,13 @@
 
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
+use rootcast_core::device::labels::Selector;
 use rootcast_core::job::task::{Probe, TaskState};
-use rootcast_core::job::{Activation, Command, JobOutcome, Pass, Phase};
+use rootcast_core::job::{Activation, Command, JobOutcome, JobState, Pass, Phase};
+use rootcast_core::rollover::plan::plan;
 use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::rollover::windows::Window;
+use serde_json::json;
 use time::Duration;
 
 use super::{STALL, World, device};
@@ -32,6 +36,8 @@ pub(crate) enum Event {
     Edit(u8),
     /// A device is deleted, and enrolled under another id or the same one.
     Rename(u8, u8),
+    /// The device moves to another site.
+    Relabel(u8, u8),
     /// The device is reset, and loses its trust anchors.
     Forget(u8),
     MendAll,
@@ -70,6 +76,7 @@ impl World {
         }
         let state = match self.fleet.contains_key(&device) {
             false => TaskState::Skipped,
+            true if !self.turn(&device).is_open() => TaskState::Postponed,
             true if self.broken.contains(&device) => TaskState::Failed,
             true => TaskState::Acked,
         };
@@ -138,6 +145,11 @@ impl World {
             }
             // After the withdrawal is complete, no device is read any more.
             Event::Rename(..) => {}
+            Event::Relabel(number, site) => {
+                self.labels.insert(device(*number), super::site(*site));
+                self.labelled += 1;
+                self.relabelled.insert(device(*number));
+            }
             Event::Forget(number) => _ = self.holding.remove(&device(*number)),
             Event::MendAll => self.broken.clear(),
             Event::Pause => self.command(Command::Pause),
@@ -184,7 +196,7 @@ impl World {
     /// retried each time; if they select nothing, or are used up, all of them.
     pub(crate) fn settle(&mut self, choices: &[Choice]) -> JobOutcome {
         self.broken.clear();
-        for round in 0..500 {
+        for round in 0..1500 {
             if let Some(outcome) = self.job.outcome {
                 return outcome;
             }
@@ -199,7 +211,24 @@ impl World {
             }
             self.now += STALL + Duration::minutes(1);
         }
-        panic!("the job does not end: {:?} {:?}", self.job, self.tally());
+        let step = plan(&self.job, &self.tally(), self.now, STALL);
+        panic!("the job does not end: {step:?} {:?} {:?} {:?}", self.job.survey.total(), self.tally(), self.rows);
+    }
+
+    /// Without an operator: until the job stops or ends by itself.
+    pub(crate) fn run_calmly(&mut self) -> bool {
+        for _ in 0..3000 {
+            self.wake(u32::MAX);
+            if self.job.state != JobState::Running {
+                // At the end of the phase at which it was to stop, if it was to.
+                return self.job.outcome.is_some() || self.job.until <= self.job.phase;
+            }
+            while let Some(message) = self.messages.pop() {
+                self.deliver(message);
+            }
+            self.now += Duration::minutes(5);
+        }
+        false
     }
 
     pub(crate) fn check(&self) {
@@ -228,6 +257,7 @@ pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => (0u8..40).prop_map(Event::Edit),
         1 => (0u8..40, 0u8..120).prop_map(|(from, to)| Event::Rename(from, to)),
         1 => (0u8..40).prop_map(Event::Forget),
+        1 => (0u8..40, 0u8..3).prop_map(|(number, site)| Event::Relabel(number, site)),
         1 => Just(Event::MendAll),
         1 => Just(Event::Pause),
         2 => Just(Event::Resume),
@@ -254,6 +284,7 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
     );
     let rollout = rollout.prop_map(|(canary, growth, budget, minimum, pause, hold_down, sample)| {
         Rollout {
+            name: None,
             canary,
             growth,
             largest_wave: 20,
@@ -264,9 +295,25 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
             proof_age: 3600,
             hold_down,
             sample,
+            windows: Vec::new(),
+            order: Vec::new(),
         }
     });
     let activation = prop_oneof![4 => Just(Activation::Proven), 1 => Just(Activation::Immediate)];
+    // The world begins on a Tuesday at 22:13 UTC, and its events take some hours.
+    let windows = json!([
+        { "where": "site=a", "from": "20:00", "to": "23:30", "zone": "UTC" },
+        { "where": "site=a", "days": ["wed", "thu"], "from": "04:30", "to": "11:00", "zone": "Asia/Kathmandu" },
+        { "where": "site=b", "from": "00:30", "to": "07:00", "zone": "Europe/Berlin" },
+    ]);
+    let windows: Vec<Window> = serde_json::from_value(windows).unwrap();
+    let order: Vec<Selector> = ["site=b", "site=a"].map(|selector| selector.parse().unwrap()).to_vec();
+    let selective = prop_oneof![2 => Just((0, 0)), 3 => (0..=windows.len(), 0..=order.len())];
+    let rollout = (rollout, selective).prop_map(move |(rollout, (opens, first))| Rollout {
+        windows: windows[..opens].to_vec(),
+        order: order[..first].to_vec(),
+        ..rollout
+    });
     (0u8..40, prop::collection::btree_set(0u8..40, 0..6), activation, rollout, 0..Phase::STOPS.len()).prop_map(
         |(devices, broken, activation, rollout, until)| {
             let mut world = World::new(devices, broken, activation, rollout);
