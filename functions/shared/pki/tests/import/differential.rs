@@ -1,5 +1,6 @@
 //! Generated text and generated trees of certificates, also read by OpenSSL. We read what it reads; what only one of us
 //! accepts has a reason that is named here.
+#![allow(clippy::print_stderr, reason = "figures of a run, with --nocapture")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
