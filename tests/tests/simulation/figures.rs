@@ -100,7 +100,7 @@ const UNITS: f64 = 8.92;
 /// The survey's additional proofs may cost up to a tenth more.
 const MARGIN: f64 = 1.1;
 
-/// Seeds are useless unless they are reproducible. Of an even seed, only the beginning is: serial numbers and ids do not depend on
+/// Seeds are useless unless they are reproducible. Of a seed that four divides, only the beginning is: serial numbers and ids do not depend on
 /// it, and later decide in which order certificates are revoked.
 #[test]
 fn a_seed_reproduces_its_world() {
