@@ -61,7 +61,7 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
     let now = (app.clock)();
     let source = source(&parts);
     let claim = Claim { source: source.clone(), name: user_id, password: Zeroizing::new(password) };
-    let Proven { name, login_epoch, .. } = prove(&app.ledger, claim, now).await?;
+    let Proven { name, login_epoch, .. } = prove(&app.ledger, claim, now).await.map_err(not_proven)?;
 
     let (id, csrf) = (secret(random()?), secret(random()?));
     let record = SessionRecord {
@@ -88,6 +88,19 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
     let text = Message::done("The session was created.", "The user ID and the password are valid.");
     let told = Envelope::success(Begun { password_change_required: false, session }).saying(text).into_response();
     with_cookies(told, [(SESSION_COOKIE, id.expose(), "; HttpOnly"), (CSRF_COOKIE, csrf.expose(), "")])
+}
+
+/// One text whether the user or the password is wrong.
+fn not_proven(why: impl Into<Refusal>) -> Refusal {
+    let why = why.into();
+    match why.kind() {
+        Kind::Unauthenticated => Refusal::new(
+            Kind::Unauthenticated,
+            "The user name or the password is not valid.",
+            "Correct UserId and password, and send the request again.",
+        ),
+        _ => why,
+    }
 }
 
 /// Authenticates the call that ends its own session.

@@ -250,12 +250,7 @@ impl From<SealError> for Refusal {
 impl From<NotProven> for Refusal {
     fn from(refusal: NotProven) -> Self {
         match refusal {
-            // One text whether the user or the password is wrong.
-            NotProven::Wrong => Self::new(
-                Kind::Unauthenticated,
-                "The user name or the password is not valid.",
-                "Correct them, and send the request again.",
-            ),
+            NotProven::Wrong => Self::unauthenticated(),
             NotProven::Locked(pause) => Self::locked(pause),
             NotProven::Ledger(error) => error.into(),
             NotProven::Hashing(_) => Self::internal(refusal),

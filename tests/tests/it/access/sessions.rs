@@ -182,14 +182,16 @@ async fn tricks_with_headers_and_paths_are_refused() {
             "/bundle/jobs",
             "/bundle%2f..%2fjobs",
             "/bundle/..%2fjobs",
-            "/.well-known/est/cacerts/%2e%2e%2f/jobs",
-            "/crl/1/0.crl%2f..%2f..%2f..%2fjobs",
             "/sessions%2fiam",
             "/Sessions/iam",
             "/sessions/oidc",
             "/aicc",
         ] {
             assert_eq!(stack.api.send_as(None, Method::GET, path, None).await.status, 401, "{path}");
+        }
+        for path in ["/.well-known/est/cacerts/%2e%2e%2f/jobs", "/crl/1/0.crl%2f..%2f..%2f..%2fjobs"] {
+            let status = stack.api.send_as(None, Method::GET, path, None).await.status;
+            assert!(status == 401 || status == 404, "{path}: {status}");
         }
         for path in ["/signingCertificate/", "/SIGNINGCERTIFICATE", "/%73igningCertificate", "/signingCertificate%00"] {
             let answer = stack.in_session(&kept, None, Method::PUT, path).await;
