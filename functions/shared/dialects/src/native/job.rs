@@ -59,6 +59,7 @@ pub struct Summary {
 /// What a job distributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
+#[expect(clippy::large_enum_variant, reason = "an answer has one for each job that it shows")]
 pub enum Work {
     Rollover(Rollover),
     Deployment(Deployment),
