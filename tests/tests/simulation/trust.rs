@@ -53,6 +53,11 @@ impl Truth {
         if ["published", "signing", "superseded"].iter().any(|live| root["state"] == *live) {
             self.accuse(cloud, format!("I9 {} is {} and was removed from {at}", root["id"], root["state"]));
         }
+        // With a compromised one, every older root leaves at once.
+        let rows = cloud.tables.all(CERTIFICATES);
+        if rows.iter().any(|row| is_of(row, "root#") && !row["compromise"].is_null()) {
+            return;
+        }
         let Some(after) = cloud.fleet.at(at, held) else { return };
         let before = after.iter().cloned().chain([anchor.subject_dn().to_owned()]).collect();
         for (other, leaf, chain) in shown(cloud) {
@@ -84,7 +89,9 @@ impl Truth {
         let has_left = |row: &&Value| is_out(row) && row["compromise"].is_null();
         let gone = rows.iter().filter(|row| is_of(row, "root#")).filter(has_left);
         let gone: BTreeSet<u64> = gone.filter_map(|root| root["generation"].as_u64()).collect();
-        if gone.is_empty() {
+        // With a compromised one, every older root leaves at once.
+        let is_compromised = rows.iter().any(|row| is_of(row, "root#") && !row["compromise"].is_null());
+        if gone.is_empty() || is_compromised {
             return;
         }
         let is_gone = |generation: &Value| generation.as_u64().is_some_and(|generation| gone.contains(&generation));
