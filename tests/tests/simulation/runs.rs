@@ -146,7 +146,7 @@ pub fn live(seed: u64) -> Life {
 }
 
 fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
-    let pace = if seed % 2 == 0 { SLOW } else { REAL };
+    let pace = if seed.is_multiple_of(2) { SLOW } else { REAL };
     World::live_at(pace, seed, async move |world| {
         prepare(&world);
         let random = &world.cloud.random;

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::import::{Material, check};
-use serde_json::Value;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
