@@ -333,9 +333,8 @@ fn a_world_gone_bad_is_seen() {
 }
 
 /// Routes without a call that succeeds at once, and why.
-const NOT_AT_ONCE: [(Route, &str); 28] = [
-    (routes::REGENERATE, "another job is running: it succeeds after an abort"),
-    (routes::REGENERATE_LOWER, "in the same way"),
+const NOT_AT_ONCE: [(Route, &str); 29] = [
+    (routes::REGENERATE_LOWER, "another job is running: it succeeds after an abort"),
     (routes::PREFLIGHT, "in the same way"),
     (routes::TRUST, "in the same way"),
     (routes::TRUST_LOWER, "in the same way"),
@@ -346,6 +345,8 @@ const NOT_AT_ONCE: [(Route, &str); 28] = [
     (routes::PAUSE, "the job is paused"),
     (routes::ROLL_BACK, "the new root does not sign yet"),
     (routes::KEEP_ROOT, "no root is retired"),
+    (routes::ROLLOUT, "none is stored"),
+    (routes::DELETE_ROLLOUT, "none is stored"),
     (routes::SCM_DELETE, "the certificates are in use"),
     (routes::DOWNLOAD, "asks for a private key"),
     (routes::RESET, "nothing failed"),
