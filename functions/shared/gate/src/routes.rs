@@ -247,11 +247,25 @@ table! {
 pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
     match *route {
         // A confirmed rotation stands for the second person of every rollover that it begins.
-        CHOOSE_POLICY => &["specName", "rotation"],
+        CHOOSE_POLICY => &["specName", "rotation", "rollout"],
+        STORE_ROLLOUT => &[
+            "canary",
+            "growth",
+            "largestWave",
+            "wavePause",
+            "errorBudget",
+            "errorBudgetMinimum",
+            "proofAge",
+            "holdDown",
+            "sample",
+            "until",
+            "windows",
+            "order",
+        ],
         TRUST | TRUST_LOWER => &["certificate"],
         SET_ISSUANCE_POLICY => &["revision", "rules"],
         CANCEL_TASKS => &["action", "list"],
-        EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject"],
+        EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject", "labels"],
         APPROVE_DEVICE => &["incarnation", "endpointRevision", "pins"],
         WAIVE => &["devices", "certificates", "reason"],
         ADD_PRINCIPAL => &["name", "person", "identities", "role", "grants", "permissions"],

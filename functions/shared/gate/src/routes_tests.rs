@@ -29,9 +29,10 @@ fn rows_are_unique_and_only_venafi_rows_have_scopes() {
 
 #[test]
 fn whoever_confirms_a_policy_sees_all_of_it() {
-    let body = br#"{"specName":"CNSA","rotation":{"on":"2027-06-01"}}"#;
+    let body = br#"{"specName":"CNSA","rotation":{"on":"2027-06-01"},"rollout":"weekend"}"#;
     let seen = ShownBody::of(body, shown(&CHOOSE_POLICY));
-    assert!(seen.left_out.is_empty() && seen.members.unwrap().contains("2027-06-01"));
+    let members = seen.members.unwrap();
+    assert!(seen.left_out.is_empty() && members.contains("2027-06-01") && members.contains("weekend"), "{members}");
 }
 
 #[test]
