@@ -194,9 +194,16 @@ impl World {
 
     /// All causes are fixed, and everyone does their part: returns the outcome. `choices`: which failed devices are
     /// retried each time; if they select nothing, or are used up, all of them.
+    ///
+    /// Waves of one device, each in the few hours that a site's window is open, and then a withdrawal in the same waves,
+    /// take weeks.
     pub(crate) fn settle(&mut self, choices: &[Choice]) -> JobOutcome {
         self.broken.clear();
-        for round in 0..1500 {
+        let latest = self.now + Duration::days(200);
+        for round in 0.. {
+            if self.now > latest {
+                break;
+            }
             if let Some(outcome) = self.job.outcome {
                 return outcome;
             }
