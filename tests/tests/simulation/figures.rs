@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::charges::Charge;
 use crate::cloud::Faults;
 use crate::scenarios::found;
 use crate::world::World;
@@ -50,6 +51,7 @@ fn cost(query: &'static str, own: bool, outcome: &'static str) -> Cost {
         let signatures = |role| cloud.keys.signatures(role);
         let (before, used, visited) = (cloud.calls(), cloud.tables.write_units(), visits());
         let signed = (signatures("issuing"), signatures("root"));
+        cloud.tables.charges();
         let job = world.regenerate(query).await.unwrap();
         assert_eq!(world.ended(job).await["outcome"], outcome);
         let calls: BTreeMap<String, u64> = cloud
@@ -59,6 +61,12 @@ fn cost(query: &'static str, own: bool, outcome: &'static str) -> Cost {
             .collect();
         eprintln!("{calls:#?}");
         let each = |all: f64| all / f64::from(DEVICES);
+        let mut charges: Vec<_> = cloud.tables.charges().into_iter().collect();
+        charges.sort_by(|(_, one), (_, other)| other.units.total_cmp(&one.units));
+        for (what, Charge { units, writes, largest }) in charges {
+            let (units, writes) = (each(units), each(f64::from(writes)));
+            eprintln!("{units:6.2} units in {writes:.2} writes of up to {largest} bytes: {what}");
+        }
         Cost {
             calls: each(calls.values().sum::<u64>() as f64),
             units: each(cloud.tables.write_units() - used),

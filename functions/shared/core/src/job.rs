@@ -363,6 +363,9 @@ pub struct Job {
     /// Set when a job that had ended runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Continued>,
+    /// How it had ended, until it is the one rollover that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<JobOutcome>,
     #[serde(default)]
     pub abort_requested: bool,
     /// The old root is to sign again.
@@ -471,6 +474,7 @@ impl Job {
             compromised: BTreeSet::new(),
             breaks: None,
             continued: None,
+            formerly: None,
             abort_requested: false,
             rollback_requested: false,
             activated: None,

@@ -232,3 +232,24 @@ fn an_imported_certificate_keeps_the_old_root_unless_waived() {
         end::rest(&scene.world).await;
     });
 }
+
+#[test]
+fn a_job_that_cannot_run_again_ends_as_it_had() {
+    scene(2, async |scene| {
+        scene.signs("1.1").await;
+        scene.mood(1, Mood::Refuses);
+        let query = "canary=20&errorBudget=100&until=activate";
+        let job = scene.world.regenerate(&format!("?activation=immediate&{query}")).await.unwrap();
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!(ended["outcome"], "activatedWithFailures", "{ended}");
+        scene.mood(1, Mood::Well);
+        let next = scene.world.regenerate(&format!("?{query}")).await.unwrap();
+        assert_eq!(scene.job_is(next, "ended").await["outcome"], "activated");
+        scene.post(job, "continue", Value::Null).await;
+        sleep(HOUR / 4).await;
+        let again = scene.job_is(job, "ended").await;
+        assert_eq!(again["outcome"], "activatedWithFailures", "{again}");
+        assert!(again["reason"].as_str().unwrap().contains("no longer signs"), "{again}");
+        end::rest(&scene.world).await;
+    });
+}
