@@ -58,7 +58,8 @@ pub fn of_authorities<'a>(below: impl IntoIterator<Item = &'a IssuingRecord>) ->
 pub fn of_compromised_link(root: &RootRecord, roots: &[RootRecord]) -> Option<Entry> {
     let link = root.old_with_new.as_ref()?;
     let signed = link.certificate.as_ref()?;
-    let is_linked = |older: &RootRecord| older.certificate.as_ref().is_some_and(|it| it.spki_der() == signed.spki_der());
+    let is_linked =
+        |older: &RootRecord| older.certificate.as_ref().is_some_and(|it| it.spki_der() == signed.spki_der());
     let compromise = roots.iter().find(|older| is_linked(older))?.compromise.as_ref()?;
     let revoked = Revoked { serial: link.spec.serial, at: compromise.at, reason: Reason::CaCompromise };
     Some(Entry { revoked, not_after: signed.not_after() })

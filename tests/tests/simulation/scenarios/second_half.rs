@@ -99,6 +99,28 @@ fn a_device_that_forgets_the_root_stops_the_hold_down() {
     });
 }
 
+/// The visit that finds the anchor lost writes it and fails, so that the next one finds it there.
+#[test]
+fn an_anchor_written_in_a_failed_visit_counts_as_lost() {
+    scene(3, async |scene| {
+        let job = scene.world.regenerate("?canary=20&holdDown=7200&sample=100&until=activate").await.unwrap();
+        scene.task_is(job, "distribute", 3, "acked").await;
+        scene.mood(3, Mood::Crashes);
+        scene.place(3, Bmc::forget);
+        while scene.place(3, |bmc| bmc.mood) != Mood::Broken {
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(Duration::from_secs(20)).await;
+        scene.mood(3, Mood::Well);
+        let paused = scene.job_is(job, "paused").await;
+        assert!(paused["reason"].as_str().unwrap().contains("1 devices had lost the new root"), "{paused}");
+        scene.post(job, "resume", Value::Null).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!((&ended["outcome"], scene.signing()), (&json!("activated"), 2), "{ended}");
+        end::rest(&scene.world).await;
+    });
+}
+
 #[test]
 fn a_job_stops_where_it_was_told_and_continues() {
     scene(2, async |scene| {

@@ -313,6 +313,11 @@ impl Job {
         })
     }
 
+    /// The number of the current wave; 0 before the first.
+    pub fn wave_number(&self) -> u32 {
+        self.wave.as_ref().map_or(0, |wave| wave.number)
+    }
+
     /// Records progress. Returns whether a device was settled since the conductor's last look.
     pub fn note_progress(&mut self, tally: &Tally, now: OffsetDateTime) -> bool {
         // Devices that were waived or retried since need no tolerance any more.
