@@ -155,10 +155,7 @@ impl Ledger {
             links = links.and(if is_new { self.link_to(acts, Head::NONE)? } else { self.link(acts).await? });
         }
         writes.extend(links.writes());
-        match (writes.pop(), writes.is_empty()) {
-            (Some(TransactWriteItem { put: Some(put), .. }), true) => self.put_alone(put, "PutItem commit").await?,
-            (last, _) => self.transact(writes.into_iter().chain(last).collect()).await?,
-        }
+        self.transact(writes).await?;
         links.tell();
         change.roots.iter().for_each(|root| self.written(*root, &change.acts));
         change.issuing.iter().for_each(|issuing| self.written(*issuing, &change.acts));

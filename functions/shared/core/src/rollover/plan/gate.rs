@@ -3,7 +3,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::{Action, Step, after_activation, await_devices, await_window, step, stopped, way_out};
-use crate::job::{Job, JobOutcome, JobPurpose, Phase, Tally};
+use crate::job::{Job, JobOutcome, JobPurpose, Phase, Tally, Wave};
 use crate::rollover::survey::{Findings, Purpose};
 
 /// All waves are over: the survey decides.
