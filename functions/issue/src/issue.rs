@@ -62,6 +62,17 @@ impl App {
             Some(reserved) => reserved.spec,
             None => self.reserve(binding, &request, &signer, &limits, now).await?,
         };
+        let serial = SerialRecord {
+            certificate: binding.certificate,
+            device: binding.device.clone(),
+            signer: signer.id,
+            leaf: None,
+            thumbprint: None,
+            subject: None,
+            not_after: spec.not_after,
+            at: now,
+        };
+        self.ledger.note_serial(spec.serial, &serial).await?;
         self.sign(binding, &request, &spec, &signer).await
     }
 
@@ -75,7 +86,7 @@ impl App {
         }
     }
 
-    /// Records what is to be signed before it is signed.
+    /// Records what is to be signed before it is signed. Its serial number's own record comes next.
     async fn reserve(
         &self,
         binding: &mut UseRecord,
@@ -99,17 +110,7 @@ impl App {
         if let Some(issuance) = &mut next.issuance {
             issuance.reserved = Some(Reserved { signer: id, spec: spec.clone() });
         }
-        let record = SerialRecord {
-            certificate: binding.certificate,
-            device: binding.device.clone(),
-            signer: id,
-            leaf: None,
-            thumbprint: None,
-            subject: None,
-            not_after: spec.not_after,
-            at: now,
-        };
-        self.ledger.reserve(&next, serial, &record).await?;
+        self.ledger.save_use(&next).await?;
         *binding = UseRecord { revision: next.revision + 1, ..next };
         Ok(spec)
     }

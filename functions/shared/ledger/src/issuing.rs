@@ -128,16 +128,23 @@ impl Ledger {
         Ok(SignedPage { rows, next })
     }
 
-    /// Records the intent to sign: the serial number, then `binding` with its stage and what is to be signed. Each by
-    /// itself, which costs half: a number without a binding was used for nothing.
+    /// Records the serial number of a reservation, which [`Ledger::save_use`] has recorded. Each by itself, which costs half of
+    /// one transaction: whoever finds a reservation without its number calls this again. One call; two if it was recorded
+    /// before.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] if the use has changed since it was read, or the number is taken.
-    pub async fn reserve(&self, binding: &UseRecord, serial: Serial, record: &SerialRecord) -> Result<(), LedgerError> {
+    /// [`LedgerError::Conflict`] if the number is taken.
+    pub async fn note_serial(&self, serial: Serial, record: &SerialRecord) -> Result<(), LedgerError> {
         let absent = Some(Condition::absent("id"));
-        let reserved = put_of(self.certificates()?, "serial", record, serial_key(serial), absent)?;
-        self.put_alone(reserved, "PutItem serial").await?;
-        self.save_use(binding).await
+        let put = put_of(self.certificates()?, "serial", record, serial_key(serial), absent)?;
+        match self.put_alone(put, "PutItem serial").await {
+            Err(LedgerError::Conflict) => {
+                let is_its =
+                    |known: &SerialRecord| (known.certificate, known.signer) == (record.certificate, record.signer);
+                self.serial(serial).await?.filter(is_its).map(|_| ()).ok_or(LedgerError::Conflict)
+            }
+            noted => noted,
+        }
     }
 
     /// The record that an issued certificate replaces. Read together with the record of its signer, so that nothing is
