@@ -75,6 +75,9 @@ struct Body {
     members: Option<Value>,
     /// Names of the members that are not shown.
     left_out: Vec<String>,
+    /// The stored rollout that the call names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -107,6 +110,7 @@ impl View {
         let state = ask.state(decision.as_ref(), now);
         let Ask { ask: id, operations, by, person, method, path, query, body, created, expires, .. } = ask;
         let members = body.members.and_then(|members| serde_json::from_str(&members).ok());
+        let rollout = body.rollout.and_then(|rollout| serde_json::from_str(&rollout).ok());
         Self {
             id,
             state,
@@ -116,7 +120,7 @@ impl View {
             method,
             path,
             query,
-            body: Body { sha256: body.sha256, bytes: body.bytes, members, left_out: body.left_out },
+            body: Body { sha256: body.sha256, bytes: body.bytes, members, left_out: body.left_out, rollout },
             created,
             expires,
             carried_out: ask.carried_out,

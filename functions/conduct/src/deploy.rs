@@ -123,7 +123,7 @@ impl App {
             let stage = binding.and_then(|binding| binding.lifecycle.stage);
             let failure = Failure { stage, ..Failure::new(ErrorClass::Lost, LOST) };
             let outcome = Outcome::Failed(failure);
-            let lost = Settlement { key, attempt, of: None, outcome, history, at: (self.clock)() };
+            let lost = Settlement { key, attempt, wave: 0, of: None, outcome, history, at: (self.clock)() };
             match binding {
                 Some(binding) => _ = self.ledger.settle_use(&lost, binding, None).await?,
                 None => _ = self.ledger.settle(vec![Settlement { outcome: Outcome::Skipped, ..lost }]).await?,

@@ -179,10 +179,12 @@ impl App {
 
     /// Postponed tasks get their next attempt first.
     async fn send_due(&self, held: &Conducting, job: &Job, due: Due) -> Result<(), ConductError> {
-        for some in due.postponed.chunks(SETTLED_AT_ONCE) {
+        let in_wave = |task| TaskRecord { wave: job.wave_number(), ..task };
+        let postponed: Vec<_> = due.postponed.into_iter().map(in_wave).collect();
+        for some in postponed.chunks(SETTLED_AT_ONCE) {
             self.ledger.reopen(held, job.pass(), some, (self.clock)()).await?;
         }
-        let again = due.postponed.into_iter().map(|task| (task.device, task.attempt + 1));
+        let again = postponed.into_iter().map(|task| (task.device, task.attempt + 1));
         self.send(job, due.fresh.into_iter().map(|device| (device, 1)).chain(again)).await
     }
 
@@ -194,7 +196,8 @@ impl App {
         if job.pass() == Pass::Install {
             return self.send_reissues(job, devices.into_iter().collect()).await;
         }
-        let task = |(device, attempt)| Task::new(job.id, job.pass(), device, attempt);
+        let wave = job.wave_number();
+        let task = |(device, attempt)| Task { wave, ..Task::new(job.id, job.pass(), device, attempt) };
         let tasks: Vec<Task> = devices.into_iter().map(task).collect();
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }

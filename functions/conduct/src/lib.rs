@@ -284,18 +284,26 @@ impl App {
     }
 
     async fn activate(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<StepResult, ConductError> {
-        match self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await {
+        let activated = self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await;
+        self.unless_without_key(job, activated, without_key, now).await
+    }
+
+    /// A root's key that cannot sign pauses its job. `why`: what to tell of that root.
+    pub(crate) async fn unless_without_key(
+        &self,
+        job: Job,
+        done: Result<(), AuthorityError>,
+        why: impl Fn(&Job, u32) -> String,
+        now: OffsetDateTime,
+    ) -> Result<StepResult, ConductError> {
+        match done {
             Err(AuthorityError::KeyUnusable { signer, source }) if signer.is_root() => {
-                warn!(
-                    job.id = job.id.0,
-                    %signer,
-                    error = &source as &dyn std::error::Error,
-                    "the new root's key cannot sign; its job is paused"
-                );
-                let why = without_key(&job, signer.generation());
+                let error = &source as &dyn std::error::Error;
+                warn!(job.id = job.id.0, %signer, error, "the root's key cannot sign; the job is paused");
+                let why = why(&job, signer.generation());
                 self.pause(job, &why, now).await
             }
-            activated => activated.map(|()| StepResult::Continue).map_err(Into::into),
+            done => done.map(|()| StepResult::Continue).map_err(Into::into),
         }
     }
 

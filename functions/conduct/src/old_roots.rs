@@ -7,7 +7,6 @@ use rootcast_core::metric::Metric;
 use rootcast_ledger::{Authority, Conducting, LedgerError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::warn;
 
 use crate::{App, ConductError, StepResult};
 
@@ -21,24 +20,18 @@ impl App {
         now: OffsetDateTime,
     ) -> Result<StepResult, ConductError> {
         job.reason = why;
-        match self.authority.roll_back(&mut job, held, &Actor::function("conduct"), now).await {
-            Err(AuthorityError::KeyUnusable { signer, source }) if signer.is_root() => {
-                let error = &source as &dyn std::error::Error;
-                warn!(job.id = job.id.0, %signer, error, "the old root's key cannot sign; its job is paused");
-                let why = format!(
-                    "Paused: not rolled back, since root generation {} cannot sign again: its KMS key is disabled, pending deletion or gone. Enable the key, or cancel its deletion, and roll back again; or resume the job, which goes on with the new root.",
-                    signer.generation()
-                );
-                job.rollback_requested = false;
-                self.pause(job, &why, now).await
-            }
-            Err(error @ AuthorityError::RootEnds(_)) => {
-                let why = format!("Paused: not rolled back: {error}. Resume the job, which goes on with the new root.");
-                job.rollback_requested = false;
-                self.pause(job, &why, now).await
-            }
-            done => done.map(|()| StepResult::Rest).map_err(Into::into),
+        let done = self.authority.roll_back(&mut job, held, &Actor::function("conduct"), now).await;
+        job.rollback_requested = false;
+        if let Err(error @ AuthorityError::RootEnds(_)) = done {
+            let why = format!("Paused: not rolled back: {error}. Resume the job, which goes on with the new root.");
+            return self.pause(job, &why, now).await;
         }
+        let why = |_: &Job, generation| {
+            format!(
+                "Paused: not rolled back, since root generation {generation} cannot sign again: its KMS key is disabled, pending deletion or gone. Enable the key, or cancel its deletion, and roll back again; or resume the job, which goes on with the new root."
+            )
+        };
+        self.unless_without_key(job, done, why, now).await
     }
 
     /// Goes on with the keys of roots that left the devices. Whether there is a rollover makes no difference to them.

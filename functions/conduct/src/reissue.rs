@@ -87,7 +87,8 @@ impl App {
                 }
             }
             let certificate = Some(begun.certificate);
-            Ok(Some(Task { certificate, ..Task::new(job.id, Pass::Install, device, attempt) }))
+            let wave = job.wave_number();
+            Ok(Some(Task { certificate, wave, ..Task::new(job.id, Pass::Install, device, attempt) }))
         });
         let written: Vec<Result<Option<Task>, LedgerError>> =
             stream::iter(written.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect().await;

@@ -1,8 +1,7 @@
 //! What follows the activation of a new root, until the old ones are gone.
 
-use rootcast_authority::AuthorityError;
 use rootcast_core::audit::Actor;
-use rootcast_core::job::{InUse, Job, JobOutcome, Tally};
+use rootcast_core::job::{InUse, Job, Tally};
 use rootcast_ledger::{Authority, Change, Conducting};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -25,8 +24,7 @@ impl App {
         let authority = self.ledger.authority().await?;
         if authority.signing != Some(job.generation) {
             let why = format!("Root generation {} no longer signs, so there is nothing to continue.", job.generation);
-            job.rollback_requested = false;
-            job.end(JobOutcome::Activated, &why);
+            job.end_as_before(&why);
             self.save(job, now).await?;
             return Ok(StepResult::Rest);
         }
@@ -39,8 +37,7 @@ impl App {
         if let Some(other) = other {
             if job.rollback_requested {
                 // What it would switch back to is settled by the other one.
-                job.rollback_requested = false;
-                job.end(JobOutcome::Activated, &format!("Not rolled back: {other}."));
+                job.end_as_before(&format!("Not rolled back: {other}."));
                 self.save(job, now).await?;
                 return Ok(StepResult::Rest);
             }
@@ -111,13 +108,8 @@ impl App {
         }
         if looked.found == 0 {
             job.reason = why;
-            return match self.authority.distrust_roots(&mut job, held, &Actor::function("conduct"), now).await {
-                Err(AuthorityError::KeyUnusable { signer, .. }) if signer.is_root() => {
-                    let why = without_key(&job, signer.generation());
-                    self.pause(job, &why, now).await
-                }
-                done => done.map(|()| StepResult::Continue).map_err(Into::into),
-            };
+            let done = self.authority.distrust_roots(&mut job, held, &Actor::function("conduct"), now).await;
+            return self.unless_without_key(job, done, without_key, now).await;
         }
         let since = *job.in_use.get_or_insert_default().since.get_or_insert(now);
         let needed = format!("the older roots are still needed, by {looked}");

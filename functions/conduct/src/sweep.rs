@@ -186,7 +186,7 @@ impl App {
             match (deed, &row.task) {
                 (Deed::Send { attempt }, _) => sent.push((device, attempt)),
                 (Deed::Reopen, Some(task)) => {
-                    reopened.push(task.clone());
+                    reopened.push(TaskRecord { wave: job.wave_number(), ..task.clone() });
                     sent.push((device, task.attempt + 1));
                 }
                 (Deed::Lose { attempt }, _) => {
@@ -226,6 +226,7 @@ impl App {
         Settlement {
             key: TaskKey { job: job.id, pass: job.pass(), device: row.device.clone() },
             attempt,
+            wave: row.task.as_ref().map_or(job.wave_number(), |task| task.wave),
             of: row.version,
             outcome,
             history: row.task.as_ref().map(|task| task.history.clone()).unwrap_or_default(),

@@ -140,6 +140,7 @@ impl App {
             name: request.name.to_string(),
             leaf: checked.leaf.clone(),
             chain: checked.chain.clone(),
+            issuing: None,
             unproven: checked.unproven,
             key: Some(key),
             device: None,

@@ -62,6 +62,17 @@ impl App {
             Some(reserved) => reserved.spec,
             None => self.reserve(binding, &request, &signer, &limits, now).await?,
         };
+        let serial = SerialRecord {
+            certificate: binding.certificate,
+            device: binding.device.clone(),
+            signer: signer.id,
+            leaf: None,
+            thumbprint: None,
+            subject: None,
+            not_after: spec.not_after,
+            at: now,
+        };
+        self.ledger.note_serial(spec.serial, &serial).await?;
         self.sign(binding, &request, &spec, &signer).await
     }
 
@@ -75,7 +86,7 @@ impl App {
         }
     }
 
-    /// Records what is to be signed before it is signed.
+    /// Records what is to be signed before it is signed. Its serial number's own record comes next.
     async fn reserve(
         &self,
         binding: &mut UseRecord,
@@ -99,17 +110,7 @@ impl App {
         if let Some(issuance) = &mut next.issuance {
             issuance.reserved = Some(Reserved { signer: id, spec: spec.clone() });
         }
-        let record = SerialRecord {
-            certificate: binding.certificate,
-            device: binding.device.clone(),
-            signer: id,
-            leaf: None,
-            thumbprint: None,
-            subject: None,
-            not_after: spec.not_after,
-            at: now,
-        };
-        self.ledger.reserve(&next, serial, &record).await?;
+        self.ledger.save_use(&next).await?;
         *binding = UseRecord { revision: next.revision + 1, ..next };
         Ok(spec)
     }
@@ -133,7 +134,10 @@ impl App {
 
         let now = (self.clock)();
         let there = self.ledger.to_be_issued(binding.certificate, signer.id).await?;
-        let mut record = record(&there, leaf, request, spec, signer.chain.clone(), now);
+        if is_there(&there, spec.serial) {
+            return self.go_on(binding, now).await;
+        }
+        let mut record = record(&there, leaf, request, spec, signer, now);
         let due = self.renewal.due(&binding.device, record.life());
         (record.renew_at, record.shown_until) = match &there {
             // Its installation may fail for good, and then the device shows the one before.
@@ -143,9 +147,6 @@ impl App {
             }
             CertificateOrPending::Pending(_) => (Some(due), None),
         };
-        let status = "The certificate is signed; it will be installed on the device.";
-        let advanced = binding.lifecycle.advance(binding.lifecycle.attempt, Stage::InstallCertificate, status, now);
-        let next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
         let act = Act::new(Subject::Certificate(binding.certificate), Action::Sign, &Actor::function("issue"), now)
             .with("device", &binding.device)
             .with("generation", signer.id.generation())
@@ -153,11 +154,30 @@ impl App {
             .with("serial", spec.serial);
         let act = signer.id.issuing().into_iter().fold(act, |act, issuing| act.with("issuing", issuing));
         let act = binding.job.into_iter().fold(act, |act, job| act.with("job", job));
-        self.ledger.issue(&record, &there, spec.serial, &next, &act).await?;
-        *binding = UseRecord { revision: next.revision + 1, ..next };
+        self.ledger.issue(&record, &there, spec.serial, &act).await?;
         info!(device.id = %binding.device, certificate.id = %binding.certificate, serial = %spec.serial, signer = %signer.id, "a certificate is issued");
+        self.go_on(binding, now).await
+    }
+
+    /// The certificate is stored. The request has served its purpose: whoever goes on installs what was signed, or begins with
+    /// another one.
+    async fn go_on(&self, binding: &mut UseRecord, now: OffsetDateTime) -> Result<(), Fault> {
+        let status = "The certificate is signed; it will be installed on the device.";
+        let advanced = binding.lifecycle.advance(binding.lifecycle.attempt, Stage::InstallCertificate, status, now);
+        let next = UseRecord { issuance: None, ..binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now) };
+        self.ledger.save_use(&next).await?;
+        *binding = UseRecord { revision: next.revision + 1, ..next };
         Ok(())
     }
+}
+
+/// Whether the reserved certificate was stored before, by an issuer that died before it recorded so.
+fn is_there(there: &CertificateOrPending, serial: Serial) -> bool {
+    let held = match there {
+        CertificateOrPending::Certificate(record) => record.leaf.serial().to_owned(),
+        CertificateOrPending::Pending(_) => return false,
+    };
+    Serial::try_from(held).is_ok_and(|held| held == serial)
 }
 
 /// Parses the recorded CSR; returns it with the address of the device that made it. The worker has checked it before,
@@ -178,7 +198,7 @@ fn record(
     leaf: Certificate,
     request: &SigningRequest,
     spec: &LeafSpec,
-    chain: Vec<Certificate>,
+    signer: &Signer,
     now: OffsetDateTime,
 ) -> CertificateRecord {
     let (id, uses, created, imported_by, enterprise_project_id) = match there {
@@ -195,7 +215,8 @@ fn record(
         revision: 0,
         folder: folder.to_owned(),
         name: name.to_owned(),
-        chain,
+        chain: signer.chain.clone(),
+        issuing: signer.id.issuing(),
         key: None,
         device: there.device().cloned(),
         spki: request.key(),

@@ -67,7 +67,8 @@ impl App {
         open: OpenTask<Delivery<Task>, CertificateId>,
         uses: &[UseRecord],
     ) -> (Delivery<Task>, AfterTask) {
-        let OpenTask { message: delivery, work: certificate, history } = open;
+        let OpenTask { message: mut delivery, work: certificate, wave, history } = open;
+        delivery.body.wave = wave;
         let task = &delivery.body;
         let mut binding =
             uses.iter().find(|each| each.certificate == certificate && each.device == task.device).cloned();
@@ -150,7 +151,15 @@ impl App {
     }
 
     fn settlement(&self, task: &Task, outcome: Outcome, history: Vec<Entry>) -> Settlement {
-        Settlement { key: task.into(), attempt: task.attempt, of: None, outcome, history, at: (self.clock)() }
+        Settlement {
+            key: task.into(),
+            attempt: task.attempt,
+            wave: task.wave,
+            of: None,
+            outcome,
+            history,
+            at: (self.clock)(),
+        }
     }
 }
 

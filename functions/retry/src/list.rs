@@ -73,7 +73,7 @@ impl App {
             _ => Unfinished::of(self.ledger.unfinished_uses().await?),
         };
         if let Some(thumbprints) = &filter.thumbprints {
-            let look_up = async |print: String| Ok(self.ledger.by_thumbprint(&print).await?.certificates);
+            let look_up = async |print: String| self.ledger.certificates_with(&print).await;
             let found = stream::iter(thumbprints.iter().cloned()).map(look_up);
             let found: Vec<_> = found.buffer_unordered(CONCURRENCY).try_collect().await?;
             return self.some(found.into_iter().flatten().collect(), asked, caller, &unfinished).await;

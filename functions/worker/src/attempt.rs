@@ -105,6 +105,7 @@ impl Attempt {
             Some(AfterVisit::Settle(outcome)) => Some(Settlement {
                 key: (&self.delivery.body).into(),
                 attempt: self.delivery.body.attempt,
+                wave: self.delivery.body.wave,
                 of: self.device.as_ref().map(DeviceRecord::version),
                 outcome: outcome.clone(),
                 history: self.history.clone(),
@@ -120,8 +121,13 @@ impl Attempt {
     pub(crate) fn left(&self, device: &DeviceRecord, recorded: bool, at: OffsetDateTime) -> Left {
         let begun = if self.visited || recorded { 0 } else { device.begun.saturating_sub(1) };
         let failed = matches!(self.next, Some(AfterVisit::Settle(Outcome::Failed(_))));
-        let tries = self.tries.clone().filter(|tries| !recorded || failed || tries.task != self.task());
+        let tries = self.tries.clone().filter(|tries| !recorded || failed || !tries.lead_to(self.task()));
         Left { held: self.held(at), tries, working: self.working.clone(), begun }
+    }
+
+    /// Whether an earlier visit for this part of the pass wrote to the device, and then failed.
+    pub(crate) fn wrote_before(&self) -> bool {
+        self.tries.as_ref().is_some_and(|tries| tries.wrote && tries.lead_to(self.task()))
     }
 
     /// The state of the device's trust store, for its record.

@@ -131,7 +131,8 @@ impl App {
         });
         let mut attempts = Vec::new();
         let schedules = self.schedules(&records);
-        for OpenTask { message, work, history } in open {
+        for OpenTask { mut message, work, wave, history } in open {
+            message.body.wave = wave;
             let schedule = schedules.get(&message.body.job).cloned().unwrap_or_default();
             match goals.of(work, &message.body) {
                 Some(goal) => attempts.push(Attempt::new(message, goal, history, owner, schedule)),

@@ -70,15 +70,12 @@ impl App {
         if sha256 != bundle.sha256() || withdrawn {
             let message = "The trust store that was read back differs from the bundle.";
             let failure = Failure::new(ErrorClass::NotStored, message).at(Stage::EndTrustStoreProcessing);
-            return Visit::Failed(failure);
+            return Visit::Failed(Failure { wrote: converged.changed, ..failure });
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
         let Some(device) = &attempt.device else { return Visit::Ended(AfterVisit::Again { seconds: crate::SOON }) };
-        let probe = if has_proven(device, bundle) && (converged.changed || earlier) {
-            Probe::Restored
-        } else {
-            Probe::ReadBack
-        };
+        let written = converged.changed || earlier || attempt.wrote_before();
+        let probe = if has_proven(device, bundle) && written { Probe::Restored } else { Probe::ReadBack };
         Visit::Ended(AfterVisit::Settle(Outcome::Acked(Ack {
             of: device.version(),
             at: (self.clock)(),

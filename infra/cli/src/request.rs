@@ -79,6 +79,8 @@ struct ShownBody {
     bytes: u64,
     members: Option<Value>,
     left_out: Vec<String>,
+    #[serde(default)]
+    rollout: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -195,10 +197,12 @@ fn said(body: &ShownBody) -> String {
     let Some(members) = &body.members else {
         return "cannot be shown: compare its hash with whoever asked".to_owned();
     };
-    match body.left_out.as_slice() {
+    let rollout = body.rollout.iter().map(|rollout| format!("; the stored rollout that it names: {rollout}"));
+    let said = match body.left_out.as_slice() {
         [] => members.to_string(),
         left_out => format!("{members}, and what is not shown: {}", left_out.join(" ")),
-    }
+    };
+    rollout.fold(said, |said, rollout| said + &rollout)
 }
 
 #[cfg(test)]
@@ -215,7 +219,7 @@ mod tests {
     fn a_body_that_cannot_be_shown_says_so() {
         let body = |members: Option<Value>, left_out: &[&str]| {
             let left_out = left_out.iter().map(|name| (*name).to_owned()).collect();
-            said(&ShownBody { sha256: "00".to_owned(), bytes: 7, members, left_out })
+            said(&ShownBody { sha256: "00".to_owned(), bytes: 7, members, left_out, rollout: None })
         };
         assert_eq!(body(Some(json!({ "name": "eve" })), &[]), r#"{"name":"eve"}"#);
         assert!(body(Some(json!({})), &["password"]).ends_with("not shown: password"));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::charges::{self, Charges};
 use crate::clock;
 use crate::cloud::Refusal;
 use crate::functions::Function;
@@ -25,6 +26,8 @@ pub struct Tables {
     database: Database,
     /// Write units used, by table.
     units: Mutex<BTreeMap<String, f64>>,
+    /// Each write by itself, in worlds that ask for it.
+    charges: Mutex<Option<Charges>>,
 }
 
 /// Every row with its types, by table and key.
@@ -51,11 +54,16 @@ impl Tables {
         for table in tables() {
             database.create_table(serde_json::from_value(table).unwrap()).unwrap();
         }
-        Self { database, units: Mutex::default() }
+        Self { database, units: Mutex::default(), charges: Mutex::default() }
     }
 
     pub fn write_units(&self) -> f64 {
         self.units.lock().unwrap().values().sum()
+    }
+
+    /// What was charged since the last call, once it was called.
+    pub fn charges(&self) -> Charges {
+        self.charges.lock().unwrap().replace(Charges::new()).unwrap_or_default()
     }
 
     /// A refusal has an entry in the audit, and changes nothing else.
@@ -68,6 +76,8 @@ impl Tables {
         let counted = writes.then(|| [&body[..body.len() - 1], br#","ReturnConsumedCapacity":"TOTAL"}"#].concat());
         let body = counted.as_deref().unwrap_or(body);
         let database = &self.database;
+        let is_charged = writes && self.charges.lock().unwrap().is_some();
+        let charged = is_charged.then(|| charges::writes(database, operation, body));
         let answer = match operation {
             "GetItem" => run(body, |request| database.get_item(request)),
             "PutItem" => run(body, |request| database.put_item(request)),
@@ -89,6 +99,9 @@ impl Tables {
                 let table = used["TableName"].as_str().unwrap_or_default().to_owned();
                 *units.entry(table).or_default() += used["CapacityUnits"].as_f64().unwrap_or(0.0);
             }
+        }
+        if let (Some(writes), Some(charges)) = (charged, &mut *self.charges.lock().unwrap()) {
+            charges::add(charges, database, &tables(), function, writes);
         }
         Ok(answer)
     }
@@ -199,7 +212,7 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     })
 }
 
-fn key_names(table: &str) -> &'static [&'static str] {
+pub fn key_names(table: &str) -> &'static [&'static str] {
     if table == JOBS || table == AUDIT { &["pk", "sk"] } else { &["id"] }
 }
 

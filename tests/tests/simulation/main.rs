@@ -25,6 +25,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod attackers;
+mod charges;
 mod clock;
 mod cloud;
 mod devices;

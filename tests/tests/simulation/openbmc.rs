@@ -41,6 +41,8 @@ pub enum Mood {
     Full,
     /// Makes requests, and takes no certificate for them.
     Declines,
+    /// Stores an anchor, and is broken from then on.
+    Crashes,
 }
 
 #[derive(Clone)]
@@ -282,6 +284,11 @@ impl Bmc {
         match self.mood {
             Mood::Lies => Reply::of(204, Value::Null),
             Mood::Full => error(507, "No space left."),
+            Mood::Crashes if !known => {
+                self.add(anchor);
+                self.mood = Mood::Broken;
+                error(500, "Internal error.")
+            }
             _ if known || self.anchors.len() >= self.places => error(500, "Internal error."),
             Mood::Slow(seconds) => {
                 self.next += 1;

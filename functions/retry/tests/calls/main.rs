@@ -132,6 +132,7 @@ fn record() -> CertificateRecord {
         spki: Fingerprint::of(leaf.spki_der()),
         leaf,
         chain: Vec::new(),
+        issuing: None,
         key: Some(Sealed { data_key: vec![1], nonce: vec![2], ciphertext: vec![3] }),
         device: None,
         key_algorithm: "EC P-256".to_owned(),

@@ -7,7 +7,7 @@ use std::slice;
 use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
-use rootcast_lists::{Entry, due, is_kept, of_authorities, publish};
+use rootcast_lists::{Entry, due, is_kept, of_authorities, of_compromised_link, publish};
 use rootcast_pki::crl::{CrlId, CrlSpec, prepare_crl};
 use rootcast_pki::signer::SignerId;
 use time::{Duration, OffsetDateTime};
@@ -61,8 +61,12 @@ impl CertificateAuthority {
         let below = self.ledger.issuings(slice::from_ref(root)).await?;
         let own = root.spec.crl.as_deref();
         let urls: Vec<&str> = url.into_iter().chain(own).chain(below.iter().map(|each| &*each.spec.crl)).collect();
-        let list = CrlId::authorities(root.generation);
-        self.publish_list(root, list, &urls, &of_authorities(&below), until, now).await
+        let mut entries = of_authorities(&below);
+        if root.old_with_new.is_some() {
+            let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+            entries.extend(of_compromised_link(root, &roots));
+        }
+        self.publish_list(root, CrlId::authorities(root.generation), &urls, &entries, until, now).await
     }
 
     /// Renews the lists of authorities that are due.

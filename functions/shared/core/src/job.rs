@@ -4,12 +4,15 @@
 pub mod backoff;
 mod command;
 mod cursor;
+mod in_use;
 mod lap;
 pub mod message;
+mod phase;
 mod purpose;
 mod record;
 mod reopen;
 pub mod standing;
+mod tally;
 pub mod task;
 pub mod visit;
 
@@ -18,17 +21,18 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
+pub use self::in_use::InUse;
 pub use self::lap::{Lap, Member, Reach};
+pub use self::phase::{NotAStop, Pass, Phase};
 pub use self::purpose::{JobPurpose, NewPreflight};
 pub use self::record::{JobRecord, Refused};
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
+pub use self::tally::Tally;
 
-use crate::deployment::lifecycle::Work;
 use crate::preflight::Preflight;
 use crate::preflight::since::Since;
 use crate::rollover::rollout::{LEAST_SAMPLED, Rollout};
@@ -58,111 +62,6 @@ impl FromStr for JobId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self)
-    }
-}
-
-/// The phases of a rollover, in order. `Withdraw` can follow any phase before `Activate`, and leads to `Ended`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Phase {
-    Create,
-    Publish,
-    Distribute,
-    HoldDown,
-    Activate,
-    Reissue,
-    Distrust,
-    Retire,
-    /// An aborted job removes the new root from the devices.
-    Withdraw,
-    Ended,
-}
-
-impl Phase {
-    /// The last phase of a job that nobody asked to stop earlier: the old roots are gone.
-    pub const LAST: Self = Self::Retire;
-
-    /// Those at whose end a job can stop.
-    pub const STOPS: [Self; 7] =
-        [Self::Publish, Self::Distribute, Self::HoldDown, Self::Activate, Self::Reissue, Self::Distrust, Self::Retire];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Publish => "publish",
-            Self::Distribute => "distribute",
-            Self::HoldDown => "holdDown",
-            Self::Activate => "activate",
-            Self::Reissue => "reissue",
-            Self::Distrust => "distrust",
-            Self::Retire => "retire",
-            Self::Withdraw => "withdraw",
-            Self::Ended => "ended",
-        }
-    }
-
-    /// The last phase of a job from before there were further ones: the new root signs.
-    const fn when_first_built() -> Self {
-        Self::Activate
-    }
-}
-
-/// Text that names no phase at whose end a job can stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a job stops after publish, distribute, holdDown, activate, reissue, distrust or retire")]
-pub struct NotAStop;
-
-impl FromStr for Phase {
-    type Err = NotAStop;
-
-    fn from_str(text: &str) -> Result<Self, NotAStop> {
-        Self::STOPS.into_iter().find(|stop| stop.name() == text).ok_or(NotAStop)
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A round of device work over the fleet. A job has one pass at a time; each has its own task records and counters. In
-/// records, messages and the API, its name is `leg`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Pass {
-    Distribute,
-    Withdraw,
-    /// Removes the old roots.
-    Distrust,
-    /// The only pass of a deployment. In a rollover, it replaces what old roots signed for devices.
-    Install,
-    /// Belongs to no job: a device approved after the last rollover gets the current bundle.
-    Join,
-    /// Reads, and writes nothing.
-    Preflight,
-}
-
-impl Pass {
-    pub const fn work(self) -> Work {
-        match self {
-            Self::Distribute | Self::Withdraw | Self::Distrust | Self::Join => Work::Trust,
-            Self::Install => Work::Install,
-            Self::Preflight => Work::Check,
-        }
-    }
-}
-
-impl fmt::Display for Pass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Distribute => "distribute",
-            Self::Withdraw => "withdraw",
-            Self::Distrust => "distrust",
-            Self::Install => "install",
-            Self::Join => "join",
-            Self::Preflight => "preflight",
-        })
     }
 }
 
@@ -208,43 +107,6 @@ impl JobOutcome {
     /// Whether nobody goes on with the job.
     pub const fn is_given_up(self) -> bool {
         matches!(self, Self::Aborted | Self::RolledBack | Self::TakenOver)
-    }
-}
-
-/// What the last look found below the older roots that is valid and not revoked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct InUse {
-    /// The first look that found something.
-    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<OffsetDateTime>,
-    /// Where the present look goes on, in the words of who looks; `None`: at the beginning.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<String>,
-    pub found: u64,
-    /// Some of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
-}
-
-impl InUse {
-    const MOST_NAMES: usize = 100;
-    const MOST_SAID: usize = 10;
-
-    pub fn add(&mut self, name: String) {
-        self.found += 1;
-        if self.names.len() < Self::MOST_NAMES {
-            self.names.push(name);
-        }
-    }
-}
-
-/// How many, and the first of them.
-impl fmt::Display for InUse {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = self.names.iter().take(Self::MOST_SAID).map(String::as_str).collect::<Vec<_>>();
-        let more = if self.found > said.len() as u64 { ", …" } else { "" };
-        write!(out, "{}: {}{more}", self.found, said.join(", "))
     }
 }
 
@@ -363,6 +225,9 @@ pub struct Job {
     /// Set when a job that had ended runs again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continued: Option<Continued>,
+    /// How it had ended, until it is the one rollover that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<JobOutcome>,
     #[serde(default)]
     pub abort_requested: bool,
     /// The old root is to sign again.
@@ -471,6 +336,7 @@ impl Job {
             compromised: BTreeSet::new(),
             breaks: None,
             continued: None,
+            formerly: None,
             abort_requested: false,
             rollback_requested: false,
             activated: None,
@@ -569,55 +435,5 @@ impl Job {
         let half = Duration::seconds((self.rollout.proof_age / 2).into());
         let refreshes = self.sweep.as_ref().is_some_and(|sweep| sweep.refreshes);
         if refreshes { Demand { refresh: half, ..demand } } else { demand }
-    }
-}
-
-/// The pass's counters, summed over all shards. They always match the task records: both change in one transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Tally {
-    /// Devices whose message was sent, or is about to be.
-    #[serde(default)]
-    pub dispatched: u64,
-    #[serde(default)]
-    pub acked: u64,
-    #[serde(default)]
-    pub failed: u64,
-    #[serde(default)]
-    pub skipped: u64,
-    #[serde(default)]
-    pub waived: u64,
-    /// Put back until their windows open. Nothing is under way for them, so that they count as settled.
-    #[serde(default)]
-    pub postponed: u64,
-}
-
-impl Tally {
-    pub const fn settled(&self) -> u64 {
-        self.with_result() + self.postponed
-    }
-
-    pub const fn with_result(&self) -> u64 {
-        self.acked + self.failed + self.skipped + self.waived
-    }
-
-    pub const fn is_settled(&self) -> bool {
-        self.settled() >= self.dispatched
-    }
-
-    pub const fn waiting(&self) -> u64 {
-        self.dispatched.saturating_sub(self.settled())
-    }
-}
-
-impl std::iter::Sum for Tally {
-    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
-        parts.fold(Self::default(), |a, b| Self {
-            dispatched: a.dispatched + b.dispatched,
-            acked: a.acked + b.acked,
-            failed: a.failed + b.failed,
-            skipped: a.skipped + b.skipped,
-            waived: a.waived + b.waived,
-            postponed: a.postponed + b.postponed,
-        })
     }
 }

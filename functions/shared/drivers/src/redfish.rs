@@ -92,8 +92,9 @@ impl Redfish {
         let goal = Goal::new(assignment.goal)?;
         let mut session = self.session(assignment.endpoint, assignment.credential, assignment.deadline).await?;
         let outcome = attempt(&mut session, assignment, &goal).await;
+        let wrote = session.wrote;
         session.close().await;
-        monitor::progress(outcome)
+        monitor::progress(outcome).map_err(|failure| Failure { wrote, ..failure })
     }
 
     /// Does not connect yet.

@@ -95,6 +95,10 @@ where
         return answer;
     };
     let shown = ShownBody::of(&body, shown(&route));
+    let shown = match second.with_rollout(route, parts.uri.query(), shown).await {
+        Ok(shown) => shown,
+        Err(error) => return E::from(Refusal::from(error)).into_response(),
+    };
     let called = Called { route, parts: &parts, body: shown, caller };
     let refused = |refusal: Refusal| {
         let mut answer = E::from(refusal.clone()).into_response();

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_mocks::{mock, mock_client};
 use axum::extract::Extension;
 use http::StatusCode;
@@ -102,6 +103,35 @@ fn a_decider_has_to_read_what_the_call_is_about() {
     ] {
         assert_eq!(about(route, path), r"\VED\Policy", "{path}");
     }
+}
+
+/// What is confirmed is the rollout as it was stored when the call was made.
+#[tokio::test]
+async fn a_stored_rollout_is_part_of_the_call_that_names_it() {
+    let of_rollout = |canary: &'static str| {
+        let template = AttributeValue::M([("canary".to_owned(), AttributeValue::N(canary.to_owned()))].into());
+        AttributeValue::M([("weekend".to_owned(), template)].into())
+    };
+    let read =
+        mock!(Client::get_item).then_output(move || GetItemOutput::builder().item("rollouts", of_rollout("2")).build());
+    let tables = Tables { certificates: Some("certificates".to_owned()), ..Tables::default() };
+    let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, [&read]), tables);
+    let second = SecondPerson::new(ledger, "".parse().unwrap(), || OffsetDateTime::UNIX_EPOCH);
+    let shown = async |route: Route, query: Option<&str>, body: &[u8]| {
+        let body = ShownBody::of(body, shown(&route));
+        second.with_rollout(route, query, body).await.unwrap().rollout
+    };
+    let stored = Some(r#"{"canary":2}"#.to_owned());
+    assert_eq!(shown(routes::REGENERATE, Some("until=reissue&rollout=weekend"), b"").await, stored);
+    assert_eq!(shown(routes::CHOOSE_POLICY, None, br#"{"rollout":"weekend"}"#).await, stored);
+    assert_eq!(
+        shown(routes::TRUST, Some("rollout=other"), b"").await,
+        Some("null".to_owned()),
+        "it may be stored later"
+    );
+    assert_eq!(read.num_calls(), 3);
+    assert_eq!(shown(routes::REGENERATE, Some("canary=2"), b"").await, None);
+    assert_eq!((shown(routes::WAIVE, Some("rollout=weekend"), b"").await, read.num_calls()), (None, 3));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use rootcast_core::access::permission::{EVERYTHING, JOBS, Operation, PRINCIPALS as CALLERS, ROOTS, Right};
 use rootcast_core::access::scope::{Privilege, Resource};
+use rootcast_core::access::second::ShownBody;
 use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::rollover::template::RolloutName;
 
 use crate::principal::{Forbidden, OutOfScope, Principal};
 
@@ -328,6 +330,20 @@ impl Route {
         let at_once = makes_root && said.any(|(name, value)| is_at_once(&name, &value));
         let anchors = matches!(*self, TRUST | TRUST_LOWER | DISTRUST | DISTRUST_LOWER);
         (at_once || anchors || *self == REVOKE_ISSUING).then_some(Operation::Activate)
+    }
+
+    /// The stored rollout that a call names in its query, or in what is shown of its body.
+    pub(crate) fn rollout(&self, query: Option<&str>, body: &ShownBody) -> Option<RolloutName> {
+        let name = if *self == CHOOSE_POLICY {
+            let members: serde_json::Value = serde_json::from_str(body.members.as_deref()?).ok()?;
+            members["rollout"].as_str()?.to_owned()
+        } else if self.goes_on() {
+            let mut said = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+            said.find(|(name, _)| name == "rollout")?.1.into_owned()
+        } else {
+            return None;
+        };
+        name.parse().ok()
     }
 
     /// Whether the same call, sent again after an internal error, goes on with what it began instead of doing it twice: a

@@ -93,6 +93,21 @@ impl SecondPerson {
         Operation::ALL.iter().copied().filter(|operation| !self.0.operations.contains(*operation)).collect()
     }
 
+    /// With the stored rollout that the call names: whoever confirms the call confirms that one. One read if it names one.
+    pub(crate) async fn with_rollout(
+        &self,
+        route: Route,
+        query: Option<&str>,
+        body: ShownBody,
+    ) -> Result<ShownBody, LedgerError> {
+        let Some(name) = route.rollout(query, &body) else { return Ok(body) };
+        let rollouts = self.0.ledger.rollouts().await?;
+        let text = |template| serde_json::to_string(template);
+        let text = rollouts.get(&name).map_or(Ok("null".to_owned()), text);
+        let text = text.map_err(|source| LedgerError::Unwritable { what: "rollout", source: Box::new(source) })?;
+        Ok(ShownBody { rollout: Some(text), ..body })
+    }
+
     /// The confirmed request for a call that needs `operation`, its confirmation used up; otherwise what to answer.
     pub(crate) async fn confirmed(&self, called: &Called<'_>, operation: Operation) -> Result<Ask, Refusal> {
         let party = called.caller.party.as_ref().ok_or_else(nobody_knows)?;

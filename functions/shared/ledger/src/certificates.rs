@@ -10,9 +10,10 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::inventory::sealed::{SealContext, Sealed};
-use rootcast_pki::certificate::Certificate;
+use rootcast_pki::certificate::{Certificate, as_bytes};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::Serial;
+use rootcast_pki::signer::IssuingId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -36,9 +37,15 @@ pub struct CertificateRecord {
     pub folder: String,
     /// Unique within its folder.
     pub name: String,
+    #[serde(with = "as_bytes")]
     pub leaf: Certificate,
-    /// The leaf's issuer first.
+    /// The leaf's issuer first. Not stored if `issuing` says which one that is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chain: Vec<Certificate>,
+    /// Of a device's own certificate: the issuing authority that signed it, whose record has the chain. `None` also in records
+    /// from before this was kept, which have the chain themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuing: Option<IssuingId>,
     /// Nothing was proven of the chain when it was imported: its end was neither sent nor known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unproven: bool,
@@ -126,7 +133,7 @@ struct Indexed {
 /// What has a certificate with some thumbprint.
 #[derive(Debug, Default)]
 pub struct ByThumbprint {
-    /// Those that hold it: several if it is stored more than once.
+    /// Those that hold it: several if it is stored more than once. One that an issuing authority signed is not among them.
     pub certificates: Vec<CertificateId>,
     /// The one under which one of our authorities signed it, whatever became of the certificate's record.
     pub serial: Option<Serial>,
@@ -183,8 +190,11 @@ impl CertificateRecord {
         policy_dn(&self.folder, &self.name)
     }
 
-    /// Stored with the record; only indexes read them.
+    /// Stored with the record; only indexes read them. What an issuing authority signed is found by its serial number's record.
     pub(crate) fn index_attributes(&self) -> Item {
+        if self.issuing.is_some() {
+            return Item::new();
+        }
         Item::from([("thumbprint".to_owned(), text(self.leaf.thumbprint()))])
     }
 
@@ -210,20 +220,36 @@ impl CertificateRecord {
     }
 }
 
+fn issued(held: Option<CertificateOrPending>) -> Option<CertificateRecord> {
+    match held? {
+        CertificateOrPending::Certificate(record) => Some(*record),
+        CertificateOrPending::Pending(_) => None,
+    }
+}
+
 impl Ledger {
-    /// `None` also if the certificate was not issued yet.
+    /// `None` also if the certificate was not issued yet. Two calls for a device's own.
     pub async fn certificate(&self, id: CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
-        Ok(match self.certificate_or_pending(id).await? {
-            Some(CertificateOrPending::Certificate(record)) => Some(*record),
-            Some(CertificateOrPending::Pending(_)) | None => None,
-        })
+        Ok(issued(self.certificate_or_pending(id).await?))
+    }
+
+    /// Like [`Ledger::certificate`], for who does not need the chain, which may be missing. One call.
+    pub async fn certificate_alone(&self, id: CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
+        Ok(issued(self.certificate_item(id_key(id)).await?.map(CertificateOrPending::from_item).transpose()?))
     }
 
     pub async fn certificate_or_pending(&self, id: CertificateId) -> Result<Option<CertificateOrPending>, LedgerError> {
-        self.certificate_item(id_key(id)).await?.map(CertificateOrPending::from_item).transpose()
+        let mut held = self.certificate_item(id_key(id)).await?.map(CertificateOrPending::from_item).transpose()?;
+        if let Some(CertificateOrPending::Certificate(record)) = &mut held
+            && let Some(issuing) = record.issuing.filter(|_| record.chain.is_empty())
+            && let Some(issuing) = self.issuing(issuing).await?
+        {
+            record.chain = issuing.chain().cloned().collect();
+        }
+        Ok(held)
     }
 
-    /// The existing ones among these ids, in no order.
+    /// The existing ones among these ids, in no order. Chains may be missing.
     pub async fn certificates_or_pending(
         &self,
         ids: impl IntoIterator<Item = CertificateId>,
@@ -272,6 +298,15 @@ impl Ledger {
             }
         }
         Ok(found)
+    }
+
+    /// The certificates that have this thumbprint; one that a renewal replaced may be among them. One call, or two.
+    pub async fn certificates_with(&self, thumbprint: &str) -> Result<Vec<CertificateId>, LedgerError> {
+        let ByThumbprint { mut certificates, serial } = self.by_thumbprint(thumbprint).await?;
+        if let Some(serial) = serial {
+            certificates.extend(self.serial(serial).await?.map(|signed| signed.certificate));
+        }
+        Ok(certificates)
     }
 
     /// The certificate with this DN, compared without case. One call.

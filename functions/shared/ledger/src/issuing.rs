@@ -16,7 +16,7 @@ use rootcast_pki::signer::SignerId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::commit::{Condition, put};
+use crate::commit::{Condition, put, put_of};
 use crate::issuing_authorities::issuing_id;
 use crate::item::{Item, from_item, id_key, number, text};
 use crate::{
@@ -128,16 +128,23 @@ impl Ledger {
         Ok(SignedPage { rows, next })
     }
 
-    /// Records the intent to sign, in one transaction: the serial number, and `binding` with its stage and what is to
-    /// be signed.
+    /// Records the serial number of a reservation, which [`Ledger::save_use`] has recorded. Each by itself, which costs half of
+    /// one transaction: whoever finds a reservation without its number calls this again. One call; two if it was recorded
+    /// before.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] if the use has changed since it was read, or the number is taken.
-    pub async fn reserve(&self, binding: &UseRecord, serial: Serial, record: &SerialRecord) -> Result<(), LedgerError> {
+    /// [`LedgerError::Conflict`] if the number is taken.
+    pub async fn note_serial(&self, serial: Serial, record: &SerialRecord) -> Result<(), LedgerError> {
         let absent = Some(Condition::absent("id"));
-        let writes =
-            vec![self.put_use(binding)?, put(self.certificates()?, "serial", record, serial_key(serial), absent)?];
-        self.transact(writes).await
+        let put = put_of(self.certificates()?, "serial", record, serial_key(serial), absent)?;
+        match self.put_alone(put, "PutItem serial").await {
+            Err(LedgerError::Conflict) => {
+                let is_its =
+                    |known: &SerialRecord| (known.certificate, known.signer) == (record.certificate, record.signer);
+                self.serial(serial).await?.filter(is_its).map(|_| ()).ok_or(LedgerError::Conflict)
+            }
+            noted => noted,
+        }
     }
 
     /// The record that an issued certificate replaces. Read together with the record of its signer, so that nothing is
@@ -169,8 +176,9 @@ impl Ledger {
     }
 
     /// Records the signed certificate, in one transaction: its record replaces `there`, as it was read; the serial
-    /// number gets the certificate's fingerprint; what it replaces is kept for its revocation; and `binding` goes to its
-    /// next stage. `act`: for the certificate's audit chain.
+    /// number gets the certificate's fingerprint; and what it replaces is kept for its revocation. `act`: for the
+    /// certificate's audit chain. The binding goes on afterwards, by itself, which costs half: whoever finds it behind sees
+    /// from the serial number in the certificate's record that it was signed.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if any of these has changed since it was read: the certificate was issued
@@ -180,23 +188,23 @@ impl Ledger {
         record: &CertificateRecord,
         there: &CertificateOrPending,
         serial: Serial,
-        binding: &UseRecord,
         act: &Act,
     ) -> Result<(), LedgerError> {
         let read = match there {
             CertificateOrPending::Certificate(before) => before.revision,
             CertificateOrPending::Pending(place) => place.revision,
         };
-        let record = CertificateRecord { revision: read + 1, ..record.clone() };
+        let mut record = CertificateRecord { revision: read + 1, ..record.clone() };
+        if record.issuing.is_some() {
+            record.chain.clear();
+        }
         let condition = Some(Condition::as_read(read, "id"));
         let mut writes = vec![
             put(self.certificates()?, "certificate", &record, record.index_attributes(), condition)?,
-            self.count_leaf(&record, false)?,
             self.sign_serial(serial, &record.leaf)?,
-            self.put_use(binding)?,
         ];
         if let CertificateOrPending::Certificate(before) = there {
-            writes.push(self.uncount_leaf(before).await?);
+            writes.extend(self.uncount_leaf(before).await?);
             if let Some(former) = FormerRecord::of(before, record.leaf.fingerprint(), record.updated) {
                 writes.push(self.put_former(&former)?);
             }

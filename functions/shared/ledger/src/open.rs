@@ -20,6 +20,8 @@ pub struct BatchRecords {
 pub struct OpenTask<M, W> {
     pub message: M,
     pub work: W,
+    /// In which it was sent first, if it is on record.
+    pub wave: u32,
     /// How the task's earlier attempts ended.
     pub history: Vec<Entry>,
 }
@@ -56,7 +58,8 @@ impl BatchRecords {
             match if seen.insert(key) { judged } else { Err("it is twice in this batch") } {
                 Ok(work) => {
                     let history = record.map(|record| record.history.clone()).unwrap_or_default();
-                    open.push(OpenTask { message, work, history });
+                    let wave = record.map(|record| record.wave).filter(|wave| *wave > 0).unwrap_or(task.wave);
+                    open.push(OpenTask { message, work, wave, history });
                 }
                 Err(why) => {
                     info!(job.id = task.job.0, device.id = %task.device, "task dropped: {why}");

@@ -13,7 +13,7 @@ use rootcast_pki::signer::SignerId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::commit::{Condition, put};
+use crate::commit::{Condition, put, put_of};
 use crate::item::{Item, from_item, id_key, job_key, number, text, to_item};
 use crate::{CertificateRecord, Ledger, LedgerError};
 
@@ -151,7 +151,8 @@ impl Ledger {
     pub async fn publish_crl(&self, record: &CrlRecord) -> Result<(), LedgerError> {
         let written = CrlRecord { revision: record.revision + 1, ..record.clone() };
         let condition = Some(Condition::as_read(record.revision, "pk"));
-        self.transact(vec![put(self.jobs()?, "revocation list", &written, list_key(record.list), condition)?]).await
+        let list = put_of(self.jobs()?, "revocation list", &written, list_key(record.list), condition)?;
+        self.put_alone(list, "PutItem revocation list").await
     }
 
     /// The revocation of a serial number; `None`: it is not revoked. One call.

@@ -34,6 +34,8 @@ impl From<&Task> for TaskKey {
 pub struct Settlement {
     pub key: TaskKey,
     pub attempt: u32,
+    /// As in the [message](Task).
+    pub wave: u32,
     /// The device's version when it was read for this attempt; `None` if there was no device.
     pub of: Option<DeviceVersion>,
     pub outcome: Outcome,
@@ -294,7 +296,7 @@ impl Ledger {
     }
 
     pub(crate) fn settlement(&self, settlement: &Settlement) -> Result<TransactWriteItem, LedgerError> {
-        let Settlement { key, attempt, of, outcome, history, at } = settlement;
+        let Settlement { key, attempt, wave, of, outcome, history, at } = settlement;
         let (ack, failure) = match outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
@@ -309,6 +311,7 @@ impl Ledger {
             _ => None,
         };
         let record = TaskRecord {
+            wave: *wave,
             of: *of,
             ack,
             shown,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder, Work};
@@ -21,7 +21,7 @@ use rootcast_pki::signer::SignerId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::commit::{Condition, put};
+use crate::commit::{Condition, put_of};
 use crate::deployments::begins;
 use crate::item::{Item, from_item, id_key, job_key, number, text};
 use crate::{DeviceRecord, Ledger, LedgerError, Settlement, TaskKey};
@@ -251,18 +251,22 @@ impl Ledger {
 
     /// Writes the use. Its revision is the one that was read, and is incremented.
     pub(crate) fn put_use(&self, record: &UseRecord) -> Result<TransactWriteItem, LedgerError> {
+        Ok(TransactWriteItem::builder().put(self.use_put(record)?).build())
+    }
+
+    fn use_put(&self, record: &UseRecord) -> Result<Put, LedgerError> {
         let mut key = use_key(record.certificate, &record.device);
         if record.lifecycle.stage.is_some() {
             key.insert("openShard".to_owned(), number(record.certificate.shard()));
         }
         let written = UseRecord { revision: record.revision + 1, ..record.clone() };
-        put(self.jobs()?, "use", &written, key, Some(Condition::as_read(record.revision, "pk")))
+        put_of(self.jobs()?, "use", &written, key, Some(Condition::as_read(record.revision, "pk")))
     }
 
     /// # Errors
     /// [`LedgerError::Conflict`] if the use has changed since it was read.
     pub async fn save_use(&self, record: &UseRecord) -> Result<(), LedgerError> {
-        self.transact(vec![self.put_use(record)?]).await
+        self.put_alone(self.use_put(record)?, "PutItem use").await
     }
 
     /// Settles a device's part of a deployment: task, counters and use (`read`, as it was read) in one transaction. If
@@ -301,10 +305,10 @@ impl Ledger {
         if let (true, Some(job)) = (read.is_under_way(), read.job) {
             let key = TaskKey { job, pass: Pass::Install, device: read.device.clone() };
             let (_, mut tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
-            let history = tasks.remove(&key).map(|task| task.history).unwrap_or_default();
+            let (wave, history) = tasks.remove(&key).map(|task| (task.wave, task.history)).unwrap_or_default();
             let outcome =
                 Outcome::Failed(Failure { stage: read.lifecycle.stage, ..Failure::new(ErrorClass::Reset, why) });
-            let given_up = Settlement { key, attempt: read.lifecycle.attempt, of: None, outcome, history, at };
+            let given_up = Settlement { key, attempt: read.lifecycle.attempt, wave, of: None, outcome, history, at };
             writes.push(self.settlement(&given_up)?);
             writes.extend(self.counts(&[given_up])?);
         }

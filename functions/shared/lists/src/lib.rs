@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CrlRecord, IssuingRecord, Ledger, LedgerError, Retirement, RevokedRecord, RootRecord};
-use rootcast_pki::crl::{self, Crl, CrlId, CrlSpec, Revoked, names};
+use rootcast_pki::crl::{self, Crl, CrlId, CrlSpec, Reason, Revoked, names};
 use rootcast_pki::root::{IssueError, Serial};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
@@ -51,6 +51,18 @@ pub fn of_authorities<'a>(below: impl IntoIterator<Item = &'a IssuingRecord>) ->
         Some(Entry { revoked, not_after: issuing.spec.not_after })
     };
     below.into_iter().filter_map(entry).collect()
+}
+
+/// The entry of a root's list for its link to an older root that is compromised: whoever trusts the newer one would trust the
+/// older one's key through it.
+pub fn of_compromised_link(root: &RootRecord, roots: &[RootRecord]) -> Option<Entry> {
+    let link = root.old_with_new.as_ref()?;
+    let signed = link.certificate.as_ref()?;
+    let is_linked =
+        |older: &RootRecord| older.certificate.as_ref().is_some_and(|it| it.spki_der() == signed.spki_der());
+    let compromise = roots.iter().find(|older| is_linked(older))?.compromise.as_ref()?;
+    let revoked = Revoked { serial: link.spec.serial, at: compromise.at, reason: Reason::CaCompromise };
+    Some(Entry { revoked, not_after: signed.not_after() })
 }
 
 /// Whether anybody may still verify a certificate below the root: then its lists are renewed.

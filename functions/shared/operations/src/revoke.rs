@@ -95,7 +95,7 @@ async fn once(
     }
     let held = match known {
         Some(known) => Some(known),
-        None => ledger.certificate(signed.certificate).await?,
+        None => ledger.certificate_alone(signed.certificate).await?,
     };
     let holder = held.filter(|held| held.id == signed.certificate && held.leaf.fingerprint() == leaf);
     let record = RevokedRecord {
@@ -196,7 +196,7 @@ pub async fn supersede(
     let uses = ledger.uses_of_certificate(certificate).await?;
     let shown: Vec<_> = uses.into_iter().map(|binding| binding.shown).collect();
     // Read after the uses: a certificate that a use shows is this one, or an earlier one.
-    let current = ledger.certificate(certificate).await?.map(|record| record.leaf.fingerprint());
+    let current = ledger.certificate_alone(certificate).await?.map(|record| record.leaf.fingerprint());
     let how = Revocation { reason: Reason::Superseded, comments: None, by, now };
     let mut outcome = Ok(());
     for former in formers {

@@ -91,7 +91,7 @@ async fn assert_issued(requester: &Requester<'_>, request: &str) -> CertificateR
     judged(requester.regenerator, &record, seconds_ago::<0>()).await.unwrap();
     let serial = serial_of(&record);
     assert_eq!(requester.items("serial#").await, [serial.to_string()]);
-    assert_eq!(requester.items("leaf#").await, [record.leaf.fingerprint().to_string()]);
+    assert!(requester.items("leaf#").await.is_empty(), "imported ones are counted");
     let reserved = requester.regenerator.ledger.serial(serial).await.unwrap().unwrap();
     assert_eq!((reserved.certificate, reserved.leaf), (requester.certificate, Some(record.leaf.fingerprint())));
     assert_eq!((record.key.is_none(), record.device.as_ref(), record.uses), (true, Some(&device()), 1));
@@ -186,7 +186,6 @@ async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
         assert_ne!(second.leaf, first.leaf);
         assert_eq!(second.leaf.subject_dn(), "CN=Rack 7,OU=BMC,O=Example Corp,C=DE");
         assert_eq!(second.names, ["bmc-7.example", "10.0.0.7"]);
-        assert_eq!(again.items("leaf#").await, [second.leaf.fingerprint().to_string()]);
         assert_eq!(again.items("serial#").await.len(), 2, "both numbers stay taken");
 
         wake(&app).await;

@@ -12,7 +12,7 @@ use rootcast_core::job::Pass;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::TaskState;
 use rootcast_drivers::{Redfish, observe};
-use rootcast_ledger::{DeviceRecord, TaskKey, UseRecord};
+use rootcast_ledger::{DeviceRecord, SignedPlace, TaskKey, UseRecord};
 use rootcast_operations::Request;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_queue::Queue;
@@ -85,8 +85,9 @@ async fn an_issuer_that_keeps_dying_signs_its_reserved_certificate() {
         sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();
         let record = deployed(stack, &job).await;
         assert_eq!(asked(&fake), (1, 1));
-        let reserved = binding(stack, &job).await.issuance.unwrap().reserved.unwrap();
-        assert_eq!(record.leaf.serial(), reserved.spec.serial.to_string());
+        let signed = stack.ledger.signed(SignedPlace::newest(1).unwrap(), 10).await.unwrap().rows;
+        let serials: Vec<String> = signed.iter().map(|(serial, _)| serial.to_string()).collect();
+        assert_eq!(serials, [record.leaf.serial()], "no other number was reserved");
     })
     .await;
 }
@@ -227,9 +228,10 @@ impl Scene {
         assert!(binding.lifecycle.history[1..].iter().all(|entry| entry.result == StageResult::Done), "{binding:?}");
 
         let record = ledger.certificate(self.job.certificate).await.unwrap().unwrap();
-        let reserved = binding.issuance.unwrap().reserved.unwrap();
-        let serial = ledger.serial(reserved.spec.serial).await.unwrap().unwrap();
-        assert_eq!(serial.leaf, Some(record.leaf.fingerprint()), "a certificate that nobody knows");
+        let signed = ledger.signed(SignedPlace::newest(1).unwrap(), 10).await.unwrap().rows;
+        let known: Vec<_> = signed.iter().map(|(serial, signed)| (serial.to_string(), signed.leaf)).collect();
+        let (number, leaf) = (record.leaf.serial().to_owned(), record.leaf.fingerprint());
+        assert_eq!(known, [(number, Some(leaf))], "a certificate that nobody knows");
         let shown = observe(&"127.0.0.1".parse().unwrap(), &self.fake.address).await.unwrap();
         assert_eq!(shown.certificate, record.leaf.fingerprint());
 

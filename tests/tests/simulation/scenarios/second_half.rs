@@ -99,6 +99,28 @@ fn a_device_that_forgets_the_root_stops_the_hold_down() {
     });
 }
 
+/// The visit that finds the anchor lost writes it and fails, so that the next one finds it there.
+#[test]
+fn an_anchor_written_in_a_failed_visit_counts_as_lost() {
+    scene(3, async |scene| {
+        let job = scene.world.regenerate("?canary=20&holdDown=7200&sample=100&until=activate").await.unwrap();
+        scene.task_is(job, "distribute", 3, "acked").await;
+        scene.mood(3, Mood::Crashes);
+        scene.place(3, Bmc::forget);
+        while scene.place(3, |bmc| bmc.mood) != Mood::Broken {
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(Duration::from_secs(20)).await;
+        scene.mood(3, Mood::Well);
+        let paused = scene.job_is(job, "paused").await;
+        assert!(paused["reason"].as_str().unwrap().contains("1 devices had lost the new root"), "{paused}");
+        scene.post(job, "resume", Value::Null).await;
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!((&ended["outcome"], scene.signing()), (&json!("activated"), 2), "{ended}");
+        end::rest(&scene.world).await;
+    });
+}
+
 #[test]
 fn a_job_stops_where_it_was_told_and_continues() {
     scene(2, async |scene| {
@@ -229,6 +251,27 @@ fn an_imported_certificate_keeps_the_old_root_unless_waived() {
         let ended = scene.job_is(job, "ended").await;
         assert_eq!(ended["outcome"], "completed", "{ended}");
         assert!(scene.holds(1, 2) && !scene.holds(1, 1));
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn a_job_that_cannot_run_again_ends_as_it_had() {
+    scene(2, async |scene| {
+        scene.signs("1.1").await;
+        scene.mood(1, Mood::Refuses);
+        let query = "canary=20&errorBudget=100&until=activate";
+        let job = scene.world.regenerate(&format!("?activation=immediate&{query}")).await.unwrap();
+        let ended = scene.job_is(job, "ended").await;
+        assert_eq!(ended["outcome"], "activatedWithFailures", "{ended}");
+        scene.mood(1, Mood::Well);
+        let next = scene.world.regenerate(&format!("?{query}")).await.unwrap();
+        assert_eq!(scene.job_is(next, "ended").await["outcome"], "activated");
+        scene.post(job, "continue", Value::Null).await;
+        sleep(HOUR / 4).await;
+        let again = scene.job_is(job, "ended").await;
+        assert_eq!(again["outcome"], "activatedWithFailures", "{again}");
+        assert!(again["reason"].as_str().unwrap().contains("no longer signs"), "{again}");
         end::rest(&scene.world).await;
     });
 }

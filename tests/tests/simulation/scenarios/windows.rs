@@ -95,6 +95,33 @@ fn a_retry_after_the_window_waits_for_the_next_one() {
     });
 }
 
+/// Both groups are sent to by the same way through the fleet.
+#[test]
+fn a_retry_of_a_wave_takes_no_other_groups_devices() {
+    scene(4, async |scene| {
+        for number in [1, 2] {
+            scene.label(number, "fra").await;
+        }
+        let order = json!({ "canary": 20, "holdDown": 0, "errorBudget": 100, "order": ["site=fra"] });
+        scene.world.must("PUT", "/rollouts/fra-first", order).await;
+        for number in [1, 3] {
+            scene.mood(number, Mood::Full);
+        }
+        let job = scene.world.regenerate("?rollout=fra-first&until=activate").await.unwrap();
+        scene.job_is(job, "paused").await;
+        for number in [1, 3] {
+            scene.mood(number, Mood::Well);
+        }
+        let retried = scene.world.must("POST", &format!("/jobs/{job}/retry"), json!({ "waves": [1] })).await;
+        assert_eq!(retried["response"]["retried"], 1, "{retried}");
+        scene.job_is(job, "paused").await;
+        assert_eq!([1, 3].map(|number| scene.holds(number, 2)), [true, false]);
+        scene.post(job, "resume", Value::Null).await;
+        assert_eq!(scene.world.ended(job).await["outcome"], "activated");
+        end::rest(&scene.world).await;
+    });
+}
+
 #[test]
 fn the_first_site_is_done_before_the_others_begin() {
     scene(12, async |scene| {

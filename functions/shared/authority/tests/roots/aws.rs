@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
-use aws_sdk_dynamodb::types::error::TransactionCanceledException;
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::error::{ConditionalCheckFailedException, TransactionCanceledException};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, Put, TransactWriteItem};
 use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::cancel_key_deletion::{CancelKeyDeletionError, CancelKeyDeletionOutput};
 use aws_sdk_kms::operation::create_alias::{CreateAliasError, CreateAliasOutput};
@@ -349,9 +350,10 @@ impl Aws {
         self.authority().with_issuing(settings())
     }
 
-    fn tables(&self) -> [Rule; 6] {
+    fn tables(&self) -> [Rule; 7] {
         use aws_sdk_dynamodb::Client;
-        let (get, batch, query, write) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (get, batch, query) = (self.clone(), self.clone(), self.clone());
+        let (put, write) = (self.clone(), self.clone());
         [
             mock!(Client::get_item).then_compute_output(move |request| {
                 let row = get.state().rows.get(&key_of(request.key().unwrap())).cloned();
@@ -385,6 +387,28 @@ impl Aws {
             // The counter of job ids.
             mock!(Client::update_item).then_output(|| {
                 UpdateItemOutput::builder().attributes("last", AttributeValue::N("7".to_owned())).build()
+            }),
+            // A list by itself.
+            mock!(Client::put_item).then_compute_response(move |request| {
+                let mut state = put.state();
+                if state.dead || state.failed_write == Some(state.writes + 1) {
+                    state.failed_write = None;
+                    return MockResponse::Error(PutItemError::unhandled("it is not done"));
+                }
+                let put = Put::builder()
+                    .set_table_name(request.table_name().map(str::to_owned))
+                    .set_item(request.item().cloned())
+                    .set_condition_expression(request.condition_expression().map(str::to_owned))
+                    .set_expression_attribute_names(request.expression_attribute_names().cloned())
+                    .set_expression_attribute_values(request.expression_attribute_values().cloned());
+                if !state.transact(&[TransactWriteItem::builder().put(put.build().unwrap()).build()]) {
+                    let refused = ConditionalCheckFailedException::builder().build();
+                    return MockResponse::Error(PutItemError::ConditionalCheckFailedException(refused));
+                }
+                if state.is_lost() || state.lost_write == Some(state.writes) {
+                    return MockResponse::Error(PutItemError::unhandled("the answer is lost"));
+                }
+                MockResponse::Output(PutItemOutput::builder().build())
             }),
             mock!(Client::transact_write_items).then_compute_response(move |request| {
                 let mut state = write.state();

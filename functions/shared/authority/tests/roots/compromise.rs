@@ -5,6 +5,7 @@ use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, Change};
+use rootcast_pki::crl::{CrlId, Reason, Revoked};
 
 use crate::aws::Aws;
 use crate::keys::TODAY;
@@ -43,6 +44,24 @@ async fn a_key_that_is_not_disabled_keeps_no_root() {
     let replaced = aws.compromise().await.unwrap();
     assert_eq!(replaced, InItsPlace { made: Made { generation: 2, job: Some(JOB) }, is_disabled: false });
     assert_eq!(aws.signing().await, Some(2));
+}
+
+/// Through the link, whoever trusts the second root alone would trust the first one's key.
+#[tokio::test(start_paused = true)]
+async fn the_link_to_a_compromised_root_is_revoked() {
+    let aws = signing_root().await;
+    aws.make_root().await.unwrap();
+    aws.conductor().activate_root(&mut aws.job().await, None, &Actor::function("tests"), TODAY).await.unwrap();
+    let link = aws.ledger().root(2).await.unwrap().unwrap().old_with_new.unwrap();
+    let list = CrlId::authorities(2);
+    let revoked = async || aws.ledger().crl(list).await.unwrap().unwrap().crl.revoked().unwrap();
+    assert_eq!(revoked().await, []);
+    let request = CompromiseRequest { generation: Some(1), rollout: Rollout::default(), requested_for: None };
+    aws.authority().replace_compromised(&of_roots(), &request, &Actor::function("tests"), TODAY).await.unwrap();
+    let authority = aws.ledger().authority().await.unwrap();
+    aws.conductor().renew_authorities(&authority, TODAY).await.unwrap();
+    let entry = Revoked { serial: link.spec.serial, at: TODAY, reason: Reason::CaCompromise };
+    assert_eq!(revoked().await, [entry]);
 }
 
 /// Somebody said so, and died before another root was made.

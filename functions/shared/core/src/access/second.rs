@@ -151,7 +151,9 @@ impl Call<'_> {
             body.members.as_deref().unwrap_or_default().as_bytes(),
         ];
         let mut text = Vec::new();
-        for part in parts.into_iter().chain(body.left_out.iter().map(String::as_bytes)) {
+        // Behind the name of a member, which is never as long.
+        let rollout = body.rollout.iter().flat_map(|rollout| ["the stored rollout".as_bytes(), rollout.as_bytes()]);
+        for part in parts.into_iter().chain(body.left_out.iter().map(String::as_bytes)).chain(rollout) {
             text.extend((part.len() as u64).to_be_bytes());
             text.extend(part);
         }

@@ -166,6 +166,77 @@ impl fmt::Display for StageResult {
     }
 }
 
+/// A history in a record: lines, which take a third of the room. Records of an earlier release have a map for each entry.
+pub(crate) mod lines {
+    use serde::de::value::{Error, StrDeserializer};
+    use serde::de::{Error as _, IntoDeserializer};
+    use serde::{Deserialize, Deserializer, Serializer};
+    use time::OffsetDateTime;
+
+    use super::{Entry, ErrorClass, StageResult};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Line(String),
+        Entry(Entry),
+    }
+
+    pub(crate) fn serialize<S: Serializer>(history: &[Entry], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(history.chunk_by(is_with).filter_map(line))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entry>, D::Error> {
+        let mut history = Vec::new();
+        for stored in Vec::deserialize(deserializer)? {
+            match stored {
+                Stored::Entry(entry) => history.push(entry),
+                Stored::Line(line) => {
+                    let wrong = || D::Error::custom(format!("no line of a history: {line}"));
+                    history.extend(entries(&line).ok_or_else(wrong)?);
+                }
+            }
+        }
+        Ok(history)
+    }
+
+    /// Stages that were done at the same time share a line.
+    fn is_with(one: &Entry, next: &Entry) -> bool {
+        let is_plain = |entry: &Entry| entry.result == StageResult::Done && entry.words.is_empty();
+        let seconds = |entry: &Entry| entry.at.unix_timestamp();
+        is_plain(one) && is_plain(next) && one.attempt == next.attempt && seconds(one) == seconds(next)
+    }
+
+    fn line(entries: &[Entry]) -> Option<String> {
+        let Entry { attempt, result, words, at, .. } = entries.first()?;
+        let stages = entries.iter().map(|entry| entry.stage.to_string()).collect::<Vec<_>>().join(",");
+        let failed = if matches!(result, StageResult::Failed(_)) { "!" } else { "" };
+        let line = format!("{stages} {attempt} {failed}{result} {}", at.unix_timestamp());
+        Some(if words.is_empty() { line } else { format!("{line} {words}") })
+    }
+
+    fn entries(line: &str) -> Option<Vec<Entry>> {
+        let mut parts = line.splitn(5, ' ');
+        let mut next = || parts.next();
+        let stages = next()?.split(',').map(|stage| stage.parse::<u16>().ok()?.try_into().ok());
+        let stages = stages.collect::<Option<Vec<_>>>()?;
+        let attempt = next()?.parse().ok()?;
+        let result = match next()? {
+            "done" => StageResult::Done,
+            "queued" => StageResult::Queued,
+            "reset" => StageResult::Reset,
+            failed => {
+                let class: StrDeserializer<'_, Error> = failed.strip_prefix('!')?.into_deserializer();
+                StageResult::Failed(ErrorClass::deserialize(class).ok()?)
+            }
+        };
+        let at = OffsetDateTime::from_unix_timestamp(next()?.parse().ok()?).ok()?;
+        let words = next().unwrap_or_default();
+        let entry = |stage| Entry { stage, attempt, result, words: words.to_owned(), at };
+        Some(stages.into_iter().map(entry).collect())
+    }
+}
+
 /// Entries kept; the oldest are dropped first. With the longest texts of a device, 30 KB.
 pub const MOST_ENTRIES: usize = 40;
 
@@ -183,7 +254,7 @@ pub struct Lifecycle {
     /// From 1, within a job; 0 before the first attempt.
     pub attempt: u32,
     /// Oldest first.
-    #[serde(default)]
+    #[serde(default, with = "lines")]
     pub history: Vec<Entry>,
 }
 

@@ -120,7 +120,8 @@ impl Job {
             return Err(Refusal::GoesFarEnough);
         }
         let was_stopped = self.state == JobState::Paused && self.until <= self.phase;
-        if self.outcome.take().is_some() {
+        if let Some(outcome) = self.outcome.take() {
+            self.formerly = Some(outcome);
             self.phase = self.reached.take().unwrap_or(Phase::Activate);
             self.state = JobState::Running;
             self.continued = Some(Continued::Asked);
@@ -151,7 +152,7 @@ impl Job {
             _ if reached >= Phase::Distrust => return Err(Refusal::OldRootsLeft),
             Some(_) => {
                 (self.phase, self.reached) = (reached, None);
-                self.continued = Some(Continued::Asked);
+                (self.continued, self.formerly) = (Some(Continued::Asked), self.outcome);
                 self.survey = Survey::default();
             }
             None => {}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
-use crate::job::task::{Failure, TaskRecord, TaskState};
+use crate::job::task::{Failure, TaskRecord, TaskState, none};
 use crate::job::{JobId, JobRecord, Pass};
 
 /// To the conductor: look at this job again. Carries no state, so a lost or doubled message only changes the timing.
@@ -62,6 +62,9 @@ pub struct Task {
     pub pass: Pass,
     pub device: DeviceId,
     pub attempt: u32,
+    /// The wave in which it was sent; 0 outside of any, and in messages of an earlier release.
+    #[serde(default, skip_serializing_if = "none")]
+    pub wave: u32,
     /// In a rollover: the device's own certificate, which is to be replaced. A deployment names its certificate itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateId>,
@@ -73,7 +76,7 @@ pub struct Task {
 
 impl Task {
     pub const fn new(job: JobId, pass: Pass, device: DeviceId, attempt: u32) -> Self {
-        Self { job, pass, device, attempt, certificate: None, unrecorded: None }
+        Self { job, pass, device, attempt, wave: 0, certificate: None, unrecorded: None }
     }
 
     /// The certificate that the task issues and installs.

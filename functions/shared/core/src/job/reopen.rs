@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::{Cursor, Job, JobId};
-use crate::device::{DeviceId, SHARDS};
+use crate::device::DeviceId;
 use crate::job::task::{ErrorClass, TaskRecord, TaskState};
 use crate::rollover::transition::WaveRecord;
 
@@ -44,11 +44,15 @@ pub struct Selection {
     pub shards_done: u8,
 }
 
-/// A part of the fleet, in a job's paging order.
+/// A wave: its number, and the part of the fleet, in a job's paging order, in which its devices lie. Waves of several groups
+/// share such a part. A task names its wave; only for one of an earlier release, its place decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
     pub from: Cursor,
     pub to: Cursor,
+    /// 0 in a selection of an earlier release.
+    #[serde(default)]
+    pub wave: u32,
 }
 
 impl Reopen {
@@ -134,7 +138,7 @@ impl Selection {
     /// be asked twice.
     pub fn chooses(&self, job: JobId, task: &TaskRecord) -> bool {
         let class = task.failure.as_ref().map(|failure| failure.class);
-        let holds = |stretches: &Vec<Stretch>| stretches.iter().any(|stretch| stretch.holds(job, &task.device));
+        let holds = |stretches: &Vec<Stretch>| stretches.iter().any(|stretch| stretch.holds(job, task));
         task.at.unix_timestamp() <= self.asked.unix_timestamp()
             && (self.classes.is_empty() || class.is_some_and(|class| self.classes.contains(&class)))
             && self.stretches.as_ref().is_none_or(holds)
@@ -148,8 +152,11 @@ impl Selection {
 }
 
 impl Stretch {
-    fn holds(&self, job: JobId, device: &DeviceId) -> bool {
-        !self.from.is_past(job, device) && self.to.is_past(job, device)
+    fn holds(&self, job: JobId, task: &TaskRecord) -> bool {
+        match (self.wave, task.wave) {
+            (0, _) | (_, 0) => !self.from.is_past(job, &task.device) && self.to.is_past(job, &task.device),
+            (wave, of) => wave == of,
+        }
     }
 }
 
@@ -157,14 +164,16 @@ impl Job {
     /// The stretch of a wave of the current pass. A device that joined later counts to the wave in whose stretch it
     /// lies. `None`: there is no such wave. `waves`: the closed ones.
     pub fn stretch_of_wave(&self, number: u32, waves: &[WaveRecord]) -> Option<Stretch> {
+        let between = match self.wave.as_ref().filter(|wave| wave.number == number) {
+            Some(wave) => wave.from.clone().map(|from| (from, self.cursor.clone())),
+            None => {
+                let wave = waves.iter().find(|wave| wave.pass == self.pass() && wave.number == number)?;
+                wave.from.clone().zip(wave.to.clone())
+            }
+        };
         // The devices of a survey's wave may lie anywhere.
-        let everywhere = || Stretch { from: Cursor::default(), to: Cursor { step: SHARDS, after: None } };
-        if let Some(wave) = self.wave.as_ref().filter(|wave| wave.number == number) {
-            let from = wave.from.clone();
-            return Some(from.map_or_else(everywhere, |from| Stretch { from, to: self.cursor.clone() }));
-        }
-        let wave = waves.iter().find(|wave| wave.pass == self.pass() && wave.number == number)?;
-        Some(wave.from.clone().zip(wave.to.clone()).map_or_else(everywhere, |(from, to)| Stretch { from, to }))
+        let (from, to) = between.unwrap_or((Cursor::default(), Cursor::END));
+        Some(Stretch { from, to, wave: number })
     }
 }
 
@@ -197,8 +206,11 @@ mod tests {
         selection.devices = ["b", "c"].map(|id| id.parse().unwrap()).into();
         assert!(!selection.chooses(JOB, &connect));
         assert!(selection.chooses(JOB, &task("c", TaskState::Failed, ErrorClass::Connect)));
-        selection.stretches = Some(vec![Stretch { from: Cursor::default(), to: Cursor::default() }]);
-        assert!(!selection.chooses(JOB, &task("c", TaskState::Failed, ErrorClass::Connect)));
+        selection.stretches = Some(vec![Stretch { from: Cursor::default(), to: Cursor::default(), wave: 2 }]);
+        let failed = task("c", TaskState::Failed, ErrorClass::Connect);
+        assert!(!selection.chooses(JOB, &failed));
+        assert!(selection.chooses(JOB, &TaskRecord { wave: 2, ..failed.clone() }));
+        assert!(!selection.chooses(JOB, &TaskRecord { wave: 3, ..failed }));
     }
 
     #[test]
@@ -276,7 +288,7 @@ mod tests {
     fn the_largest_selections_fit_into_an_item() {
         let device = |number: usize| -> DeviceId { format!("{number:064}").parse().unwrap() };
         let cursor = |number| Cursor { step: 15, after: Some(device(number)) };
-        let stretch = |number| Stretch { from: cursor(number), to: cursor(number + 1) };
+        let stretch = |number| Stretch { from: cursor(number), to: cursor(number + 1), wave: u32::MAX };
         let selection = Selection {
             stretches: Some((0..MOST_WAVES).map(stretch).collect()),
             devices: (0..MOST_RETRIED).map(device).collect(),

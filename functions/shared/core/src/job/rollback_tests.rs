@@ -63,6 +63,9 @@ fn a_job_that_had_ended_is_alone_before_it_is_rolled_back() {
         let asked = ended.command(Command::RollBack, NOW).unwrap();
         assert_eq!((asked.outcome, asked.continued), (None, Some(Continued::Asked)));
         assert_eq!(action(&asked), Action::GoOnAlone);
+        let mut refused = asked.clone();
+        refused.end_as_before("another job runs");
+        assert_eq!((refused.outcome, refused.rollback_requested), (Some(outcome), false));
         let mut alone = asked;
         alone.go_on_alone(alone.bundle_version, NOW);
         assert_eq!(action(&alone), Action::RollBack);

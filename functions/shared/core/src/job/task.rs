@@ -6,7 +6,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
+use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work, lines};
 use crate::device::{DeviceId, DeviceVersion};
 use crate::preflight::Checked;
 
@@ -237,6 +237,9 @@ pub struct Failure {
     /// The stage that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
+    /// The visit had written to the device before. In no record: see [`Tries`](crate::job::visit::Tries).
+    #[serde(skip)]
+    pub wrote: bool,
 }
 
 impl Failure {
@@ -246,7 +249,7 @@ impl Failure {
     /// Replaces control characters with spaces and truncates long text: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
         let message = Self::clean(message.as_ref(), Self::MESSAGE_LIMIT);
-        Self { class, message, stage: None }
+        Self { class, message, stage: None, wrote: false }
     }
 
     /// A device's text, without control characters and of at most so many characters.
@@ -310,6 +313,11 @@ impl Outcome {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(crate) const fn none(wave: &u32) -> bool {
+    *wave == 0
+}
+
 /// The record of a device's task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -318,6 +326,9 @@ pub struct TaskRecord {
     pub state: TaskState,
     /// From 1. Messages of older attempts are ignored.
     pub attempt: u32,
+    /// The wave in which the device was sent to; 0 outside of any, and in records of an earlier release.
+    #[serde(skip_serializing_if = "none", default)]
+    pub wave: u32,
     /// The device's version when this was recorded. `None` if it was not read, because the device was gone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub of: Option<DeviceVersion>,
@@ -335,7 +346,7 @@ pub struct TaskRecord {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiver: Option<String>,
     /// The result of each attempt, oldest first.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[serde(skip_serializing_if = "Vec::is_empty", default, with = "lines")]
     pub history: Vec<Entry>,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
@@ -348,6 +359,7 @@ impl TaskRecord {
             device,
             state,
             attempt,
+            wave: 0,
             of: None,
             ack: None,
             shown: None,

@@ -48,11 +48,20 @@ pub struct Tries {
     /// `None`: there is no further try, and the failure is to be recorded.
     #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub next: Option<OffsetDateTime>,
+    /// One of the visits, or of an earlier attempt's, wrote to the device before it failed: what the next one finds there proves
+    /// nothing about before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wrote: bool,
 }
 
 impl Tries {
     fn last(task: TaskAttempt, count: u32, failure: Failure, at: OffsetDateTime) -> Self {
-        Self { task, count, failure, at, next: None }
+        Self { task, count, failure, at, next: None, wrote: false }
+    }
+
+    /// Whether they are of this attempt, or of an earlier one at the same device's part of the pass.
+    pub fn lead_to(&self, task: TaskAttempt) -> bool {
+        (self.task.job, self.task.pass) == (task.job, task.pass) && self.task.attempt <= task.attempt
     }
 }
 
@@ -136,7 +145,8 @@ pub fn failed(
     let count = earlier.filter(|tries| tries.task == task).map_or(0, |tries| tries.count) + 1;
     let again = failure.class.is_retryable() && count < patience.max_tries;
     let wait = Duration::seconds(backoff::seconds(patience.base, count, random).into());
-    Tries { next: again.then(|| now + wait), ..Tries::last(task, count, failure, now) }
+    let wrote = failure.wrote || earlier.is_some_and(|tries| tries.wrote && tries.lead_to(task));
+    Tries { next: again.then(|| now + wait), wrote, ..Tries::last(task, count, failure, now) }
 }
 
 /// The tries after a failed visit that is not worth a retry.

@@ -107,10 +107,18 @@ impl Job {
 
     /// A job that was continued is the one rollover that runs.
     pub fn go_on_alone(&mut self, bundle_version: u64, now: OffsetDateTime) {
-        self.continued = Some(Continued::Begun);
+        (self.continued, self.formerly) = (Some(Continued::Begun), None);
         // Another job may have brought the devices a later bundle.
         self.bundle_version = bundle_version;
         self.reopen = Reopen::everything(now);
+    }
+
+    /// A job that was to run again cannot: it has ended as it had before.
+    pub fn end_as_before(&mut self, why: &str) {
+        self.rollback_requested = false;
+        // A job that was continued by an earlier release does not say how it had ended.
+        let outcome = self.formerly.take().unwrap_or(JobOutcome::Activated);
+        self.end(outcome, why);
     }
 
     fn start_pass(&mut self, phase: Phase, bundle_version: u64, bound: Option<Cursor>, now: OffsetDateTime) {
@@ -303,6 +311,11 @@ impl Job {
             opened: wave.opened,
             closed: None,
         })
+    }
+
+    /// The number of the current wave; 0 before the first.
+    pub fn wave_number(&self) -> u32 {
+        self.wave.as_ref().map_or(0, |wave| wave.number)
     }
 
     /// Records progress. Returns whether a device was settled since the conductor's last look.

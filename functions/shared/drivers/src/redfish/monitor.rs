@@ -116,6 +116,7 @@ pub(super) async fn write(
     link: &Link,
     body: Option<&Value>,
 ) -> Result<(), Stop> {
+    session.wrote = true;
     let answer = session.ask(method, link, body).await?;
     finish(session, answer).await.map(|_| ())
 }

@@ -33,6 +33,8 @@ pub(super) struct Session<'a> {
     access: Access,
     /// Every session that was opened; the current one is last.
     opened: Vec<Link>,
+    /// Something was sent that may have changed the device.
+    pub(super) wrote: bool,
 }
 
 #[derive(Clone)]
@@ -47,7 +49,7 @@ enum Access {
 
 impl<'a> Session<'a> {
     pub(super) const fn new(connection: Connection, credential: &'a Credential) -> Self {
-        Self { connection, credential, access: Access::Closed, opened: Vec::new() }
+        Self { connection, credential, access: Access::Closed, opened: Vec::new(), wrote: false }
     }
 
     /// Logs in at the path given in the service root, which needs no authentication. Returns the service root.

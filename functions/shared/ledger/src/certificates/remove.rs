@@ -48,11 +48,9 @@ impl Ledger {
     ) -> Result<(), RemoveRefused> {
         for look in 1..=LOOKS {
             let links = self.link(std::slice::from_ref(act)).await?;
-            let mut writes = vec![
-                self.delete_unused(record)?,
-                self.delete(name_key(&record.folder, &record.name), None)?,
-                self.uncount_leaf(record).await?,
-            ];
+            let mut writes =
+                vec![self.delete_unused(record)?, self.delete(name_key(&record.folder, &record.name), None)?];
+            writes.extend(self.uncount_leaf(record).await?);
             writes.extend(links.writes());
             writes.extend(ended.map(|ended| self.put_ended(ended)).transpose()?);
             let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
@@ -66,7 +64,7 @@ impl Ledger {
             }
             // Otherwise, another copy of the leaf was added or deleted, or the audit chain grew.
             if codes.first().is_some_and(|code| code == REFUSED) {
-                match self.certificate(record.id).await? {
+                match self.certificate_alone(record.id).await? {
                     None => return Err(RemoveRefused::Gone),
                     Some(found) if found.uses > 0 => return Err(RemoveRefused::InUse(found.uses)),
                     Some(_) => {}
@@ -81,12 +79,23 @@ impl Ledger {
         self.delete(id_key(record.id), Some(("uses = :count", 0)))
     }
 
-    pub(crate) async fn uncount_leaf(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
+    /// `None`: it is not counted. What our authorities sign for devices is not, since its serial number is on record; only an
+    /// earlier release counted it.
+    pub(crate) async fn uncount_leaf(
+        &self,
+        record: &CertificateRecord,
+    ) -> Result<Option<TransactWriteItem>, LedgerError> {
+        if record.issuing.is_some() {
+            return Ok(None);
+        }
         let key = leaf_key(record.leaf.fingerprint());
         let item = self.certificate_item(key.clone()).await?;
         let leaf = item.map(|item| from_item::<LeafItem>("leaf", item)).transpose()?;
+        if leaf.is_none() && record.device.is_some() {
+            return Ok(None);
+        }
         let Some(leaf) = leaf.filter(|leaf| leaf.copies > 1) else {
-            return self.delete(key, Some(("attribute_not_exists(id) OR copies <= :count", 1)));
+            return self.delete(key, Some(("attribute_not_exists(id) OR copies <= :count", 1))).map(Some);
         };
         let is_first = leaf.certificate == Some(record.id);
         let update = Update::builder()
@@ -98,7 +107,7 @@ impl Ledger {
             .expression_attribute_values(":one", number(1))
             .build()
             .map_err(|source| LedgerError::Unwritable { what: "leaf", source: Box::new(source) })?;
-        Ok(TransactWriteItem::builder().update(update).build())
+        Ok(Some(TransactWriteItem::builder().update(update).build()))
     }
 
     /// `condition` may refer to `:count`.

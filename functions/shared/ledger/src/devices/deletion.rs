@@ -69,7 +69,7 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<Option<EndedRecord>, LedgerError> {
         let Some(certificate) = self.certificate_by_dn(&CertificateDn::of_device(id)).await? else { return Ok(None) };
-        let held = self.certificate(certificate).await?.filter(|record| record.device.as_ref() == Some(id));
+        let held = self.certificate_alone(certificate).await?.filter(|record| record.device.as_ref() == Some(id));
         let ended = match held {
             Some(record) => self.ending(&record, editor.name, now).await?,
             None => None,

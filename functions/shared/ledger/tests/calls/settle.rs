@@ -43,6 +43,7 @@ fn batch() -> Vec<Settlement> {
         attempt: 1,
         of: None,
         outcome: Outcome::Skipped,
+        wave: 0,
         history: Vec::new(),
         at: OffsetDateTime::UNIX_EPOCH,
     };

@@ -118,6 +118,7 @@ fn own_record() -> CertificateRecord {
         spki: Fingerprint::of(leaf.spki_der()),
         leaf,
         chain: Vec::new(),
+        issuing: None,
         key: None,
         device: Some("bmc-1".parse().unwrap()),
         key_algorithm: "EC P-256".to_owned(),
@@ -156,7 +157,7 @@ fn own() -> [Rule; 2] {
 
 fn settlement(outcome: Outcome) -> Settlement {
     let key = TaskKey { job: JobId(7), pass: Pass::Install, device: "bmc-1".parse().unwrap() };
-    Settlement { key, attempt: 1, of: None, outcome, history: Vec::new(), at: NOW }
+    Settlement { key, attempt: 1, wave: 0, of: None, outcome, history: Vec::new(), at: NOW }
 }
 
 /// One write as a line: its kind, the record, and the values set.

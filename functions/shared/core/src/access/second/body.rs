@@ -21,13 +21,22 @@ pub struct ShownBody {
     /// Names of the members that are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// The stored rollout that the call names, as JSON, as it was then. If another one has taken its place, or it is gone, the
+    /// call is another call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 }
 
 impl ShownBody {
     /// `shown`: the members that are no secret in this call.
     pub fn of(body: &[u8], shown: &[&str]) -> Self {
-        let whole =
-            Self { sha256: Fingerprint::of(body), bytes: body.len() as u64, members: None, left_out: Vec::new() };
+        let whole = Self {
+            sha256: Fingerprint::of(body),
+            bytes: body.len() as u64,
+            members: None,
+            left_out: Vec::new(),
+            rollout: None,
+        };
         if body.is_empty() {
             return Self { members: Some("{}".to_owned()), ..whole };
         }

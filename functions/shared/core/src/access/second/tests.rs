@@ -56,6 +56,19 @@ fn decided(verdict: Verdict) -> Decision {
 }
 
 #[test]
+fn a_call_with_another_stored_rollout_is_another_call() {
+    let by = party("jane");
+    let of = |rollout: Option<&str>| {
+        let body = ShownBody { rollout: rollout.map(str::to_owned), ..ShownBody::of(b"{}", &[]) };
+        let call =
+            Call { method: "PUT", path: "/signingCertificate", query: "rollout=a", content_type: &[], body: &body };
+        call.digest(&by.name, by.epoch)
+    };
+    assert!(of(Some(r#"{"canary":2}"#)) == of(Some(r#"{"canary":2}"#)) && of(None) == of(None));
+    assert!(of(Some(r#"{"canary":2}"#)) != of(Some(r#"{"canary":3}"#)) && of(Some("null")) != of(None));
+}
+
+#[test]
 fn a_list_without_the_administration_of_access_is_refused() {
     let parse = |text: &str| text.parse::<TwoPersons>();
     assert!(parse("").unwrap().is_empty());

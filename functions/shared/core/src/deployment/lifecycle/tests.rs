@@ -266,3 +266,34 @@ proptest! {
         prop_assert_eq!((finished, failures), (model.finished, model.failures));
     }
 }
+
+#[test]
+fn a_history_is_stored_as_lines_and_maps_are_read() {
+    let entry = |result, words: &str| Entry {
+        stage: Stage::PostCsr,
+        attempt: 3,
+        result,
+        words: words.to_owned(),
+        at: OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(7),
+    };
+    let history = vec![
+        Entry { stage: Stage::CreateCsr, ..entry(StageResult::Done, "") },
+        entry(StageResult::Done, ""),
+        entry(StageResult::Queued, "By ops,  again. "),
+        entry(StageResult::Reset, ""),
+        entry(
+            StageResult::Failed(ErrorClass::TlsHandshake),
+            "No
+route.",
+        ),
+        entry(StageResult::Failed(ErrorClass::Reset), ""),
+    ];
+    let mut stored =
+        serde_json::to_value(Lifecycle { history: history.clone(), ..Lifecycle::idle(Work::Issue, "") }).unwrap();
+    assert_eq!((&stored["history"][0], &stored["history"][4]), (&"400,500 3 done 7".into(), &"500 3 !reset 7".into()));
+    assert_eq!(serde_json::from_value::<Lifecycle>(stored.clone()).unwrap().history, history);
+    stored["history"] = serde_json::to_value(&history).unwrap();
+    assert_eq!(serde_json::from_value::<Lifecycle>(stored.clone()).unwrap().history, history, "of an earlier release");
+    stored["history"] = ["500 3 done"].into();
+    assert!(serde_json::from_value::<Lifecycle>(stored).is_err());
+}
