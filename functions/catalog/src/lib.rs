@@ -17,6 +17,7 @@ mod bundle;
 mod crl;
 mod deployments;
 mod devices;
+mod elsewhere;
 mod enrol;
 mod extract;
 mod fleet;
@@ -65,7 +66,13 @@ pub fn router(app: App) -> Router {
     let (huawei, lenovo) = (scm::router(app.clone()), xclarity(app));
     Router::new().fallback(move |request: Request| {
         let chosen = if is_under(scm::ROOT, request.uri().path()) { &huawei } else { &lenovo };
-        chosen.clone().oneshot(request)
+        let chosen = chosen.clone();
+        async move {
+            match elsewhere::redirect(request.uri()) {
+                Some(redirect) => Ok(redirect),
+                None => chosen.oneshot(request).await,
+            }
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::run;
+use super::{readme, run};
 use crate::import::{exporting, pki::Bundle};
 use crate::stack::Stack;
 
@@ -29,6 +29,8 @@ async fn huawei_clouds_own_sdk_works_unchanged() {
         let codes: Vec<_> = refused.iter().map(|each| (each["status"].as_u64().unwrap(), each["code"].as_str().unwrap())).collect();
         assert_eq!(codes, [(409, "SCM.2101"), (404, "SCM.0404"), (401, "SCM.0401")]);
         assert!(refused.iter().all(|each| !each["id"].as_str().unwrap().is_empty()), "{refused:?}");
+        let shown = readme::python(stack, "huaweicloudsdkscm", &[("SCM_AK", &ak), ("SCM_SK", &sk)]).await;
+        assert!(shown.starts_with("scs") && shown.trim().len() == 16, "{shown}");
         for function in ["ImportFunction", "CatalogFunction"] {
             assert!(!stack.log(function).await.contains(&sk), "{function} wrote the secret key into its log");
         }
