@@ -226,7 +226,7 @@ pub mod tests {
 
     pub fn revoked() -> Revocation {
         serde_json::from_value(json!({
-            "list": { "signer": 1, "shard": 7 }, "at": 0, "reason": "keyCompromise", "by": "ops",
+            "list": { "generation": 1, "shard": 7 }, "at": 0, "reason": "keyCompromise", "by": "ops",
         }))
         .unwrap()
     }
