@@ -51,7 +51,8 @@ pub(crate) fn run(routes: &Routes, format: Format) -> Result<End> {
 /// Whether the path is the known one, or one with values for its parameters.
 fn fits(known: &str, path: &str) -> bool {
     let (known, path): (Vec<_>, Vec<_>) = (known.split('/').collect(), path.split('/').collect());
-    let same = |(known, part): (&&str, &&str)| known.eq_ignore_ascii_case(part) || known.starts_with('{') && !part.is_empty();
+    let same =
+        |(known, part): (&&str, &&str)| known.eq_ignore_ascii_case(part) || known.starts_with('{') && !part.is_empty();
     known.len() == path.len() && known.iter().zip(&path).all(same)
 }
 

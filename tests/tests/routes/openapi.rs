@@ -95,8 +95,7 @@ async fn document() -> Value {
     let (mut schemas, mut responses) = (Map::new(), Map::new());
     for (name, examples) in refusals {
         schemas.insert(name.to_owned(), schema(&examples["400"]["value"]));
-        let content =
-            json!({ "schema": { "$ref": format!("#/components/schemas/{name}") }, "examples": examples });
+        let content = json!({ "schema": { "$ref": format!("#/components/schemas/{name}") }, "examples": examples });
         let description = "Refused, with what is wrong and what to do. The examples' names are statuses.";
         responses
             .insert(name.to_owned(), json!({ "description": description, "content": { "application/json": content } }));
@@ -227,7 +226,9 @@ fn method(route: &Route) -> String {
 /// `APPROVE_DEVICE` is `approveDevice`.
 fn operation_id(route: &Route) -> String {
     let words = route.name.split('_').enumerate();
-    words.map(|(at, word)| if at == 0 { word.to_lowercase() } else { word[..1].to_owned() + &word[1..].to_lowercase() }).collect()
+    words
+        .map(|(at, word)| if at == 0 { word.to_lowercase() } else { word[..1].to_owned() + &word[1..].to_lowercase() })
+        .collect()
 }
 
 fn tag(route: &Route) -> &'static str {
@@ -311,7 +312,10 @@ fn schema(example: &Value) -> Value {
 /// Replaces what is another one each time.
 fn blank(value: Value) -> Value {
     match value {
-        Value::Object(members) => members.into_iter().map(|(name, value)| (name, blank(value))).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| if name == "valid_for" { (name, 3600.into()) } else { (name, blank(value)) })
+            .collect(),
         Value::Array(items) => items.into_iter().map(blank).collect(),
         Value::String(text) => blank_text(&text).into(),
         Value::Number(number) if number.as_i64().is_some_and(|number| number > 1_500_000_000) => 1_767_225_600.into(),

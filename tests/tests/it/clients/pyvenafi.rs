@@ -59,10 +59,15 @@ async fn venafis_own_client_works_unchanged() {
         let retried = readme::python(stack, "pyvenafi", &user).await;
         assert_eq!(retried.trim(), "True");
         let not_required = readme::python(stack, "pyvenafi", &user).await;
-        assert!(not_required.starts_with("Retry canceled. No retry is required for the certificate."), "{not_required}");
+        assert!(
+            not_required.starts_with("Retry canceled. No retry is required for the certificate."),
+            "{not_required}"
+        );
 
         let called = readme::curl(stack, &stack.api.token).await;
-        for part in ["\"jobPath\":\"/signingCertificate/jobs/", "{\"Error\":\"Retry canceled.", "{\"certificate_id\":\"scs"] {
+        for part in
+            ["\"jobPath\":\"/signingCertificate/jobs/", "{\"Error\":\"Retry canceled.", "{\"certificate_id\":\"scs"]
+        {
             assert!(called.contains(part), "{part} is not in {called}");
         }
 

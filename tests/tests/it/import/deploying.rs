@@ -129,9 +129,10 @@ async fn what_no_device_could_show_is_not_deployed() {
             let why = refused(&stack.api.post(&deploy, wanted).await, 400, "SCM.0400");
             assert!(why.contains(reason), "{why}");
             let dn = policy_dn("Certificates", sent["name"].as_str().unwrap());
-            let wanted = json!({ "CertificateDN": dn, "ApplicationDN": [r"\VED\Policy\Devices\bmc-1"], "PushToNew": true });
+            let wanted =
+                json!({ "CertificateDN": dn, "ApplicationDN": [r"\VED\Policy\Devices\bmc-1"], "PushToNew": true });
             let told = stack.api.post("/vedsdk/Certificates/Associate", wanted).await;
-            assert!(told.status == 400 && told.json()["Error"].as_str().unwrap().contains(reason), "{}", told.raw());
+            assert!(told.status == 400 && told.text.contains(reason), "{told:?}");
         }
     })
     .await;

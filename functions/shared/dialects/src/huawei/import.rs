@@ -80,7 +80,11 @@ impl ImportRequest {
         Ok(Self {
             name: parsed("name", fields.name.as_deref().ok_or_else(|| missing("name"))?)?,
             folder: fields.folder.as_deref().map(|folder| parsed("folder", folder)).transpose()?.unwrap_or_default(),
-            enterprise_project: fields.enterprise_project_id.as_deref().map(|id| parsed("enterprise_project_id", id)).transpose()?,
+            enterprise_project: fields
+                .enterprise_project_id
+                .as_deref()
+                .map(|id| parsed("enterprise_project_id", id))
+                .transpose()?,
             only_once: fields.duplicate_check.unwrap_or_default(),
             allow_incomplete: fields.allow_incomplete_chain.unwrap_or_default(),
             material: Sent::of(fields)?,
@@ -246,8 +250,14 @@ mod tests {
             "pkcs12_password": "", "enterprise_project_id": "", "enc_certificate": "", "enc_private_key": "",
         }))
         .unwrap();
-        assert_eq!((request.folder.to_string(), request.enterprise_project.is_none()), ("Certificates".to_owned(), true));
-        assert!(matches!(request.material(), Material::Pem { certificate: "C", certificate_chain: None, private_key: "K" }));
+        assert_eq!(
+            (request.folder.to_string(), request.enterprise_project.is_none()),
+            ("Certificates".to_owned(), true)
+        );
+        assert!(matches!(
+            request.material(),
+            Material::Pem { certificate: "C", certificate_chain: None, private_key: "K" }
+        ));
         let file = parse(json!({
             "name": "web", "certificate": "", "certificate_chain": "", "private_key": "", "pkcs12": "AA==",
         }))

@@ -23,7 +23,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, VenafiError> {
         let Filled(fields) = json(request, LIMIT).await?;
         let read = T::deserialize(Value::Object(fields));
-        Ok(Self(read.map_err(|why| VenafiError::invalid(format!("The body has an attribute that is not valid: {why}.")))?))
+        Ok(Self(
+            read.map_err(|why| VenafiError::invalid(format!("The body has an attribute that is not valid: {why}.")))?,
+        ))
     }
 }
 
