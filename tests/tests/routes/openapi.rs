@@ -57,10 +57,32 @@ pub(crate) fn published_members(dialect: &str) -> Vec<&'static str> {
 }
 
 /// Whether the file says that the route can be answered so. A refusal is always `default`.
-pub(crate) fn is_published(route: &Route, status: u16) -> bool {
+pub(crate) fn is_published(route: &Route, status: u16, body: &str) -> bool {
     let responses = &PUBLISHED["paths"][spelling(route)][method(shown_as(route))]["responses"];
-    let has = |name: &str| responses.get(name).is_some();
-    if status >= 400 { has("default") } else { has(&status.to_string()) || has("2XX") }
+    if status >= 400 {
+        return responses.get("default").is_some();
+    }
+    let Some(response) = responses.get(status.to_string()) else { return responses.get("2XX").is_some() };
+    let schema = &response["content"]["application/json"]["schema"];
+    schema.is_null() || serde_json::from_str(body).is_ok_and(|told| is_valid(schema, &told))
+}
+
+/// By the few keywords that [`shape`] uses.
+fn is_valid(schema: &Value, value: &Value) -> bool {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is_of = |types: &Vec<Value>| types.iter().any(|each| each == kind);
+    schema["type"].as_array().is_none_or(is_of)
+        && value.as_array().is_none_or(|items| items.iter().all(|item| is_valid(&schema["items"], item)))
+        && value.as_object().is_none_or(|members| {
+            members.iter().all(|(name, value)| is_valid(&schema["properties"][name.as_str()], value))
+        })
 }
 
 static PUBLISHED: LazyLock<Value> =
@@ -107,7 +129,7 @@ async fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
             "description": "Paths are case-insensitive, except where they name a device or a user. Examples are what the functions answered in a test; \
-                            hashes, times and keys in them are blanked.",
+                            hashes, times and keys in them are blanked. Query parameters are in the functions' READMEs.",
         },
         "servers": [{ "url": "https://{api}", "variables": { "api": { "default": "ID.execute-api.REGION.amazonaws.com" } } }],
         "paths": paths,
@@ -142,7 +164,7 @@ async fn operation(world: &World, route: &Route) -> Value {
     let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
     let success = match (status.is_success(), kind) {
         _ if let Some(example) = vendors_answer(route) => {
-            let content = json!({ "application/json": { "example": example } });
+            let content = json!({ "application/json": { "schema": shape(&example), "example": example } });
             ("200".to_owned(), json!({ "description": "Done", "content": content }))
         }
         // What the test's tables cannot make succeed.
@@ -151,7 +173,8 @@ async fn operation(world: &World, route: &Route) -> Value {
         (true, Some(kind)) => {
             let kind = kind.to_str().unwrap().split(';').next().unwrap().to_owned();
             let example = serde_json::from_slice::<Value>(&text).ok().filter(|_| *route != routes::OPENAPI);
-            let media = example.map_or_else(|| json!({}), |told| json!({ "example": blank(told) }));
+            let media =
+                example.map_or_else(|| json!({}), |told| json!({ "schema": shape(&told), "example": blank(told) }));
             (status.as_str().to_owned(), json!({ "description": "Done", "content": { kind: media } }))
         }
     };
@@ -180,7 +203,7 @@ async fn operation(world: &World, route: &Route) -> Value {
         operation["parameters"] = named.into();
     }
     if let Some(example) = body(route) {
-        let media = json!({ "schema": { "type": "object" }, "example": example });
+        let media = json!({ "schema": shape(&example), "example": example });
         operation["requestBody"] = json!({ "content": { "application/json": media } });
     }
     operation
@@ -307,6 +330,25 @@ fn schema(example: &Value) -> Value {
         Value::Bool(_) => json!({ "type": "boolean" }),
         Value::String(_) | Value::Null => json!({ "type": "string" }),
     }
+}
+
+/// What one answer shows of its schema: names and types. Any member may be absent or null in another answer.
+fn shape(example: &Value) -> Value {
+    let kind = match example {
+        Value::Null => return json!({}),
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(items) => {
+            let items = items.first().map_or_else(|| json!({}), shape);
+            return json!({ "type": ["array", "null"], "items": items });
+        }
+        Value::Object(members) => {
+            let properties: Map<_, _> = members.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
+            return json!({ "type": ["object", "null"], "properties": properties });
+        }
+    };
+    json!({ "type": [kind, "null"] })
 }
 
 /// Replaces what is another one each time.

@@ -175,7 +175,7 @@ async fn walk(who: &str, caller: Option<&Caller>) {
             let found = outcome(route, status, &body);
             let expected = expected(route, scheme, caller);
             let has_its_form = found == Admitted || is_refused_as_its_api_does(route, &body);
-            if found != expected || !has_its_form || status == 405 || !is_published(route, status) {
+            if found != expected || !has_its_form || status == 405 || !is_published(route, status, &body) {
                 wrong.push(format!("{step}\n  is {found:?}, and by the table {expected:?}"));
             }
         }
