@@ -17,6 +17,7 @@ mod bundle;
 mod crl;
 mod deployments;
 mod devices;
+mod elsewhere;
 mod enrol;
 mod extract;
 mod fleet;
@@ -25,6 +26,7 @@ mod issuance_policy;
 mod issuing;
 mod jobs;
 mod lxca;
+mod openapi;
 mod own;
 mod page;
 mod policy;
@@ -54,8 +56,8 @@ use rootcast_pki::crl::CrlId;
 pub use crate::app::{App, Parts};
 
 /// The routes without a token, besides revocation lists: a device that trusts any live root can verify the first, and
-/// by its own means the second.
-const PUBLIC: [&str; 2] = [routes::BUNDLE.path, routes::CACERTS.path];
+/// by its own means the second. What the routes are is no secret.
+const PUBLIC: [&str; 3] = [routes::BUNDLE.path, routes::CACERTS.path, routes::OPENAPI.path];
 
 /// What is here is public, so that it is no secret what is not. In lower case.
 const PUBLIC_FOLDERS: [&str; 2] = ["/.well-known", "/crl"];
@@ -65,7 +67,13 @@ pub fn router(app: App) -> Router {
     let (huawei, lenovo) = (scm::router(app.clone()), xclarity(app));
     Router::new().fallback(move |request: Request| {
         let chosen = if is_under(scm::ROOT, request.uri().path()) { &huawei } else { &lenovo };
-        chosen.clone().oneshot(request)
+        let chosen = chosen.clone();
+        async move {
+            match elsewhere::redirect(request.uri()) {
+                Some(redirect) => Ok(redirect),
+                None => chosen.oneshot(request).await,
+            }
+        }
     })
 }
 
@@ -74,6 +82,7 @@ fn xclarity(app: App) -> Router {
     let routes = Guarded::<_, LenovoError>::default()
         .on(routes::BUNDLE, bundle::signed)
         .on(routes::CACERTS, bundle::cacerts)
+        .on(routes::OPENAPI, openapi::show)
         .on(routes::CRL, crl::show)
         .on(routes::ROOT, roots::active)
         .on(routes::ROOT_DETAILS, roots::details)

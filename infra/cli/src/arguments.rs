@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     access::AccessCommand, access_key::AccessKey, anchor::AnchorCommand, audit::AuditCommand,
-    certificate::CertificateCommand, device::DeviceCommand, issuance_policy::IssuancePolicyCommand,
+    certificate::CertificateCommand, curl::Routes, device::DeviceCommand, issuance_policy::IssuancePolicyCommand,
     issuing::IssuingCommand, job::JobCommand, local::Local, login::Login, output::Format, request::RequestCommand,
     restore::Restore, retry::Retry, rollout::RolloutCommand, root::RootCommand, rotate::Rotate,
 };
@@ -114,6 +114,8 @@ pub(crate) enum Command {
     /// Show and set which names device certificates may have
     #[command(subcommand)]
     IssuancePolicy(IssuancePolicyCommand),
+    /// List the API's routes, or print curl for one; with --json, the OpenAPI document
+    Api(Routes),
     /// Repair the counters after tables were lost or restored, with your AWS credentials
     Restore(Restore),
     /// Run the whole stack on this machine, with emulated devices and two rollovers

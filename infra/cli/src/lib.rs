@@ -9,6 +9,7 @@ mod arguments;
 mod ask;
 mod audit;
 mod certificate;
+mod curl;
 mod device;
 mod exit;
 mod issuance_policy;
@@ -62,6 +63,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Request(command) => request::run(&api()?, command, format).await,
         Command::Rotate(rotate) => rotate::run(&api()?, rotate, format).await,
         Command::Job(command) => job::run(&api()?, command, format).await,
+        Command::Api(routes) => curl::run(&routes, format),
         Command::Restore(restore) => restore::run(restore, format).await,
         Command::Retry(retry) => retry::run(&api()?, retry, format).await,
         Command::Certificate(command) => certificate::run(&api()?, command, format).await,

@@ -68,28 +68,35 @@ fn cookie() -> String {
     format!("{SESSION_COOKIE}={}; {CSRF_COOKIE}={}", session().expose(), csrf().expose())
 }
 
+/// What the paths' parameters stand for here.
+pub(crate) fn parameters() -> [(&'static str, String); 12] {
+    let guid = CertificateGuid(CERTIFICATE.parse().unwrap()).to_string();
+    [
+        ("generation", "1"),
+        ("issuing", "1.1"),
+        ("signer", "1.1"),
+        ("list", "1.crl"),
+        ("job", JOB),
+        ("jobs", JOB),
+        ("device", DEVICE),
+        ("id", CERTIFICATE),
+        ("certificate", CERTIFICATE),
+        ("name", "ops"),
+        ("guid", guid.as_str()),
+        ("request", "0123456789abcdef0123456789abcdef"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+}
+
 fn path(route: &Route) -> String {
-    let guid = CertificateGuid(CERTIFICATE.parse().unwrap()).to_string().replace('{', "%7B").replace('}', "%7D");
-    let values = [
-        ("{generation}", "1"),
-        ("{issuing}", "1.1"),
-        ("{signer}", "1.1"),
-        ("{list}", "1.crl"),
-        ("{job}", JOB),
-        ("{jobs}", JOB),
-        ("{device}", DEVICE),
-        ("{id}", CERTIFICATE),
-        ("{certificate}", CERTIFICATE),
-        ("{name}", "ops"),
-        ("{guid}", guid.as_str()),
-        ("{request}", "0123456789abcdef0123456789abcdef"),
-    ];
-    let path = values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
+    let encoded = |value: &str| value.replace('{', "%7B").replace('}', "%7D");
+    let put = |path: String, (name, value): &(&str, String)| path.replace(&format!("{{{name}}}"), &encoded(value));
+    let path = parameters().iter().fold(route.path.to_owned(), put);
     assert!(!path.contains('{'), "{path} names something that this test does not know");
     if *route == routes::DOWNLOAD { format!("{path}?CertificateDN={}", DN.replace('\\', "%5C")) } else { path }
 }
 
-fn body(route: &Route) -> Option<Value> {
+pub(crate) fn body(route: &Route) -> Option<Value> {
     let named = json!({ "CertificateDN": DN });
     let bound = json!({ "CertificateDN": DN, "ApplicationDN": [application_dn(&DEVICE.parse().unwrap())] });
     Some(match *route {

@@ -6,6 +6,7 @@ use rootcast_core::access::scope::Scopes;
 use rootcast_gate::routes::{self, Function, Method, Needs, Object, Route, TABLE};
 use tower::ServiceExt;
 
+use crate::openapi::{dialect, is_published, published_members};
 use crate::requests::{Scheme, request};
 use crate::tables::{Caller, DEVICE, DN};
 use crate::world::World;
@@ -31,7 +32,25 @@ fn device_dn() -> String {
 }
 
 /// Routes that the table lists as public: API Gateway authenticates the caller, which does not happen here.
-const ELSEWHERE: [Route; 2] = [routes::OF_IAM, routes::OF_OIDC];
+pub(crate) const ELSEWHERE: [Route; 2] = [routes::OF_IAM, routes::OF_OIDC];
+
+/// Lenovo's API or our own.
+fn is_ours(route: &Route) -> bool {
+    matches!(route.function, Function::Regenerate | Function::Catalog) && !route.path.starts_with("/v3/scm")
+        || ["/principals", "/requests"].iter().any(|start| route.path.starts_with(start))
+}
+
+/// Whether the scheme is one of the route's API.
+pub(crate) fn carries(route: &Route, scheme: Scheme) -> bool {
+    let ends_session = *route == routes::END_SESSION;
+    match scheme {
+        Scheme::None => false,
+        Scheme::Bearer => !ends_session,
+        Scheme::AuthToken | Scheme::Signature => route.path.starts_with("/v3/scm"),
+        Scheme::Basic => is_ours(route),
+        Scheme::Session | Scheme::Cookie => is_ours(route) || ends_session,
+    }
+}
 
 /// The outcome according to the table.
 fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
@@ -41,18 +60,8 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     if route.needs == Needs::Public {
         return Admitted;
     }
-    let is_scm = route.path.starts_with("/v3/scm");
-    let is_ours = matches!(route.function, Function::Regenerate | Function::Catalog) && !is_scm
-        || ["/principals", "/requests"].iter().any(|start| route.path.starts_with(start));
-    let ends_session = *route == routes::END_SESSION;
-    let carries = match scheme {
-        Scheme::None => false,
-        Scheme::Bearer => !ends_session,
-        Scheme::AuthToken | Scheme::Signature => is_scm,
-        Scheme::Basic => is_ours,
-        Scheme::Session | Scheme::Cookie => is_ours || ends_session,
-    };
-    let Some(caller) = caller.filter(|_| carries) else { return Unauthenticated };
+    let is_ours = is_ours(route);
+    let Some(caller) = caller.filter(|_| carries(route, scheme)) else { return Unauthenticated };
     if scheme == Scheme::Cookie && route.method != Method::Get {
         return Forbidden;
     }
@@ -124,13 +133,7 @@ fn outcome(route: &Route, status: u16, body: &str) -> Outcome {
 
 /// Whether the refusal is in the API's own format.
 fn is_refused_as_its_api_does(route: &Route, body: &str) -> bool {
-    let has = |attribute: &str| body.contains(&format!("\"{attribute}\":"));
-    match (route.function, route.path) {
-        (Function::Access, path) if path.starts_with("/vedauth") => has("error") && has("error_description"),
-        (Function::Retry, _) => has("Error"),
-        (_, path) if path.starts_with("/v3/scm") => has("error_code") && has("error_msg"),
-        _ => has("result") && has("messages"),
-    }
+    published_members(dialect(route)).iter().all(|attribute| body.contains(&format!("\"{attribute}\":")))
 }
 
 fn only(grant: &str) -> Grants {
@@ -172,7 +175,7 @@ async fn walk(who: &str, caller: Option<&Caller>) {
             let found = outcome(route, status, &body);
             let expected = expected(route, scheme, caller);
             let has_its_form = found == Admitted || is_refused_as_its_api_does(route, &body);
-            if found != expected || !has_its_form || status == 405 {
+            if found != expected || !has_its_form || status == 405 || !is_published(route, status, &body) {
                 wrong.push(format!("{step}\n  is {found:?}, and by the table {expected:?}"));
             }
         }

@@ -7,6 +7,8 @@ use std::mem::take;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn;
 use axum::response::Response;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
@@ -58,6 +60,8 @@ pub async fn respond<R: AsyncFn() -> Result<Router, Error>>(
         Ok(request) => router().await?.oneshot(request.with_lambda_context(context.clone())).await?,
         Err(not) => refused(not, Request::default().with_lambda_context(context.clone())).await?,
     };
+    // API Gateway calls an answer without a type JSON, which nothing is not.
+    response.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain; charset=utf-8"));
     // Only the response is lambda_http's: its own conversion of requests panics at some events.
     let mut adapter = Adapter::from(service_fn(move |_| ready(Ok::<_, Infallible>(take(&mut response)))));
     let nothing = LambdaRequest::ApiGatewayV2(ApiGatewayV2httpRequest::default());
@@ -82,7 +86,7 @@ async fn refused(NotARequest { path, refusal }: NotARequest, blank: Request) -> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use axum::http::Uri;
+    use axum::http::{StatusCode, Uri};
     use lambda_http::Context;
     use serde_json::{Value, json};
 
@@ -110,6 +114,15 @@ mod tests {
     async fn a_request_reaches_the_router() {
         assert_eq!(answered(event("/devices", "https")).await, (200, json!("/devices?limit=1")));
         assert_eq!(answered(event("/devices/..", "http")).await, (200, json!("/devices/..?limit=1")));
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_content_is_not_called_json() {
+        let payload = serde_json::value::to_raw_value(&event("/vedauth/revoke/token", "https")).unwrap();
+        let router = async || Ok(Router::new().fallback(async || StatusCode::OK));
+        let answer = respond(&router, LambdaEvent::new(payload, Context::default())).await.unwrap();
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!(answer["headers"]["content-type"], "text/plain; charset=utf-8", "{answer}");
     }
 
     #[tokio::test]

@@ -54,6 +54,8 @@ pub enum Needs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
+    /// Its constant's.
+    pub name: &'static str,
     pub function: Function,
     pub method: Method,
     /// An axum pattern, in lower case where paths are case-insensitive.
@@ -78,6 +80,7 @@ macro_rules! table {
     ($($name:ident: $function:ident $method:ident $path:literal needs $needs:expr $(, scope $resource:ident $($privilege:ident)?)?;)+) => {
         $(
             pub const $name: Route = Route {
+                name: stringify!($name),
                 function: Function::$function,
                 method: Method::$method,
                 path: $path,
@@ -130,6 +133,7 @@ table! {
 
     BUNDLE: Catalog Get "/bundle" needs Public;
     CACERTS: Catalog Get "/.well-known/est/cacerts" needs Public;
+    OPENAPI: Catalog Get "/openapi.json" needs Public;
     CRL: Catalog Get "/crl/{signer}/{list}" needs Public;
     ROOT: Catalog Get "/signingcertificate" needs READ_ROOTS;
     ROOT_DETAILS: Catalog Get "/signingcertificate/details" needs READ_ROOTS;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::item::{from_item, number};
-use crate::{CertificateRecord, Ledger, LedgerError};
+use crate::{CertificateRecord, Ledger, LedgerError, Revocation};
 
 /// Shards read concurrently: all of them.
 const CONCURRENCY: usize = SHARDS as usize;
@@ -37,6 +37,8 @@ pub struct CertificateRow {
     pub enterprise_project_id: Option<String>,
     #[serde(default)]
     pub uses: u64,
+    #[serde(default)]
+    pub revoked: Option<Revocation>,
     #[serde(with = "time::serde::timestamp")]
     pub updated: OffsetDateTime,
 }
@@ -256,6 +258,7 @@ impl From<CertificateRecord> for CertificateRow {
             not_after: record.not_after,
             enterprise_project_id: record.enterprise_project_id,
             uses: record.uses,
+            revoked: record.revoked,
             updated: record.updated,
         }
     }

@@ -38,6 +38,19 @@ def main():
         refusal(lambda: client.show_certificate(ShowCertificateRequest(certificate_id="scs0000000000000"))),
         refusal(lambda: connect(url, ca, given["ak"], "wrong" * 8).list_certificates(ListCertificatesRequest())),
     ]
+    body.duplicate_check = True
+    body.name = "web-twice"
+    twice = refusal(lambda: client.import_certificate(ImportCertificateRequest(body=body)))
+    body.duplicate_check = False
+    for index in range(given["copies"]):
+        body.name = f"copy-{index}"
+        client.import_certificate(ImportCertificateRequest(body=body))
+    pages = list(expiring_last(client))
+    same = [item for page in pages for item in page if is_same(item, given["domain"], given["expires"])]
+    exports = [client.export_certificate(ExportCertificateRequest(certificate_id=item.id)) for item in same[:1]]
+    for item in same:
+        if item.id != imported:
+            client.delete_certificate(DeleteCertificateRequest(certificate_id=item.id))
     client.delete_certificate(DeleteCertificateRequest(certificate_id=imported))
     left = client.list_certificates(ListCertificatesRequest()).total_count
     print(
@@ -49,10 +62,29 @@ def main():
                 "shown": shown.to_dict(),
                 "exported": exported.to_dict(),
                 "refused": refused,
+                "twice": twice,
+                "pages": [len(page) for page in pages],
+                "different": len({item.id for item in same}),
+                "same": [export.certificate for export in exports],
                 "left": left,
             }
         )
     )
+
+
+def expiring_last(client):
+    """Pages, as deployers of ACME certificates read them before they upload one (certimate's provider for Huawei Cloud)."""
+    offset, page = 0, [None] * 50
+    while len(page) == 50:
+        wanted = ListCertificatesRequest(limit=50, offset=offset, sort_dir="DESC", sort_key="certExpiredTime")
+        page = client.list_certificates(wanted).certificates
+        offset += 50
+        yield page
+
+
+def is_same(item, domain, expires):
+    """Their comparison: the CN in any letter case, and the time as text."""
+    return item.domain.lower() == domain.lower() and item.expire_time.removesuffix(".0") == expires
 
 
 def connect(url, ca, ak, sk):

@@ -3,6 +3,7 @@
 mod huaweicloud;
 mod pylxca;
 mod pyvenafi;
+mod readme;
 
 use std::path::Path;
 use std::process::Stdio;

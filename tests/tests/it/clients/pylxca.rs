@@ -4,7 +4,7 @@ use rootcast_core::access::permission::Role;
 use rootcast_core::job::JobId;
 use serde_json::json;
 
-use super::run;
+use super::{readme, run};
 use crate::stack::Stack;
 
 #[tokio::test]
@@ -37,6 +37,14 @@ async fn lenovos_own_client_works_unchanged() {
         assert_eq!((&said["wrong"], &said["logged"]), (&json!(true), &json!(false)));
 
         stack.ended(JobId(job.parse().unwrap())).await;
+        let user = [("LXCA_USER", "rack-admin"), ("LXCA_PASSWORD", password.as_str())];
+        let shown = readme::python(stack, "pylxca", &user).await;
+        assert!(shown.contains("'jobUID'"), "{shown}");
+        let operator = stack.principal_who_may("rack-operator", Role::Operator).await;
+        let user = [("LXCA_USER", "rack-operator"), ("LXCA_PASSWORD", operator.as_str())];
+        let refused = readme::python(stack, "pylxca", &user).await;
+        assert!(refused.contains("permission regenerate") && !refused.contains("Traceback"), "{refused}");
+
         let secrets = [&password, session["value"].as_str().unwrap(), csrf["value"].as_str().unwrap(), "wrongwrong"];
         for function in ["LoginFunction", "RegenerateFunction", "CatalogFunction"] {
             let log = stack.log(function).await;

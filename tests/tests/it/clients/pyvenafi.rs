@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rootcast_core::inventory::id::policy_dn;
 use serde_json::json;
 
-use super::run;
+use super::{readme, run};
 use crate::fake::{PASSWORD, USER};
 use crate::import::deploying::{deploy, ended, fakes, print, shown};
 use crate::import::pki::Bundle;
@@ -50,6 +50,26 @@ async fn venafis_own_client_works_unchanged() {
         assert_eq!((&wrong[0]["status"], &wrong[0]["body"]["error"]), (&json!(400), &json!("invalid_grant")));
         assert_eq!(wrong[0], wrong[1], "it tells which part was wrong");
         assert_eq!(said["wrongScope"]["body"]["error"], "invalid_scope");
+
+        stack.store_credential("locked", USER, "tr0ub4dor-and-3").await;
+        let (job, _) = deploy(stack, id, &["locked"]).await;
+        assert_eq!(ended(stack, job.unwrap()).await["outcome"], "deployedWithFailures");
+        stack.store_credential("locked", USER, PASSWORD).await;
+        let user = [("TPP_USER", "cert-manager"), ("TPP_PASSWORD", password.as_str())];
+        let retried = readme::python(stack, "pyvenafi", &user).await;
+        assert_eq!(retried.trim(), "True");
+        let not_required = readme::python(stack, "pyvenafi", &user).await;
+        assert!(
+            not_required.starts_with("Retry canceled. No retry is required for the certificate."),
+            "{not_required}"
+        );
+
+        let called = readme::curl(stack, &stack.api.token).await;
+        for part in
+            ["\"jobPath\":\"/signingCertificate/jobs/", "{\"Error\":\"Retry canceled.", "{\"certificate_id\":\"scs"]
+        {
+            assert!(called.contains(part), "{part} is not in {called}");
+        }
 
         for function in ["LoginFunction", "RetryFunction"] {
             let log = stack.log(function).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
-use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::job::JobId;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
@@ -111,15 +111,29 @@ async fn deployed_certificates_are_shown_and_recognised_by_rollovers() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_clients_only_is_not_deployed() {
+async fn what_no_device_could_show_is_not_deployed() {
     Stack::run(0, async |stack| {
-        let answer =
-            stack.api.post(&format!("{CERTIFICATES}/import"), body("agent", &Bundle::of_client("agent.example"))).await;
-        assert_eq!(answer.json()["purposes"], json!(["client"]));
-        let deploy = format!("{}/deploy", path(imported(&answer)));
-        let wanted = json!({ "service_name": "DEVICE", "resources": [{ "id": "bmc-1" }] });
-        let why = refused(&stack.api.post(&deploy, wanted).await, 400, "SCM.0400");
-        assert!(why.contains("no serverAuth"), "{why}");
+        let agent = body("agent", &Bundle::of_client("agent.example"));
+        // Made with Python cryptography 48: a leaf with a key for ML-DSA-44, and its root.
+        let quantum = include_str!("ml_dsa_44.pem");
+        let (certificates, key) = quantum.split_at(quantum.find("-----BEGIN PRIVATE KEY").unwrap());
+        let quantum = json!({ "name": "quantum", "certificate": certificates, "private_key": key });
+        for (sent, purpose, reason) in [
+            (agent, "client", "no serverAuth"),
+            (quantum, "server", "ML-DSA-44, which the TLS client here cannot verify"),
+        ] {
+            let answer = stack.api.post(&format!("{CERTIFICATES}/import"), sent.clone()).await;
+            assert_eq!(answer.json()["purposes"], json!([purpose]));
+            let deploy = format!("{}/deploy", path(imported(&answer)));
+            let wanted = json!({ "service_name": "DEVICE", "resources": [{ "id": "bmc-1" }] });
+            let why = refused(&stack.api.post(&deploy, wanted).await, 400, "SCM.0400");
+            assert!(why.contains(reason), "{why}");
+            let dn = policy_dn("Certificates", sent["name"].as_str().unwrap());
+            let wanted =
+                json!({ "CertificateDN": dn, "ApplicationDN": [r"\VED\Policy\Devices\bmc-1"], "PushToNew": true });
+            let told = stack.api.post("/vedsdk/Certificates/Associate", wanted).await;
+            assert!(told.status == 400 && told.text.contains(reason), "{told:?}");
+        }
     })
     .await;
 }

@@ -41,6 +41,18 @@ async fn a_devices_certificate_is_renewed_then_revoked_publicly() {
         at_stage(stack, before.id, None, false).await;
         assert_eq!(post(stack, "Revoke", revoke).await, (200, json!({ "Requested": false, "Success": true })));
         revoked(stack, &root, &after).await;
+
+        let scm = stack.api.get(&format!("/v3/scm/certificates/{}", after.id)).await.json();
+        assert_eq!((&scm["status"], &scm["revoke_reason"]), (&json!("REVOKED"), &json!("keyCompromise")), "{scm}");
+        let listed = async |query: &str| {
+            let rows = stack.api.get(&format!("/v3/scm/certificates?{query}")).await.json();
+            let rows = rows["certificates"].as_array().unwrap().iter();
+            rows.map(|row| (row["status"].clone(), row["deploy_support"].clone())).collect::<Vec<_>>()
+        };
+        for query in ["", "sort_key=certExpiredTime", "status=REVOKED"] {
+            assert_eq!(listed(query).await, [(json!("REVOKED"), json!(false))], "{query}");
+        }
+        assert_eq!((listed("status=UPLOAD").await, listed("deploy_support=true").await), (Vec::new(), Vec::new()));
     })
     .await;
 }

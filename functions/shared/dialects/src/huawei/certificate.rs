@@ -5,6 +5,7 @@
 //! `ShowCertificate.html` there.
 
 use rootcast_ledger::{CertificateRecord, CertificateRow};
+use rootcast_pki::crl::Reason;
 use rootcast_pki::import::Purposes;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -41,8 +42,9 @@ pub struct CertificateView {
     push_support: &'static str,
     shared: bool,
     multi_domain_type: Option<&'static str>,
+    /// RFC 5280's name of the reason.
+    revoke_reason: Option<Reason>,
     /// This field and the following ones apply to certificates that the vendor sells.
-    revoke_reason: Option<String>,
     order_id: Option<String>,
     validation_method: Option<String>,
     authentification: [(); 0],
@@ -84,7 +86,7 @@ impl Listed {
     pub fn of(row: &CertificateRow, now: OffsetDateTime) -> Self {
         Self {
             detail: Detail::of(row, now),
-            deploy_support: !is_expired(row.not_after, now),
+            deploy_support: status(row, now) == UPLOAD,
             expire_time: time(row.not_after),
             domain_id: None,
         }
@@ -107,7 +109,7 @@ impl CertificateView {
             push_support: "OFF",
             shared: false,
             multi_domain_type: (!others.is_empty()).then_some(primary),
-            revoke_reason: None,
+            revoke_reason: row.revoked.as_ref().map(|revoked| revoked.reason),
             order_id: None,
             validation_method: None,
             authentification: [],
@@ -137,7 +139,7 @@ impl Detail {
             },
             validity_period: ((row.not_after - row.not_before).as_seconds_f64() / 86400.0 / DAYS_A_MONTH).round()
                 as i64,
-            status: if is_expired(row.not_after, now) { EXPIRED } else { UPLOAD },
+            status: status(row, now),
             domain_count: all().count(),
             wildcard_count: all().filter(|name| is_wildcard(name)).count(),
             description: None,
@@ -151,6 +153,16 @@ impl Detail {
 
 pub const UPLOAD: &str = "UPLOAD";
 pub const EXPIRED: &str = "EXPIRED";
+pub const REVOKED: &str = "REVOKED";
+
+/// A revoked certificate stays revoked after it has expired.
+fn status(row: &CertificateRow, now: OffsetDateTime) -> &'static str {
+    match row.revoked {
+        Some(_) => REVOKED,
+        None if is_expired(row.not_after, now) => EXPIRED,
+        None => UPLOAD,
+    }
+}
 
 /// The certificate is valid up to and including the second of notAfter (RFC 5280 §4.1.2.5).
 pub fn is_expired(not_after: OffsetDateTime, now: OffsetDateTime) -> bool {
@@ -186,6 +198,7 @@ fn time(at: OffsetDateTime) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 pub mod tests {
+    use rootcast_ledger::Revocation;
     use serde_json::{Value, json};
     use time::macros::datetime;
 
@@ -206,8 +219,16 @@ pub mod tests {
             not_after: datetime!(2027-01-01 00:00 UTC),
             enterprise_project_id: None,
             uses: 2,
+            revoked: None,
             updated: NOW,
         }
+    }
+
+    pub fn revoked() -> Revocation {
+        serde_json::from_value(json!({
+            "list": { "generation": 1, "shard": 7 }, "at": 0, "reason": "keyCompromise", "by": "ops",
+        }))
+        .unwrap()
     }
 
     fn listed(row: &CertificateRow) -> Value {
@@ -250,6 +271,15 @@ pub mod tests {
         assert_eq!((&last["status"], &last["deploy_support"]), (&json!("UPLOAD"), &json!(true)));
         let after = at(datetime!(2027-01-01 00:00:01 UTC));
         assert_eq!((&after["status"], &after["deploy_support"]), (&json!("EXPIRED"), &json!(false)));
+    }
+
+    #[test]
+    fn a_revoked_certificate_is_not_deployable() {
+        let row = CertificateRow { revoked: Some(revoked()), ..row(None, &["a.test"]) };
+        for now in [NOW, datetime!(2028-01-01 00:00 UTC)] {
+            let shown = serde_json::to_value(Listed::of(&row, now)).unwrap();
+            assert_eq!((&shown["status"], &shown["deploy_support"]), (&json!("REVOKED"), &json!(false)));
+        }
     }
 
     #[test]

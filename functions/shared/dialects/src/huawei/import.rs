@@ -22,7 +22,8 @@ const CLIENT_TOKEN: &str = "x-client-token";
 /// In characters.
 const LONGEST_TOKEN: usize = 128;
 
-/// Unknown fields are ignored, as in the vendor's API. No `Debug`: it holds a key.
+/// Unknown fields are ignored, as in the vendor's API; an empty text is as good as none, since Terraform's provider and others send
+/// each optional field that way. No `Debug`: it holds a key.
 #[derive(Deserialize)]
 struct Fields {
     name: Option<String>,
@@ -72,15 +73,18 @@ impl ImportRequest {
     /// # Errors
     /// Names the invalid field. A value is never repeated: it may be a key in the wrong field.
     pub fn parse(body: &[u8]) -> Result<Self, HuaweiError> {
-        let fields: Fields = serde_json::from_slice(body).map_err(|why| not_an_import(&why))?;
+        let fields = serde_json::from_slice::<Fields>(body).map_err(|why| not_an_import(&why))?.without_empty();
         if fields.enc_certificate.is_some() || fields.enc_private_key.is_some() {
             return Err(sm2_pair());
         }
-        let project = fields.enterprise_project_id.as_deref().filter(|id| !id.is_empty());
         Ok(Self {
             name: parsed("name", fields.name.as_deref().ok_or_else(|| missing("name"))?)?,
             folder: fields.folder.as_deref().map(|folder| parsed("folder", folder)).transpose()?.unwrap_or_default(),
-            enterprise_project: project.map(|id| parsed("enterprise_project_id", id)).transpose()?,
+            enterprise_project: fields
+                .enterprise_project_id
+                .as_deref()
+                .map(|id| parsed("enterprise_project_id", id))
+                .transpose()?,
             only_once: fields.duplicate_check.unwrap_or_default(),
             allow_incomplete: fields.allow_incomplete_chain.unwrap_or_default(),
             material: Sent::of(fields)?,
@@ -96,6 +100,31 @@ impl ImportRequest {
             },
             Sent::Pkcs12 { der, password } => Material::Pkcs12 { der, password: &password.0 },
         }
+    }
+}
+
+impl Fields {
+    /// The certificate and the private key are left: their checks say more about an empty one.
+    fn without_empty(mut self) -> Self {
+        for field in [&mut self.folder, &mut self.enterprise_project_id] {
+            field.take_if(|text| text.is_empty());
+        }
+        let secrets = [
+            &mut self.certificate_chain,
+            &mut self.pkcs12,
+            &mut self.pkcs12_password,
+            &mut self.enc_certificate,
+            &mut self.enc_private_key,
+        ];
+        for field in secrets {
+            field.take_if(|Secret(text)| text.is_empty());
+        }
+        if self.pkcs12.is_some() {
+            for field in [&mut self.certificate, &mut self.private_key] {
+                field.take_if(|Secret(text)| text.is_empty());
+            }
+        }
+        self
     }
 }
 
@@ -212,6 +241,30 @@ mod tests {
         assert!(request.allow_incomplete);
         assert_eq!(request.enterprise_project.as_ref().unwrap().to_string(), "0");
         assert!(matches!(request.material(), Material::Pem { certificate_chain: Some("I"), .. }));
+    }
+
+    #[test]
+    fn an_empty_text_is_as_good_as_no_field() {
+        let request = parse(json!({
+            "name": "web", "folder": "", "certificate": "C", "certificate_chain": "", "private_key": "K", "pkcs12": "",
+            "pkcs12_password": "", "enterprise_project_id": "", "enc_certificate": "", "enc_private_key": "",
+        }))
+        .unwrap();
+        assert_eq!(
+            (request.folder.to_string(), request.enterprise_project.is_none()),
+            ("Certificates".to_owned(), true)
+        );
+        assert!(matches!(
+            request.material(),
+            Material::Pem { certificate: "C", certificate_chain: None, private_key: "K" }
+        ));
+        let file = parse(json!({
+            "name": "web", "certificate": "", "certificate_chain": "", "private_key": "", "pkcs12": "AA==",
+        }))
+        .unwrap();
+        assert!(matches!(file.material(), Material::Pkcs12 { der: [0], password: "" }));
+        let half = parse(json!({"name": "web", "certificate": "C", "private_key": "K", "enc_certificate": "C"}));
+        assert!(half.map(drop).unwrap_err().contains("SM2"));
     }
 
     #[test]

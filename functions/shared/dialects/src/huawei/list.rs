@@ -1,12 +1,16 @@
 //! The query of a list of certificates, and a page of the answer.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use rootcast_core::inventory::name::EnterpriseProject;
 use rootcast_ledger::{CertificateRow, ListPosition, Sort};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::HuaweiError;
-use super::certificate::{EXPIRED, Listed, UPLOAD, project};
+use super::certificate::{EXPIRED, Listed, REVOKED, UPLOAD, project};
 
 #[derive(Debug, Serialize)]
 pub struct Certificates {
@@ -20,16 +24,20 @@ pub struct Certificates {
 /// The vendor's documented parameters, and `cursor`.
 #[derive(Debug, Default, Deserialize)]
 pub struct ListRequest {
+    #[serde(default, deserialize_with = "filled")]
     limit: Option<usize>,
+    #[serde(default, deserialize_with = "filled")]
     offset: Option<usize>,
     sort_dir: Option<String>,
     sort_key: Option<String>,
     status: Option<String>,
     enterprise_project_id: Option<String>,
+    #[serde(default, deserialize_with = "filled")]
     deploy_support: Option<bool>,
     /// All certificates are the caller's own, so both values mean the same.
-    #[serde(rename = "owned_by_self")]
+    #[serde(default, deserialize_with = "filled", rename = "owned_by_self")]
     _owned_by_self: Option<bool>,
+    #[serde(default, deserialize_with = "filled")]
     expired_days_since: Option<u32>,
     content: Option<String>,
     cursor: Option<String>,
@@ -53,6 +61,8 @@ pub struct Filter {
     /// In lower case. Part of the name or of a domain.
     content: Option<String>,
     project: Option<String>,
+    /// Whether the certificate is revoked.
+    revoked: Option<bool>,
 }
 
 /// The position where a page ended. It is valid for one order; the filter may change between pages.
@@ -64,7 +74,7 @@ pub struct Cursor {
     pub place: ListPosition,
 }
 
-/// The vendor's statuses. Only two occur here: no certificate has any of the others.
+/// The vendor's statuses. Only three occur here: no certificate has any of the others.
 const STATUSES: [&str; 13] = [
     "ALL",
     "PAID",
@@ -74,12 +84,18 @@ const STATUSES: [&str; 13] = [
     "UNPASSED",
     EXPIRED,
     "REVOKING",
-    "REVOKED",
+    REVOKED,
     UPLOAD,
     "CHECKING_ORG",
     "ISSUING",
     "SUPPLEMENTCHECKING",
 ];
+
+/// Clients send what they leave open as an empty text.
+fn filled<'de, D: Deserializer<'de>, T: FromStr<Err: Display>>(value: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(value)?;
+    (!text.is_empty()).then(|| text.parse().map_err(D::Error::custom)).transpose()
+}
 
 impl ListRequest {
     /// As it was sent.
@@ -97,8 +113,8 @@ impl ListRequest {
         }
         let sort = match self.sort_key.as_deref() {
             None | Some("" | "certUpdateTime") => Sort::Update,
-            // Every expired certificate ended before every other one: the order by status is the order by time, or its
-            // reverse.
+            // Every expired certificate ended before every valid one: the order by status is the order by time, or its
+            // reverse. Revoked ones are between them.
             Some("certExpiredTime" | "certStatus") => Sort::Expiry,
             Some(_) => return refused("sort_key is certExpiredTime, certStatus or certUpdateTime."),
         };
@@ -125,7 +141,7 @@ impl ListRequest {
         }
         let days = self.expired_days_since.map(|days| now.checked_sub(Duration::days(i64::from(days))));
         let alive = status == UPLOAD || self.deploy_support == Some(true);
-        Ok(["ALL", UPLOAD, EXPIRED].contains(&status).then_some(Chosen {
+        Ok(["ALL", UPLOAD, EXPIRED, REVOKED].contains(&status).then_some(Chosen {
             sort,
             descending,
             limit,
@@ -136,6 +152,10 @@ impl ListRequest {
             filter: Filter {
                 content: self.content.filter(|text| !text.is_empty()).map(|text| text.to_lowercase()),
                 project,
+                revoked: match status {
+                    REVOKED => Some(true),
+                    _ => (alive || status == EXPIRED).then_some(false),
+                },
             },
         }))
     }
@@ -151,7 +171,9 @@ impl Filter {
             let mut texts = row.names.iter().chain(&row.common_name).chain([&row.name]);
             texts.any(|text| text.to_lowercase().contains(content))
         };
-        self.content.as_ref().is_none_or(holds) && self.project.as_deref().is_none_or(|id| id == project(row))
+        self.content.as_ref().is_none_or(holds)
+            && self.revoked.is_none_or(|wanted| wanted == row.revoked.is_some())
+            && self.project.as_deref().is_none_or(|id| id == project(row))
     }
 }
 
@@ -163,7 +185,7 @@ mod tests {
     use serde_json::json;
     use time::macros::datetime;
 
-    use super::super::certificate::tests::row;
+    use super::super::certificate::tests::{revoked, row};
     use super::*;
 
     const NOW: OffsetDateTime = datetime!(2026-06-01 00:00 UTC);
@@ -198,6 +220,9 @@ mod tests {
         let said = "limit=10&offset=0&sort_dir=DESC&sort_key=certUpdateTime&status=ALL&enterprise_project_id=all\
                     &deploy_support=false&owned_by_self=true&content=";
         assert_eq!(chosen(said).unwrap().unwrap(), expected);
+        let empty = "limit=&offset=&sort_dir=&sort_key=&status=&enterprise_project_id=&deploy_support=&owned_by_self=\
+                     &expired_days_since=&content=";
+        assert_eq!(chosen(empty).unwrap().unwrap(), expected);
     }
 
     #[test]
@@ -209,7 +234,23 @@ mod tests {
         assert_eq!(ends("expired_days_since=2"), Some((Some(NOW - Duration::days(2)), None)));
         assert_eq!(ends("expired_days_since=2&status=UPLOAD"), Some((Some(NOW), None)));
         assert_eq!(ends("expired_days_since=4294967295"), Some((None, None)));
+        assert_eq!(ends("status=REVOKED"), Some((None, None)));
         assert_eq!(ends("status=ISSUED"), None);
+    }
+
+    #[test]
+    fn a_revoked_certificate_has_no_other_status() {
+        let whole = row(None, &["a.test"]);
+        let revoked = CertificateRow { revoked: Some(revoked()), ..whole.clone() };
+        let takes = |query: &str| {
+            let filter = chosen(query).unwrap().unwrap().filter;
+            (filter.takes(&whole), filter.takes(&revoked))
+        };
+        assert_eq!(takes("status=REVOKED"), (false, true));
+        for query in ["status=UPLOAD", "status=EXPIRED", "deploy_support=true"] {
+            assert_eq!(takes(query), (true, false), "{query}");
+        }
+        assert_eq!(takes(""), (true, true));
     }
 
     #[test]

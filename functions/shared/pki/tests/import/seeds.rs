@@ -12,8 +12,8 @@ use crate::table::told;
 /// Largest seed, in bytes: long cases teach the fuzzer nothing more.
 const LARGEST: usize = 2500;
 /// Most seeds with the same form, key and result: more of them teach the fuzzer nothing.
-const ALIKE: usize = 2;
-const TOGETHER: usize = 200 * 1024;
+const ALIKE: usize = 4;
+const TOGETHER: usize = 320 * 1024;
 
 #[test]
 fn every_seed_is_imported_or_refused() {

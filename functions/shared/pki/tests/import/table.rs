@@ -49,6 +49,14 @@ fn a_problem_is_a_line_of_at_most_1024_characters() {
     }
 }
 
+/// Whoever appended it, since the last certificate names it, is not sent to renew the leaf.
+#[test]
+fn an_expired_root_is_named_itself() {
+    let case = cases().iter().find(|case| case.name == "cross-signed root, only below a root that expired").unwrap();
+    let Err(problems) = judge(case) else { panic!("it was imported") };
+    assert!(problems.first().to_string().contains("CN=Other Root"), "{}", problems.first());
+}
+
 #[test]
 fn a_warning_names_what_was_dropped() {
     for case in cases() {

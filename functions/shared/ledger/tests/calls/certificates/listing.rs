@@ -28,6 +28,7 @@ fn row(id: u64, not_after: i64, updated: i64) -> CertificateRow {
         not_after: at(not_after),
         enterprise_project_id: None,
         uses: 0,
+        revoked: None,
         updated: at(updated),
     }
 }

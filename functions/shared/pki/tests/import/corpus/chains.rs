@@ -25,6 +25,12 @@ fn paths() -> Vec<Case> {
     let other_root = Spec::authority("Other Root", other_key()).self_signed(other_key());
     let cross = super::intermediate().authority_by(intermediate_key(), &other_root);
     let root_by_other = Spec::authority("Test Root", root_key()).authority_by(root_key(), &other_root);
+    let expired_root = {
+        let mut expired = Spec::authority("Other Root", other_key());
+        (expired.not_before, expired.not_after) = (TODAY - Duration::days(9000), TODAY - Duration::days(100));
+        expired.self_signed(other_key())
+    };
+    let root_by_expired = Spec::authority("Test Root", root_key()).authority_by(root_key(), &expired_root);
     let impostor = Spec::authority("Test Issuing", other_key()).authority_by(other_key(), root);
     let stale = {
         let mut stale = super::intermediate();
@@ -97,6 +103,13 @@ fn paths() -> Vec<Case> {
         }),
         imported_without("cross-signed root, and the root itself", 1, {
             whole().with_others(&[&intermediate.der, &root_by_other.der, &root.der])
+        }),
+        refused("cross-signed root, only below a root that expired", &[code::EXPIRED], {
+            whole().with_others(&[&intermediate.der, &root_by_expired.der, &expired_root.der])
+        }),
+        imported_without("cross-signed root below a root that expired, the root itself is known", 2, {
+            let sent = whole().with_others(&[&intermediate.der, &root_by_expired.der, &expired_root.der]);
+            sent.with_own_roots(&[&root.der])
         }),
         imported_without("an older intermediate of the same key, which expired", 1, {
             whole().with_others(&[&stale.der, &intermediate.der, &root.der])
