@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Every check of template.yaml that needs no AWS account. `python3 tests/template/check.py`
 
-Prints one line per check; the exit code is 1 if there is a finding. The first run creates two venvs and builds cfn-guard
+Prints one line per check; the exit code is 1 if there is a finding. `--release` records what a release deploys, for the check of
+later updates (released.json). The first run creates two venvs and builds cfn-guard
 (about a minute each) in ~/.cache/rootcast; later runs take seconds.
 """
 
@@ -27,16 +28,19 @@ def main():
     python = venv()
     if Path(sys.prefix) != python.parents[1]:
         # Only the venv has the translator. Ignore PYTHONPATH and the like, so that it uses the versions in requirements.txt.
-        os.execv(python, [str(python), "-I", "-B", str(HERE / "check.py")])
+        os.execv(python, [str(python), "-I", "-B", str(HERE / "check.py"), *sys.argv[1:]])
     guard = cfn_guard()
     sys.path.insert(0, str(HERE))
     os.environ.update(AWS_EC2_METADATA_DISABLED="true", SAM_CLI_TELEMETRY="0")
-    import sources  # noqa: F401: adds its checks
+    import live  # adds its checks, as do options and sources, which it imports
     from checks import CHECKS
     from defects import DEFECTS
     from template import Template
 
     template = Template.read(TEMPLATE)
+    if sys.argv[1:] == ["--release"]:
+        live.release(template)
+        return 0
     defective = [template.mutated(change) for _, change, _ in DEFECTS]
     with tempfile.TemporaryDirectory() as folder:
         # One run of cfn-guard for all templates: the real one is the first.

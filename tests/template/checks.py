@@ -25,6 +25,8 @@ WILDCARDS = {
     ("ConductRole", "NameKey"): "an alias a root, all under the stack's name; the key's own policy must permit it too",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
     ("AuditCopies", "Copy"): "an object a statement, all in the stack's folder of the auditors' bucket",
+    ("Traces", "Record"): "X-Ray has no resource for a segment",
+    ("BackupService", "Copies"): "a backup has no name before it is made; all are of the stack's own tables",
     ("NetworkInterfaces", "Attach"): "interfaces are made by the service at run time; the functions' own code is denied it",
 }
 
@@ -60,7 +62,7 @@ def roles_hold_only_what_is_written_here(template):
         for policy in listed(role.get("ManagedPolicyArns", [])):
             choices = policy["Fn::If"][1:] if isinstance(policy, dict) and "Fn::If" in policy else [policy]
             for choice in (each for choice in choices for each in listed(choice)):
-                if target(choice) not in ("AWS::NoValue", "NetworkInterfaces", "AuditCopies"):
+                if target(choice) not in ("AWS::NoValue", "NetworkInterfaces", "AuditCopies", "Traces"):
                     yield f"{name}: the managed policy {choice} is not ours"
                 if target(choice) == "AuditCopies" and name != "RotateRole":
                     yield f"{name} puts copies of heads into the auditors' bucket"
@@ -109,6 +111,23 @@ SEALERS = {
     "AccessKey": {"kms:GenerateDataKey": None, "kms:Decrypt": {"catalog", "import"}},
     "AuditKey": {"kms:Sign": {"rotate"}},
 }
+SEALERS |= {"TablesKey": {}, "LogsKey": {}}
+# Keys that a service uses: through it, for callers of this account, or for this stack's log groups.
+LOG_GROUPS = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:"
+BY_SERVICES = {
+    "TablesKey": {
+        "ThroughDynamoDb": {
+            "AWS": "*",
+            "StringEquals": {"kms:CallerAccount": {"Ref": "AWS::AccountId"}, "kms:ViaService": {"Fn::Sub": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"}},
+        }
+    },
+    "LogsKey": {
+        "ByCloudWatchLogs": {
+            "Service": {"Fn::Sub": "logs.${AWS::Region}.${AWS::URLSuffix}"},
+            "ArnLike": {"kms:EncryptionContext:aws:logs:arn": [{"Fn::Sub": f"{LOG_GROUPS}/aws/{kind}/${{AWS::StackName}}-*"} for kind in ("lambda", "vendedlogs")]},
+        }
+    },
+}
 # What an administrator of a key may not do without changing its policy first, which CloudTrail records.
 USES = {"Sign", "Decrypt", "Encrypt", "GenerateDataKey", "ReEncrypt", "CreateGrant", "DeriveSharedSecret", "GenerateMac", "*"}
 
@@ -126,6 +145,10 @@ def callers(statement):
 def key_policies_name_who_uses_a_key(template):
     for name, key in template.of("KMS::Key"):
         for statement in key["KeyPolicy"]["Statement"]:
+            if statement["Sid"] in BY_SERVICES.get(name, {}):
+                if statement["Principal"] | statement["Condition"] != BY_SERVICES[name][statement["Sid"]]:
+                    yield f"{name}, statement {statement['Sid']}: used by others than the service for this stack"
+                continue
             actions, may = listed(statement["Action"]), callers(statement)
             if text(statement["Principal"].get("AWS")) != ACCOUNT:
                 yield f"{name}, statement {statement['Sid']}: a principal that is not the account, and would do without IAM"
@@ -159,9 +182,18 @@ def callers_are_made_where_they_are_administered(template):
                 yield f"{owner}: {sorted(writes)} on {keys}: who has logged in is said by the function that checks it"
 
 
+# What AWS Backup may do with every table, the audit's too: copy it, and delete its own copies.
+BACKS_UP = {f"dynamodb:{action}" for action in ("CreateBackup", "DeleteBackup", "DescribeBackup", "DescribeTable", "ListTagsOfResource", "StartAwsBackupJob")}
+
+
 @check
 def the_audit_is_only_appended_to(template):
     for owner, statement in template.statements():
+        if owner == "BackupService":
+            beyond = {action for action in listed(statement["Action"]) if action.startswith("dynamodb:")} - BACKS_UP
+            if beyond:
+                yield f"{owner}: {sorted(beyond)} is no backup"
+            continue
         copies = [action for action in listed(statement["Action"]) if action.startswith("s3:")]
         if copies and (owner != "AuditCopies" or copies != ["s3:PutObject"]):
             yield f"{owner}: {copies} on copies of the audit's heads"
@@ -327,23 +359,61 @@ def under_condition(value):
     return None, value
 
 
+def metrics(alarm):
+    """The metrics of an alarm, also of one on their sum."""
+    return [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each] if "Metrics" in alarm else [alarm]
+
+
+def looping(template):
+    """Functions that can come back to themselves through queues: SQS hands the trace header on, by which Lambda counts rounds."""
+    consumer = {target(m["EventSourceArn"]): target(m["FunctionName"]) for _, m in template.of("Lambda::EventSourceMapping")}
+    leads = {name: {consumer[to] for action, to in template.allowed(name) if action == "sqs:SendMessage" and to in consumer} for name, _ in template.of("Lambda::Function")}
+
+    def reached(name, seen):
+        for to in leads[name] - seen:
+            seen.add(to)
+            reached(to, seen)
+        return seen
+
+    return {name for name in leads if name in reached(name, set())}
+
+
+@check
+def loops_are_allowed_where_they_are(template):
+    loops = looping(template)
+    if not loops:
+        yield "no function comes back to itself: the conductor does"
+    for name, function in template.of("Lambda::Function"):
+        if (function.get("RecursiveLoop") == "Allow") != (name in loops):
+            yield f"{name}: {'Lambda ends it after about 16 rounds' if name in loops else 'it allows a loop that nothing of it is in'}"
+
+
 @check
 def alarms_cover_what_can_go_wrong(template):
     watched = set()
     for _, alarm in template.of("CloudWatch::Alarm"):
         wakes = alarm["ComparisonOperator"] == "GreaterThanThreshold" and alarm["Threshold"] == 0
-        for dimension in alarm["Dimensions"] if wakes else []:
-            watched.add((alarm["Namespace"], alarm["MetricName"], dimension["Name"], target(dimension["Value"])))
+        for each in metrics(alarm) if wakes else []:
+            for dimension in each.get("Dimensions", []):
+                watched.add((each["Namespace"], each["MetricName"], dimension["Name"], target(dimension["Value"])))
     wanted = {("AWS/Lambda", "Errors", "FunctionName", name) for name, _ in template.of("Lambda::Function")}
     for name, _ in template.of("SQS::Queue"):
         if name.endswith("DeadLetters"):
             wanted.add(("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", name))
-    metrics = ("JobsPaused", "JobsFailed", "RootKeysAwake", "RootKeysPendingDeletion", "SigningKeysChanged")
-    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in metrics}
+    ours = ("JobsPaused", "JobsFailed", "RootKeysAwake", "RootKeysPendingDeletion", "SigningKeysChanged", "LoginLocks", "EventsLost")
+    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ours}
+    wanted |= {("AWS/Lambda", "Throttles", "FunctionName", name) for name, _ in template.of("Lambda::Function")}
+    wanted |= {("AWS/Lambda", "RecursiveInvocationsDropped", "FunctionName", name) for name in looping(template)}
+    wanted |= {("AWS/Events", "TriggeredRules", "RuleName", "StackKeysChanged"), ("AWS/Backup", "NumberOfBackupJobsFailed", "BackupVaultName", "BackupVault")}
     for missing in sorted(wanted - watched):
         yield f"no alarm on {missing}"
+    aged = {target(a["Dimensions"][0]["Value"]) for _, a in template.of("CloudWatch::Alarm") if a.get("MetricName") == "ApproximateAgeOfOldestMessage"}
+    for name in sorted({name for name, _ in template.of("SQS::Queue") if not name.endswith("DeadLetters")} - aged):
+        yield f"no alarm on the age of the oldest message in {name}"
+    if not any(alarm.get("MetricName") == "5xx" for _, alarm in template.of("CloudWatch::Alarm")):
+        yield "no alarm on errors of the API"
     # Below half, at which the bundle is signed again, and early enough to mend what keeps it from that.
-    low = [alarm["Threshold"] for _, alarm in template.of("CloudWatch::Alarm") if alarm["MetricName"] == "BundleLifeLeft" and alarm["ComparisonOperator"] == "LessThanThreshold"]
+    low = [alarm["Threshold"] for _, alarm in template.of("CloudWatch::Alarm") if alarm.get("MetricName") == "BundleLifeLeft" and alarm["ComparisonOperator"] == "LessThanThreshold"]
     if not any(10 <= percent < 50 for percent in low):
         yield "no alarm before the signed bundle expires"
     silence = {"MetricName": "AuditHeadsSigned", "TreatMissingData": "breaching", "ComparisonOperator": "LessThanThreshold", "Threshold": 1}
@@ -386,6 +456,7 @@ def requests_come_from_the_named_alone(template):
 def outputs_name_what_a_caller_needs(template):
     names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
     names |= {"IssueQueueUrl", "IssueDeadLettersUrl", "EventDeadLettersUrl", "RequestsBus"}
+    names |= {"AlarmTopic", "ApiDomainTarget", "PublicEdgeTarget"}
     names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
     names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in [*SEALS, *NOTARY]} | {"KeyRoles", "LeavesFromRoot"}
     for name in sorted(names ^ set(template.source["Outputs"])):

@@ -31,11 +31,16 @@ class Policies:
         return {}
 
 
-def without_bus_policies(template):
-    """The local cloud knows none, and lets everybody do everything anyway."""
-    resources = template["Resources"]
-    for name in [name for name, resource in resources.items() if resource["Type"] == "AWS::Events::EventBusPolicy"]:
-        del resources[name]
+# The local cloud lets everybody do everything anyway, and backs nothing up.
+UNKNOWN = {"AWS::Events::EventBusPolicy", "AWS::Backup::BackupSelection"}
+ALARM = "AWS::CloudWatch::Alarm"
+
+
+def without_unknown(template):
+    """Without the resources that the local cloud refuses, and that nothing refers to: also alarms on the sum of metrics."""
+    refused = [name for name, r in template["Resources"].items() if r["Type"] in UNKNOWN or (r["Type"] == ALARM and "Metrics" in r["Properties"])]
+    for name in refused:
+        del template["Resources"][name]
 
 
 def code_from_bucket(template, bucket):
@@ -153,7 +158,7 @@ def main(path, bucket, *parameters):
         plain = transform(template, values, Policies())
     except InvalidDocumentException as refused:
         sys.exit(f"{path} is not valid SAM: {refused.message} " + " ".join(cause.message for cause in refused.causes))
-    without_bus_policies(plain)
+    without_unknown(plain)
     routes_from_body(plain)
     concurrency_as_number(plain, values)
     json.dump(plain, sys.stdout)
