@@ -175,7 +175,7 @@ mod tests {
         let task = TaskAttempt { job: JobId(7), pass: Pass::Distribute, attempt: 1 };
         let failure = Failure::new(ErrorClass::Connect, "Nobody answers.");
         let at = datetime!(2026-01-02 03:04:05 UTC);
-        let tries = Tries { task, count: 2, failure, at, next: Some(at + time::Duration::MINUTE) };
+        let tries = Tries { task, count: 2, failure, at, next: Some(at + time::Duration::MINUTE), wrote: false };
         assert_eq!(
             serde_json::to_value(visits(&tries)).unwrap(),
             json!({
@@ -202,6 +202,7 @@ mod tests {
             device: "bmc-1".parse().unwrap(),
             state: TaskState::Failed,
             attempt: 2,
+            wave: 0,
             of: None,
             ack: None,
             shown: None,

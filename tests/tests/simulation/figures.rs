@@ -116,14 +116,16 @@ fn a_whole_cycle_of_sixty_devices_stays_in_its_budget() {
     eprintln!("{all}; {roots} signatures of roots");
     assert_eq!((roots, visits), (CYCLE.roots, CYCLE.visits), "{all}");
     let is_more = calls > CYCLE.calls * MARGIN || units > CYCLE.units * MARGIN;
+    let is_more = is_more || another.calls > ANOTHER.0 * MARGIN || another.units > ANOTHER.1 * MARGIN;
     assert!(!is_more && signatures <= CYCLE.signatures * MARGIN, "{all}");
 }
 
-/// With distribution (9 write units), reissue (76) and the removal of the old root (10). Of the reissue, 33 are the new
-/// certificate's record with its audit entries, serial number, index entries and what it replaces; 11 the settlement with the
-/// task and its counter, 10 the stages before, 8 the leases of two visits. Signatures are the certificate, and revocation lists.
+/// Of the write units, 12 are the job's own, whatever the fleet: [`ANOTHER`] is what one more device costs. Where they go stands
+/// in conduct's README, and in what this test prints. Signatures are the certificate, and revocation lists.
 /// Visits: the new root, the request, the certificate, the old root.
-const CYCLE: Cost = Cost { calls: 60.5, units: 98.1, signatures: 1.67, roots: 8, visits: 4.0 };
+const CYCLE: Cost = Cost { calls: 60.7, units: 74.6, signatures: 1.67, roots: 8, visits: 4.0 };
+/// Calls and write units.
+const ANOTHER: (f64, f64) = (39.1, 62.6);
 
 /// Calls and write units per device. The calls were measured before a survey opened the gate. Write units were 7.77
 /// then; the increase is the conductor's record of its position, and does not grow with the fleet.

@@ -19,9 +19,7 @@ use time::OffsetDateTime;
 use crate::commit::{Condition, put, put_of};
 use crate::issuing_authorities::issuing_id;
 use crate::item::{Item, from_item, id_key, number, text};
-use crate::{
-    CertificateOrPending, CertificateRecord, FormerRecord, IssuingRecord, IssuingState, Ledger, LedgerError, UseRecord,
-};
+use crate::{CertificateOrPending, CertificateRecord, FormerRecord, IssuingRecord, IssuingState, Ledger, LedgerError};
 
 /// What a serial number was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use rootcast_authority::{AuthorityError, CompromiseRequest, InItsPlace, Made};
 use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::rollout::Rollout;
-use rootcast_ledger::{Authority, Change};
+use rootcast_ledger::{Authority, Change, Compromise, LeafPass};
 use rootcast_pki::crl::{CrlId, Reason, Revoked};
 
 use crate::aws::Aws;
@@ -56,8 +56,9 @@ async fn the_link_to_a_compromised_root_is_revoked() {
     let list = CrlId::authorities(2);
     let revoked = async || aws.ledger().crl(list).await.unwrap().unwrap().crl.revoked().unwrap();
     assert_eq!(revoked().await, []);
-    let request = CompromiseRequest { generation: Some(1), rollout: Rollout::default(), requested_for: None };
-    aws.authority().replace_compromised(&of_roots(), &request, &Actor::function("tests"), TODAY).await.unwrap();
+    let mut old = aws.ledger().root(1).await.unwrap().unwrap();
+    old.compromise = Some(Compromise { at: TODAY, by: "tests".to_owned(), pass: LeafPass::default() });
+    aws.ledger().commit(Change { roots: vec![&old], ..Change::default() }).await.unwrap();
     let authority = aws.ledger().authority().await.unwrap();
     aws.conductor().renew_authorities(&authority, TODAY).await.unwrap();
     let entry = Revoked { serial: link.spec.serial, at: TODAY, reason: Reason::CaCompromise };

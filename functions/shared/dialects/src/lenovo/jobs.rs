@@ -300,6 +300,7 @@ mod tests {
             device: "bmc-1".parse().unwrap(),
             state,
             attempt: 1,
+            wave: 0,
             of: None,
             ack: None,
             shown: None,

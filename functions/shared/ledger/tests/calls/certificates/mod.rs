@@ -5,6 +5,7 @@
 mod listing;
 mod remove;
 mod store;
+mod stored;
 
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
