@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import deployment  # noqa: F401: adds its checks
 from checks import check, metrics
 from options import Deployment
 from sources import ROOT, SHARED, code, package
