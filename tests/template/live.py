@@ -2,13 +2,19 @@
 
 import json
 import re
+import sys
 from pathlib import Path
+
+from samtranslator.yaml_helper import yaml_parse
 
 import deployment  # noqa: F401: adds its checks
 from checks import check, metrics
-from options import Deployment
+from options import Deployment, references
 from sources import ROOT, SHARED, code, package
 from template import target, text
+
+sys.path.insert(0, str(ROOT / "infra/release"))
+import adopt  # noqa: E402
 
 # What the last release deployed, of all that holds data or a name: written by `check.py --release` when a release is made.
 RELEASED = Path(__file__).with_name("released.json")
@@ -67,6 +73,22 @@ def an_update_keeps_what_a_stack_holds(template):
             yield f"the parameter {name} ({kind}) is {now['parameters'].get(name, 'gone')}: whoever has set it cannot update"
     for name in set(released["outputs"]) - set(now["outputs"]):
         yield f"the output {name} is gone: scripts and `rootcast` read it"
+
+
+@check
+def an_adopted_stack_keeps_what_is_retained(template):
+    """What infra/release/adopt.py takes out of the file, against the parsed template."""
+    retained = {name: each for name, each in template.source["Resources"].items() if each.get("DeletionPolicy") == "RetainExceptOnCreate"}
+    given = {name: name.lower() for name in retained}
+    text_of, resources = adopt.main(given)
+    taken = yaml_parse(text_of)
+    if {name: each | {"DeletionPolicy": "RetainExceptOnCreate"} for name, each in taken["Resources"].items()} != retained or "Transform" in taken:
+        yield f"adopt.py takes {sorted(taken['Resources'])}, and not as they are"
+    if {each["LogicalResourceId"]: next(iter(each["ResourceIdentifier"].values())) for each in resources} != given:
+        yield f"adopt.py imports {resources}"
+    for name in set(references(taken["Resources"])) - set(taken["Resources"]) - set(taken["Parameters"]):
+        if not name.startswith("AWS::"):
+            yield f"adopt.yaml refers to {name}, which nothing retains"
 
 
 # Metrics of AWS itself that we watch, with their dimension.
