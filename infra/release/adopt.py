@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RETAINED = "    DeletionPolicy: RetainExceptOnCreate\n"
+NOTHING = "!Ref AWS::NoValue"
+OPTIONAL = re.compile(rf"!If \[\w+, !GetAtt (\w+)\.Arn, {NOTHING}\]")
 # By what CloudFormation finds a resource of the type.
 IDENTIFIER = {"AWS::DynamoDB::Table": "TableName", "AWS::KMS::Key": "KeyId", "AWS::Backup::BackupVault": "BackupVaultName"}
 
@@ -23,13 +25,15 @@ def main(given):
     if not always <= set(given) <= set(retained):
         missing, unknown = sorted(always - set(given)), sorted(set(given) - set(retained))
         sys.exit(f"missing: {', '.join(missing) or 'none'}; not retained by the template: {', '.join(unknown) or 'none'}\n\n{__doc__}")
-    return adopted(sections, retained), [to_import(name, retained[name], identifier) for name, identifier in given.items()]
+    return adopted(sections, {name: retained[name] for name in retained if name in given}), [to_import(name, retained[name], identifier) for name, identifier in given.items()]
 
 
 def adopted(sections, retained):
     """Without the transform, which no import may have; all parameters and conditions stay."""
     # An import wants a policy on every resource, and creates none: the next deployment sets the template's own.
     blocks = [f"  {name}:\n{block.rstrip().replace(RETAINED, '    DeletionPolicy: Retain' + chr(10))}\n" for name, block in retained.items()]
+    # An import names every resource of its template, also one whose condition is false: so what is not given is not there.
+    blocks = [OPTIONAL.sub(lambda found: found[0] if found[1] in retained else NOTHING, block) for block in blocks]
     kept = "".join(f"{section}:\n{sections[section].rstrip()}\n\n" for section in ("Parameters", "Rules", "Conditions"))
     return f'AWSTemplateFormatVersion: "2010-09-09"\n\n{kept}Resources:\n' + "\n".join(blocks)
 
