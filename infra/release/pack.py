@@ -56,11 +56,13 @@ def packed(function, binary, out):
 
 def metadata():
     # Of Linux alone: what is only compiled elsewhere is in no function.
-    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", "aarch64-unknown-linux-gnu"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        sys.exit(f"{ran.stderr}cargo cannot read Cargo.lock offline: run `cargo fetch --locked`")
-    return json.loads(ran.stdout)
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", "aarch64-unknown-linux-gnu"]
+    # With the registry only if a crate is not here: cargo fetches what the machine's own platform needs.
+    for offline in (["--offline"], []):
+        ran = subprocess.run([*command, *offline], cwd=ROOT, capture_output=True, text=True, check=False)
+        if ran.returncode == 0:
+            return json.loads(ran.stdout)
+    sys.exit(f"{ran.stderr}cargo cannot read Cargo.lock")
 
 
 def bill_of_materials(metadata):

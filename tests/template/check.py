@@ -72,6 +72,7 @@ def lint_findings(tools, translated):
     commands = {
         "sam validate --lint": [tools / "sam", "validate", "--lint", "--region", REGION, "--template", TEMPLATE],
         "cfn-lint on the translated template": [tools / "cfn-lint", "--regions", REGION, "--template", translated],
+        "cfn-lint on infra/deployment.yaml": [tools / "cfn-lint", "--regions", REGION, "--template", HERE.parents[1] / "infra/deployment.yaml"],
     }
     environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "__SAM_CLI_APP_DIR": str(CACHE / "sam")}
     findings = {}

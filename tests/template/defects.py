@@ -147,4 +147,6 @@ DEFECTS = [
     ("a backup that restores", lambda s: allow(s, "BackupService", "dynamodb:RestoreTableFromBackup", {"Fn::GetAtt": ["Audit", "Arn"]}), "the_audit_is_only_appended_to"),
     ("an alarm that the guide does not count", lambda s: s["Resources"].pop("LockoutsAlarm"), "the_guide_counts_the_alarms"),
     ("a parameter without a guide", lambda s: s["Parameters"].update(Secret={"Type": "String", "Default": ""}), "the_guide_names_every_parameter"),
+    ("a resource that nobody may make", lambda s: s["Resources"].update(Copies={"Type": "AWS::S3::Bucket", "Properties": {}}), "the_deployment_role_makes_what_is_here"),
+    ("a table that is adopted as another one", lambda s: properties(s, "Heads")["KeySchema"].pop(), "an_adopted_stack_keeps_what_is_retained"),
 ]

@@ -2,12 +2,19 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
+from samtranslator.yaml_helper import yaml_parse
+
+import deployment  # noqa: F401: adds its checks
 from checks import check, metrics
-from options import Deployment
+from options import Deployment, references
 from sources import ROOT, SHARED, code, package
 from template import target, text
+
+sys.path.insert(0, str(ROOT / "infra/release"))
+import adopt  # noqa: E402
 
 # What the last release deployed, of all that holds data or a name: written by `check.py --release` when a release is made.
 RELEASED = Path(__file__).with_name("released.json")
@@ -66,6 +73,25 @@ def an_update_keeps_what_a_stack_holds(template):
             yield f"the parameter {name} ({kind}) is {now['parameters'].get(name, 'gone')}: whoever has set it cannot update"
     for name in set(released["outputs"]) - set(now["outputs"]):
         yield f"the output {name} is gone: scripts and `rootcast` read it"
+
+
+@check
+def an_adopted_stack_keeps_what_is_retained(template):
+    """What infra/release/adopt.py takes out of the file, against the parsed template."""
+    retained = {name: each for name, each in template.source["Resources"].items() if each.get("DeletionPolicy") == "RetainExceptOnCreate"}
+    for given in ({name: name.lower() for name in retained}, {name: name.lower() for name, each in retained.items() if "Condition" not in each}):
+        text_of, resources = adopt.main(given)
+        taken = yaml_parse(text_of)
+        wanted = {name: retained[name] for name in given}
+        if len(given) == len(retained) and {name: each | {"DeletionPolicy": "RetainExceptOnCreate"} for name, each in taken["Resources"].items()} != wanted:
+            yield f"adopt.py takes {sorted(taken['Resources'])}, and not as they are"
+        if set(taken["Resources"]) != set(given) or "Transform" in taken or len(text_of.encode()) > 51200:
+            yield f"adopt.py takes {sorted(taken['Resources'])}, in {len(text_of.encode())} bytes of 51200"
+        if {each["LogicalResourceId"]: next(iter(each["ResourceIdentifier"].values())) for each in resources} != given:
+            yield f"adopt.py imports {resources}"
+        for name in set(references(taken["Resources"])) - set(taken["Resources"]) - set(taken["Parameters"]):
+            if not name.startswith("AWS::"):
+                yield f"adopt.yaml refers to {name}, which nothing retains"
 
 
 # Metrics of AWS itself that we watch, with their dimension.
