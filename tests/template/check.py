@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -35,17 +36,19 @@ def main():
     from checks import CHECKS
     from defects import DEFECTS
     from template import Template
+    from terraform import checks as terraform_checks
 
     template = Template.read(TEMPLATE)
     defective = [template.mutated(change) for _, change, _ in DEFECTS]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as module, ThreadPoolExecutor() as beside:
+        evaluated = beside.submit(lambda: list(terraform_checks(template, Path(module))))
         # One run of cfn-guard for all templates: the real one is the first.
         ruled = guard_findings(guard, Path(folder), [template, *defective])
         linted = lint_findings(python.parent, Path(folder) / "000.json")
         linted["checkov on the translated template"] = checkov_findings(Path(folder) / "000.json")
 
     findings = {**linted, **ruled[0], **{name: list(check(template)) for name, check in CHECKS.items()}}
-    failed = [name for name, found in findings.items() if report(name, found)]
+    failed = [name for name, found in [*findings.items(), *evaluated.result()] if report(name, found)]
     for (wrong, _, by), broken, rules in zip(DEFECTS, defective, ruled[1:]):
         found = list(CHECKS[by](broken)) if by in CHECKS else rules[by]
         seen = set(found) - set(findings[by])
@@ -56,7 +59,10 @@ def main():
 
 
 def report(name, findings):
-    """Prints a check's result; returns whether it has findings."""
+    """Prints a check's result, which is None if it could not run; returns whether it has findings."""
+    if findings is None:
+        print(f"----  NOT CHECKED: {name}")
+        return False
     print(f"{'FAIL' if findings else 'ok  '}  {name.replace('_', ' ')}")
     for finding in findings:
         print(f"      {finding}")

@@ -3,6 +3,7 @@
 Terraform applies them against a mock of the provider: every expression is evaluated and every argument checked by the provider's schema, and
 nothing leaves the machine. Then each resource is read back in CloudFormation's shape and compared, property by property."""
 
+import copy
 import json
 import os
 import re
@@ -16,10 +17,11 @@ from cloudformation import ACCOUNT, REGION, Stack, arn, known
 MODULE = Path(__file__).resolve().parents[2] / "infra" / "terraform"
 sys.path.insert(0, str(MODULE / "generator"))
 
-from expressions import snake  # noqa: E402
+from expressions import Unknown, snake  # noqa: E402
 from generate import RETAINED, At, Module, default_of, terraform_type, written  # noqa: E402
 from hcl import Block, Raw, document  # noqa: E402
 from kinds import KINDS  # noqa: E402
+from terraform_defects import DEFECTS, UNKNOWN  # noqa: E402
 
 # Where a machine may have the provider; otherwise Terraform fetches it from its registry.
 MIRRORS = [Path("/opt/tf-plugins"), Path("/usr/local/share/terraform/plugins")]
@@ -72,11 +74,36 @@ EVERYTHING = {
 
 def fresh(template):
     """Findings about the files."""
-    files = Module(template.translated).files()
+    try:
+        files = Module(template.translated).files()
+    except Unknown as missing:
+        yield str(missing)
+        return
     there = {path.name: path.read_text() for path in MODULE.glob("*.tf")}
     for name in sorted(files.keys() | there.keys()):
         if files.get(name) != there.get(name):
             yield f"infra/terraform/{name} is not what template.yaml makes: run `python3 infra/terraform/generator/generate.py`"
+
+
+def checks(template, folder):
+    """Name → findings; None for what cannot run on this machine."""
+    yield "infra/terraform is made from template.yaml", list(fresh(template))
+    yield from ((f"found: {wrong}", [] if any(text in finding for finding in fresh(template.mutated(change))) else ["it was not"]) for wrong, change, text in UNKNOWN)
+    it = Evaluated(template, folder)
+    if not it.there:
+        yield "terraform fmt, validate and test: there is no terraform (https://developer.hashicorp.com/terraform/install)", None
+        return
+    yield "terraform fmt", it.formatted()
+    it.evaluate()
+    yield "terraform validate, and apply against a mock", it.findings
+    if it.findings:
+        return
+    yield "Terraform evaluates to template.yaml", list(it.compared())
+    yield "Terraform keeps what template.yaml keeps", list(it.retained())
+    for wrong, change, text in DEFECTS:
+        state = copy.deepcopy(it.state)
+        change(state["module.everything"])
+        yield f"found: {wrong}", [] if any(text in difference for difference in it.compared(state=state)) else ["it was not"]
 
 
 class Evaluated:
@@ -212,9 +239,9 @@ class Evaluated:
         yield from (f"{name}: only template.yaml keeps it when it is taken out" for name in sorted(expected - found))
         yield from (f"{name}: only Terraform keeps it when it is taken out" for name in sorted(found - expected))
 
-    def compared(self, template=None, state=None):
+    def compared(self, state=None):
         """Differences between the template and what Terraform evaluated, of every set of parameters."""
-        template = (template or self.template).translated
+        template = self.template.translated
         for name, parameters in self.sets.items():
             found = (state or self.state).get(f"module.{name}", {})
             for difference in differences(template, parameters, found, self.outputs.get(name, {})):
@@ -278,8 +305,8 @@ def differences(template, parameters, state, outputs):
 def named(module, name, state):
     """What `Ref` and other names give: what Terraform evaluated, or the mock made up. So every reference to it is compared."""
     kind, at = module.known[name][0], At(module, name, state)
+    yield name, at.instances[0].get(kind.ref) if at.instances else f"no {name}"
     if at.instances:
-        yield name, at.instances[0].get(kind.ref)
         yield from ((f"{name}.{key}", at.instances[0][attribute]) for key, attribute in kind.attributes.items() if attribute == kind.name)
 
 
