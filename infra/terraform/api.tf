@@ -326,8 +326,8 @@ resource "aws_apigatewayv2_api" "api" {
           }
         }
       },
-      { for k, v in {
-        "/sessions/oidc" = {
+      { for v in local.has_oidc ? [
+        {
           post = {
             security = [
               {
@@ -342,8 +342,8 @@ resource "aws_apigatewayv2_api" "api" {
               uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.login.arn}/invocations"
             }
           }
-        }
-      } : k => v if local.has_oidc },
+        },
+      ] : [] : "/sessions/oidc" => v },
     )
     components = {
       securitySchemes = merge(
@@ -355,8 +355,8 @@ resource "aws_apigatewayv2_api" "api" {
             x-amazon-apigateway-authtype = "awsSigv4"
           }
         },
-        { for k, v in {
-          Oidc = {
+        { for v in local.has_oidc ? [
+          {
             type = "oauth2"
             x-amazon-apigateway-authorizer = {
               type           = "jwt"
@@ -366,8 +366,8 @@ resource "aws_apigatewayv2_api" "api" {
                 audience = var.oidc_audience
               }
             }
-          }
-        } : k => v if local.has_oidc },
+          },
+        ] : [] : "Oidc" => v },
       )
     }
     tags = [

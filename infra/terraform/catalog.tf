@@ -31,9 +31,7 @@ resource "aws_lambda_function" "catalog" {
         CREDENTIAL_PREFIX  = var.credential_prefix
         ACCESS_KEY_ARN     = aws_kms_key.access_key.arn
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

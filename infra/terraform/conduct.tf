@@ -38,9 +38,7 @@ resource "aws_lambda_function" "conduct" {
         BUNDLE_DAYS           = var.bundle_days
         KEY_ROLES             = "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}"
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

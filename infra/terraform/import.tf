@@ -25,9 +25,7 @@ resource "aws_lambda_function" "import" {
         ACCESS_KEY_ARN     = aws_kms_key.access_key.arn
         EVENT_BUS          = var.event_bus_name
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

@@ -32,9 +32,7 @@ resource "aws_lambda_function" "issue" {
         RETRY_BASE_SECONDS      = var.retry_base_seconds
         EVENT_BUS               = var.event_bus_name
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

@@ -22,9 +22,7 @@ resource "aws_lambda_function" "login" {
         TWO_PERSONS          = var.two_persons
         SESSION_IDLE_MINUTES = var.session_idle_minutes
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

@@ -39,9 +39,7 @@ resource "aws_lambda_function" "regenerate" {
         MAXIMUM_CONCURRENCY   = var.maximum_concurrency
         KEY_ROLES             = "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}"
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

@@ -26,9 +26,7 @@ resource "aws_lambda_function" "retry" {
         CONTROL_QUEUE_URL  = aws_sqs_queue.control_queue.url
         ISSUE_QUEUE_URL    = aws_sqs_queue.issue_queue.url
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

@@ -28,9 +28,7 @@ resource "aws_lambda_function" "rotate" {
         RENEW_AT_PERCENT_LEFT = var.renew_at_percent_left
         RENEWALS_AN_HOUR      = var.renewals_an_hour
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

@@ -31,9 +31,7 @@ resource "aws_lambda_function" "worker" {
         EVENT_BUS              = var.event_bus_name
         MAX_TRIES              = var.max_tries
       },
-      { for k, v in {
-        AWS_ENDPOINT_URL = var.endpoint_url
-      } : k => v if local.has_endpoint },
+      { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
   }
 

@@ -39,6 +39,7 @@ class Expressions:
 
     def __init__(self, template, resources):
         self.parameters = template["Parameters"]
+        self.conditions = template["Conditions"]
         self.resources = resources
 
     def value(self, value, within=None, document=False):
@@ -62,6 +63,10 @@ class Expressions:
         if function == "Fn::Join":
             delimiter, parts = argument
             return Raw(f"join({quoted(delimiter)}, {self.single(parts, within)})")
+        if function == "Fn::Split":
+            return Raw(f"split({quoted(argument[0])}, {self.single(argument[1], within)})", "list")
+        if function == "Fn::Select":
+            return Raw(f"{self.single(argument[1], within)}[{int(argument[0])}]")
         if function == "Fn::If":
             return self.choice(argument, within, document)
         raise Unknown(f"{function} has no translation to HCL (generator/expressions.py)")
@@ -84,10 +89,11 @@ class Expressions:
             return Under(name, branches[0])
         if yes == NO_VALUE:
             return Under("!" + name, branches[1])
-        if kind(branches[0]) == kind(branches[1]):
-            return Choice(name, *branches)
-        # HCL needs one type for both.
-        return Call("jsondecode", Choice(name, *(Call("jsonencode", each) for each in branches)))
+        if isinstance(branches[0], Under):
+            return Under(f"!{name} || {branches[0].condition}", chosen(name, branches[0].value, branches[1]))
+        if isinstance(branches[1], Under):
+            return Under(f"{name} || {branches[1].condition}", chosen(name, branches[0], branches[1].value))
+        return chosen(name, *branches)
 
     def reference(self, name, within, document):
         if name in PSEUDO:
@@ -109,11 +115,19 @@ class Expressions:
         known = {None: kind_of.ref, "Arn": "arn", **kind_of.attributes}
         if attribute not in known:
             raise Unknown(f"{owner}.{attribute} has no attribute in Terraform (generator/kinds.py)")
-        if condition and condition != within:
+        if condition and not self.implies(within, condition):
             raise Unknown(f"{owner} is there only if {condition}, and is used where that is not asked")
         address = f"{kind_of.type}.{snake(owner)}{'[0]' if condition else ''}"
         found = known[attribute]
         return f'"${{{address}.{found[:-2]}}}:*"' if found.endswith(":*") else f"{address}.{found}"
+
+    def implies(self, one, other):
+        """Whether the condition `other` holds whenever `one` does."""
+        if one is None or one == other:
+            return one == other
+        function, argument = intrinsic(self.conditions[one]) or (None, None)
+        parts = argument if function == "Fn::And" else [self.conditions[one]]
+        return any(self.implies(each["Condition"], other) for each in parts if list(each) == ["Condition"])
 
     def substituted(self, argument, within):
         text, given = (argument, {}) if isinstance(argument, str) else argument
@@ -162,12 +176,23 @@ class Expressions:
     def equals(self, left, right):
         for one, other in ((left, right), (right, left)):
             found = intrinsic(one)
-            if found and found[0] == "Ref" and found[1] in self.parameters and terraform_type(self.parameters[found[1]]) == "bool":
-                return ("" if other == "true" else "!") + "var." + snake(found[1])
+            if found and found[0] == "Ref" and found[1] in self.parameters:
+                kind_of, variable = terraform_type(self.parameters[found[1]]), "var." + snake(found[1])
+                if kind_of == "bool":
+                    return ("" if other == "true" else "!") + variable
+                if kind_of == "number":
+                    return f"{variable} == {int(other)}"
             if found and found[0] == "Fn::Join" and found[1][0] == other == "" and intrinsic(found[1][1]):
                 # Terraform has to know this before it makes what is in the list: it knows how many there will be.
                 return f"length({self.single(found[1][1])}) == 0"
         return f"{self.single(left)} == {self.single(right)}"
+
+
+def chosen(name, yes, no):
+    if kind(yes) == kind(no):
+        return Choice(name, yes, no)
+    # HCL needs one type for both.
+    return Call("jsondecode", Choice(name, Call("jsonencode", yes), Call("jsonencode", no)))
 
 
 def condition_name(name):

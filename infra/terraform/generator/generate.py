@@ -15,21 +15,25 @@ ROOT = MODULE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "template")]
 
 from expressions import Expressions, Unknown, condition_name, intrinsic, snake, terraform_type  # noqa: E402
-from hcl import Block, Call, Choice, Raw, document, quoted  # noqa: E402
+from hcl import Block, Call, Choice, Raw, Under, document, quoted  # noqa: E402
 from kinds import KINDS  # noqa: E402
-from shapes import attached, shaped  # noqa: E402
+from shapes import ordered, shaped, whole  # noqa: E402
 
 HEADING = "Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py."
 # Where a resource goes that belongs to no function.
 FILES = {
     "ApiGatewayV2": "api",
+    "Backup": "backups",
+    "CloudFront": "edge",
     "CloudWatch": "alarms",
     "DynamoDB": "tables",
+    "EC2": "network",
     "Events": "events",
     "IAM": "policies",
     "KMS": "keys",
-    "Lambda": "api",
+    "Lambda": "code_signing",
     "Logs": "api",
+    "SNS": "alarms",
     "SQS": "queues",
 }
 # The order within a file.
@@ -59,11 +63,11 @@ class At:
         return self.module.x.value(value, self.within, document)
 
     def count(self):
-        return [("count", Choice(condition_name(self.condition), 1, 0))] if self.condition else []
+        return [("count", Choice(condition_name(self.within), 1, 0))] if self.within else []
 
     def resource(self, kind, label, body):
         """Another one, for a part of this resource."""
-        self.blocks.append(Block("resource", [kind, label], [*self.count(), *body]))
+        self.blocks.append(Block("resource", [kind, label], [*self.count(), *body]))  # of the same list for each `under`
 
     def children(self, kind):
         found = self.state.get(kind, {}) if self.state else {}
@@ -82,14 +86,8 @@ class At:
         given = shaped(self.properties, kind.given, self, self.module.resources[self.id]["Type"])
         if kind.name and kind.name not in [entry[0] for entry in given if isinstance(entry, tuple)]:
             body.append((kind.name, self.made_up()))
-        # Arguments before blocks.
-        body += [entry for entry in given if isinstance(entry, tuple)]
-        if kind.type == "aws_apigatewayv2_api":
-            body.append(("protocol_type", "HTTP"))
-        if kind.tagged:
-            body.append(("tags", Raw("var.tags")))
-        body += [entry for entry in given if isinstance(entry, Block)]
-        body += self.last
+        body += [*given, *kind.always, *([("tags", Raw("var.tags"))] if kind.tagged else [])]
+        body = [*ordered(body), *self.last]
         if self.module.resources[self.id].get("DeletionPolicy") in RETAINED:
             body.append(Block("lifecycle", [], [("prevent_destroy", True)]))
         return [Block("resource", [kind.type, self.label], body), *self.blocks]
@@ -134,13 +132,12 @@ class Module:
         """A function's own for what belongs to it."""
         functions = self.functions()
         properties = self.resources[name].get("Properties", {})
-        targets = [target["Arn"].get("Fn::GetAtt", [None])[0] for target in properties.get("Targets", [])]
-        dimensions = [each["Value"].get("Ref") for each in properties.get("Dimensions", []) if isinstance(each["Value"], dict)]
-        refers = [name, (intrinsic(properties.get("FunctionName")) or (0, 0))[1], *targets, *dimensions]
+        refers = {name, *references([properties.get(key, {}) for key in ("FunctionName", "Targets", "Dimensions")])}
         for function in functions:
             its = self.resources[function]["Properties"]
             used = [intrinsic(its["Role"])[1][0], intrinsic(its["LoggingConfig"]["LogGroup"])[1]]
-            if function in refers or name in used:
+            logs = (intrinsic(properties.get("LogGroupName")) or (0, 0))[1]
+            if function in refers or name in used or logs in used:
                 return snake(function)
         return FILES[self.resources[name]["Type"].split("::")[1]]
 
@@ -184,7 +181,7 @@ class Module:
         found = {}
         for rule in self.template.get("Rules", {}).values():
             asked = self.x.condition(rule["RuleCondition"]) if "RuleCondition" in rule else "true"
-            name = first_reference(rule)
+            name = next(references(rule))
             for each in rule["Assertions"]:
                 then = self.x.condition(each["Assert"])
                 message = self.words(each["AssertDescription"]).rstrip(".") + "."
@@ -201,13 +198,18 @@ class Module:
 
     def outputs(self):
         outputs = self.template["Outputs"]
+        def value(each, document=False):
+            condition = each.get("Condition")
+            found = self.x.value(each["Value"], condition, document)
+            return Under(condition_name(condition), {"Value": found} if document else found) if condition else {"Value": found} if document else found
+
         blocks = [
-            Block("output", [snake(name)], [("description", self.words(each["Description"])), ("value", self.x.value(each["Value"]))])
+            Block("output", [snake(name)], [("description", self.words(each["Description"])), ("value", whole(value(each)))])
             for name, each in outputs.items()
         ]
         body = {
             "Resources": {"Nothing": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
-            "Outputs": {name: {"Value": self.x.value(each["Value"], document=True)} for name, each in outputs.items()},
+            "Outputs": {name: value(each, document=True) for name, each in outputs.items()},
         }
         stack = [("name", Raw("var.name")), ("template_body", Call("jsonencode", body)), ("tags", Raw("var.tags"))]
         found = "The outputs again, where `rootcast --stack` looks for them. The stack has no resource that costs or does anything."
@@ -251,16 +253,16 @@ def validations(name, parameter):
             yield Raw(f"length({it}) {sign} {parameter[key]}"), f"{name} must have {text.format(parameter[key])} characters."
 
 
-def first_reference(value):
+def references(value):
+    """Logical ids and parameters, in their order."""
     if isinstance(value, dict):
         if "Ref" in value:
-            return value["Ref"]
+            yield value["Ref"]
+        elif "Fn::GetAtt" in value:
+            yield value["Fn::GetAtt"][0]
         value = list(value.values())
     for each in value if isinstance(value, list) else []:
-        found = first_reference(each)
-        if found:
-            return found
-    return None
+        yield from references(each)
 
 
 def written(files, folder):

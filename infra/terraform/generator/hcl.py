@@ -92,7 +92,8 @@ def entries(value):
     if not sometimes:
         return lines
     parts = [lines] if always else []
-    parts += [hugged("{ for k, v in ", entries({key: each.value}), f" : k => v if {each.condition} }}") for key, each in sometimes]
+    # Only the branch that applies has to be possible, and both have to be of one type: so not `? {...} : {}`.
+    parts += [hugged(f"{{ for v in {each.condition} ? ", elements([each.value]), f" : [] : {quoted(key)} => v }}") for key, each in sometimes]
     return call("merge", parts)
 
 
@@ -101,7 +102,7 @@ def elements(value):
         parts = []
         for each in value:
             if isinstance(each, Under):
-                parts.append(hugged("[for v in ", elements([each.value]), f" : v if {each.condition}]"))
+                parts.append(hugged(f"{each.condition} ? ", elements([each.value]), " : []"))
             else:
                 parts.append(elements([each]))
         return call("concat", parts)

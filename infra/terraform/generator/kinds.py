@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from hcl import Block
 from shapes import (
+    Alone,
     Attached,
     Attribute,
     BusStatement,
@@ -13,6 +15,7 @@ from shapes import (
     Keys,
     LogDestination,
     Nested,
+    One,
     Package,
     Pairs,
     Queues,
@@ -20,6 +23,7 @@ from shapes import (
     RoleOfFunction,
     Same,
     Tags,
+    Traffic,
 )
 
 
@@ -32,12 +36,30 @@ class Kind:
     name: str = ""  # the attribute for a name where CloudFormation makes one up
     of_account: bool = False  # the name is one of the account, not of the region
     tagged: bool = True
+    always: list = field(default_factory=list)  # what Terraform demands, and CloudFormation takes for granted
 
 
 def attributes(text):
     """Property=attribute, separated by blanks."""
     return {key: Attribute(name) for key, name in (pair.split("=") for pair in text.split())}
 
+
+# Of a security group's rule.
+TRAFFIC = {
+    **attributes("Description=description IpProtocol=protocol FromPort=from_port ToPort=to_port"),
+    "CidrIp": Alone("cidr_blocks"),
+    "CidrIpv6": Alone("ipv6_cidr_blocks"),
+    "SourceSecurityGroupId": Alone("security_groups"),
+}
+# Of CloudFront.
+BEHAVIOR = {
+    **attributes(
+        "PathPattern=path_pattern TargetOriginId=target_origin_id ViewerProtocolPolicy=viewer_protocol_policy AllowedMethods=allowed_methods "
+        "CachePolicyId=cache_policy_id OriginRequestPolicyId=origin_request_policy_id Compress=compress"
+    ),
+    "FunctionAssociations": Nested("function_association", attributes("EventType=event_type FunctionARN=function_arn"), several=True),
+}
+CACHED = [("cached_methods", ["GET", "HEAD"])]
 
 KINDS = {
     "AWS::ApiGatewayV2::Api": Kind(
@@ -49,6 +71,29 @@ KINDS = {
             **attributes("Description=description DisableExecuteApiEndpoint=disable_execute_api_endpoint FailOnWarnings=fail_on_warnings"),
         },
         attributes={"ApiEndpoint": "api_endpoint"},
+        always=[("protocol_type", "HTTP")],
+    ),
+    "AWS::ApiGatewayV2::ApiMapping": Kind(
+        "aws_apigatewayv2_api_mapping",
+        ref="id",
+        tagged=False,
+        given=attributes("ApiId=api_id DomainName=domain_name Stage=stage ApiMappingKey=api_mapping_key"),
+    ),
+    "AWS::ApiGatewayV2::DomainName": Kind(
+        "aws_apigatewayv2_domain_name",
+        ref="domain_name",
+        attributes={"RegionalDomainName": "domain_name_configuration[0].target_domain_name"},
+        given={
+            "DomainName": Attribute("domain_name"),
+            "DomainNameConfigurations": Nested(
+                "domain_name_configuration",
+                attributes("CertificateArn=certificate_arn EndpointType=endpoint_type SecurityPolicy=security_policy IpAddressType=ip_address_type"),
+                several=True,
+            ),
+            "MutualTlsAuthentication": Nested(
+                "mutual_tls_authentication", attributes("TruststoreUri=truststore_uri TruststoreVersion=truststore_version")
+            ),
+        },
     ),
     "AWS::ApiGatewayV2::Stage": Kind(
         "aws_apigatewayv2_stage",
@@ -64,6 +109,114 @@ KINDS = {
                 ),
             ),
             "Tags": Tags(),
+        },
+    ),
+    "AWS::Backup::BackupPlan": Kind(
+        "aws_backup_plan",
+        ref="id",
+        given={
+            "BackupPlan": Flat(
+                {
+                    "BackupPlanName": Attribute("name"),
+                    "BackupPlanRule": Nested(
+                        "rule",
+                        {
+                            **attributes(
+                                "RuleName=rule_name TargetBackupVault=target_vault_name ScheduleExpression=schedule "
+                                "StartWindowMinutes=start_window CompletionWindowMinutes=completion_window"
+                            ),
+                            "Lifecycle": Nested("lifecycle", attributes("DeleteAfterDays=delete_after")),
+                        },
+                        several=True,
+                    ),
+                }
+            )
+        },
+    ),
+    "AWS::Backup::BackupSelection": Kind(
+        "aws_backup_selection",
+        ref="id",
+        tagged=False,
+        given={
+            "BackupPlanId": Attribute("plan_id"),
+            "BackupSelection": Flat(attributes("SelectionName=name IamRoleArn=iam_role_arn Resources=resources")),
+        },
+    ),
+    "AWS::Backup::BackupVault": Kind(
+        "aws_backup_vault",
+        ref="name",
+        attributes={"BackupVaultArn": "arn"},
+        given=attributes("BackupVaultName=name EncryptionKeyArn=kms_key_arn"),
+    ),
+    "AWS::CloudFront::CachePolicy": Kind(
+        "aws_cloudfront_cache_policy",
+        ref="id",
+        tagged=False,
+        given={
+            "CachePolicyConfig": Flat(
+                {
+                    **attributes("Name=name Comment=comment MinTTL=min_ttl DefaultTTL=default_ttl MaxTTL=max_ttl"),
+                    "ParametersInCacheKeyAndForwardedToOrigin": Nested(
+                        "parameters_in_cache_key_and_forwarded_to_origin",
+                        {
+                            **attributes(
+                                "EnableAcceptEncodingGzip=enable_accept_encoding_gzip EnableAcceptEncodingBrotli=enable_accept_encoding_brotli"
+                            ),
+                            "CookiesConfig": Nested("cookies_config", attributes("CookieBehavior=cookie_behavior")),
+                            "HeadersConfig": Nested("headers_config", attributes("HeaderBehavior=header_behavior")),
+                            "QueryStringsConfig": Nested("query_strings_config", attributes("QueryStringBehavior=query_string_behavior")),
+                        },
+                    ),
+                }
+            )
+        },
+    ),
+    "AWS::CloudFront::Distribution": Kind(
+        "aws_cloudfront_distribution",
+        ref="id",
+        attributes={"DomainName": "domain_name"},
+        given={
+            "DistributionConfig": Flat(
+                {
+                    **attributes(
+                        "Comment=comment Enabled=enabled HttpVersion=http_version IPV6Enabled=is_ipv6_enabled PriceClass=price_class "
+                        "Aliases=aliases WebACLId=web_acl_id"
+                    ),
+                    "Origins": Nested(
+                        "origin",
+                        {
+                            **attributes("Id=origin_id DomainName=domain_name"),
+                            "CustomOriginConfig": Nested(
+                                "custom_origin_config",
+                                attributes("OriginProtocolPolicy=origin_protocol_policy OriginSSLProtocols=origin_ssl_protocols"),
+                                always=[("http_port", 80), ("https_port", 443)],
+                            ),
+                        },
+                        several=True,
+                    ),
+                    "DefaultCacheBehavior": Nested("default_cache_behavior", BEHAVIOR, always=CACHED),
+                    "CacheBehaviors": Nested("ordered_cache_behavior", BEHAVIOR, several=True, always=CACHED),
+                    "ViewerCertificate": Nested(
+                        "viewer_certificate",
+                        attributes(
+                            "AcmCertificateArn=acm_certificate_arn SslSupportMethod=ssl_support_method "
+                            "MinimumProtocolVersion=minimum_protocol_version CloudFrontDefaultCertificate=cloudfront_default_certificate"
+                        ),
+                    ),
+                }
+            )
+        },
+        always=[Block("restrictions", [], [Block("geo_restriction", [], [("restriction_type", "none")])])],
+    ),
+    "AWS::CloudFront::Function": Kind(
+        "aws_cloudfront_function",
+        ref="arn",
+        attributes={"FunctionARN": "arn"},
+        tagged=False,
+        given={
+            **attributes("Name=name AutoPublish=publish"),
+            "FunctionConfig": Flat(attributes("Runtime=runtime Comment=comment")),
+            "FunctionCode": Attribute("code"),
         },
     ),
     "AWS::CloudWatch::Alarm": Kind(
@@ -95,6 +248,12 @@ KINDS = {
             ),
         },
     ),
+    "AWS::CloudWatch::Dashboard": Kind(
+        "aws_cloudwatch_dashboard",
+        ref="dashboard_name",
+        tagged=False,
+        given=attributes("DashboardName=dashboard_name DashboardBody=dashboard_body"),
+    ),
     "AWS::DynamoDB::Table": Kind(
         "aws_dynamodb_table",
         ref="name",
@@ -125,6 +284,28 @@ KINDS = {
                     "SSEType": Same("KMS", "the provider knows no other type"),
                 },
             ),
+        },
+    ),
+    "AWS::EC2::SecurityGroup": Kind(
+        "aws_security_group",
+        ref="id",
+        name="name",
+        attributes={"GroupId": "id"},
+        given={
+            **attributes("GroupName=name GroupDescription=description VpcId=vpc_id"),
+            "SecurityGroupIngress": Traffic("ingress", TRAFFIC, several=True),
+            "SecurityGroupEgress": Traffic("egress", TRAFFIC, several=True),
+        },
+    ),
+    "AWS::EC2::VPCEndpoint": Kind(
+        "aws_vpc_endpoint",
+        ref="id",
+        given={
+            **attributes(
+                "VpcId=vpc_id VpcEndpointType=vpc_endpoint_type ServiceName=service_name PrivateDnsEnabled=private_dns_enabled "
+                "RouteTableIds=route_table_ids SubnetIds=subnet_ids SecurityGroupIds=security_group_ids IpAddressType=ip_address_type"
+            ),
+            "PolicyDocument": Document("policy"),
         },
     ),
     "AWS::Events::EventBus": Kind(
@@ -202,6 +383,16 @@ KINDS = {
             "KeyPolicy": Document("policy"),
         },
     ),
+    "AWS::Lambda::CodeSigningConfig": Kind(
+        "aws_lambda_code_signing_config",
+        ref="arn",
+        attributes={"CodeSigningConfigArn": "arn"},
+        given={
+            "Description": Attribute("description"),
+            "AllowedPublishers": Nested("allowed_publishers", attributes("SigningProfileVersionArns=signing_profile_version_arns")),
+            "CodeSigningPolicies": Nested("policies", attributes("UntrustedArtifactOnDeployment=untrusted_artifact_on_deployment")),
+        },
+    ),
     "AWS::Lambda::EventInvokeConfig": Kind(
         "aws_lambda_function_event_invoke_config",
         ref="id",
@@ -271,6 +462,39 @@ KINDS = {
         # CloudFormation's ARN of a log group ends so, Terraform's does not.
         attributes={"Arn": "arn:*"},
         given=attributes("LogGroupName=name RetentionInDays=retention_in_days KmsKeyId=kms_key_id LogGroupClass=log_group_class"),
+    ),
+    "AWS::Logs::MetricFilter": Kind(
+        "aws_cloudwatch_log_metric_filter",
+        ref="id",
+        name="name",
+        tagged=False,
+        given={
+            **attributes("FilterName=name LogGroupName=log_group_name FilterPattern=pattern"),
+            "MetricTransformations": Nested(
+                "metric_transformation",
+                attributes("MetricName=name MetricNamespace=namespace MetricValue=value DefaultValue=default_value Unit=unit"),
+                several=True,
+            ),
+        },
+    ),
+    "AWS::SNS::Subscription": Kind(
+        "aws_sns_topic_subscription",
+        ref="arn",
+        tagged=False,
+        given=attributes("TopicArn=topic_arn Protocol=protocol Endpoint=endpoint"),
+    ),
+    "AWS::SNS::Topic": Kind(
+        "aws_sns_topic",
+        ref="arn",
+        name="name",
+        attributes={"TopicName": "name"},
+        given=attributes("TopicName=name DisplayName=display_name KmsMasterKeyId=kms_master_key_id"),
+    ),
+    "AWS::SNS::TopicPolicy": Kind(
+        "aws_sns_topic_policy",
+        ref="id",
+        tagged=False,
+        given={"Topics": One("arn"), "PolicyDocument": Document("policy")},
     ),
     "AWS::SQS::Queue": Kind(
         "aws_sqs_queue",

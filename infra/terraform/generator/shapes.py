@@ -18,6 +18,17 @@ def shaped(properties, given, at, where):
     return [entry for key, shape in given.items() if key in properties for entry in shape.write(at, properties[key])]
 
 
+def ordered(body):
+    """Arguments before blocks."""
+    return sorted(body, key=lambda entry: isinstance(entry, Block))
+
+
+def either(condition, one, other):
+    """One object whose entries depend on the condition, for an object that does."""
+    keys = [*one, *(key for key in other if key not in one)]
+    return {key: {"Fn::If": [condition, one.get(key, NO_VALUE), other.get(key, NO_VALUE)]} for key in keys}
+
+
 def unshaped(state, given, at):
     found = {key: shape.read(at, state) for key, shape in given.items()}
     return {key: value for key, value in found.items() if value not in (None, {}, [])}
@@ -48,17 +59,20 @@ class Document(Attribute):
 class Nested(Attribute):
     """An object as a block, and a list of objects as several."""
 
-    def __init__(self, name, given, several=False):
+    def __init__(self, name, given, several=False, always=()):
         super().__init__(name)
         self.given, self.several = given, several
+        self.always = list(always)  # what Terraform demands, and CloudFormation takes for granted
 
     def write(self, at, value):
         found = intrinsic(value)
         if found and found[0] == "Fn::If" and found[1][2] == NO_VALUE:
             (inner,) = self.write(at.under(found[1][0]), found[1][1])
             return [Block("dynamic", [self.name], [("for_each", Choice(f"local.{at.snake(found[1][0])}", [True], [])), Block("content", [], inner.body)])]
+        if found and found[0] == "Fn::If":
+            value = either(*found[1])
         values = value if self.several else [value]
-        return [Block(self.name, [], shaped(each, self.given, at, f"{at.id}.{self.name}")) for each in values]
+        return [Block(self.name, [], ordered([*shaped(each, self.given, at, f"{at.id}.{self.name}"), *self.always])) for each in values]
 
     def read(self, at, state):
         values = [unshaped(each, self.given, at) for each in state.get(self.name) or []]
@@ -194,6 +208,9 @@ class Children:
         self.kind, self.given, self.own, self.label = kind, given, own, label
 
     def write(self, at, value):
+        found = intrinsic(value)
+        if found and found[0] == "Fn::If" and found[1][2] == NO_VALUE:
+            at, value = at.under(found[1][0]), found[1][1]
         for each in value:
             body = [(key, Raw(text.format(at=at.address))) for key, text in self.own.items()]
             body += shaped(each, self.given, at, f"{at.id}.{self.kind}")
@@ -232,6 +249,35 @@ def attached(value, condition=None):
             yield from attached(found[1][1], found[1][0])
         else:
             raise Unknown(f"managed policies given as {each}")
+
+
+class One(Attribute):
+    """A list of one as that one."""
+
+    def write(self, at, value):
+        if len(value) != 1:
+            raise Unknown(f"{at.id} has several {self.name}")
+        return super().write(at, value[0])
+
+    def read(self, at, state):
+        return [state[self.name]]
+
+
+class Alone(Attribute):
+    """One as a list of it."""
+
+    def write(self, at, value):
+        return super().write(at, [value])
+
+    def read(self, at, state):
+        return next(iter(state.get(self.name) or []), None)
+
+
+class Traffic(Nested):
+    """Rules of a security group: Terraform wants ports also where the protocol is every one."""
+
+    def write(self, at, value):
+        return super().write(at, [{"FromPort": 0, "ToPort": 0, **each} for each in value])
 
 
 class LogDestination(Attribute):
