@@ -31,7 +31,8 @@ class Stack:
         return {name: self.value(each.get("Properties", {})) for name, each in there.items()}
 
     def outputs(self):
-        return {name: self.value(each["Value"]) for name, each in self.template["Outputs"].items() if self.holds(each.get("Condition"))}
+        there = {name: each for name, each in self.template["Outputs"].items() if self.holds(each.get("Condition"))}
+        return {name: self.value(each["Value"]) for name, each in there.items()}
 
     def holds(self, condition):
         if condition is None:
@@ -62,6 +63,10 @@ class Stack:
                 return self.value(argument[1] if self.holds(argument[0]) else argument[2])
             if function == "Fn::Join":
                 return argument[0].join(map(str, self.value(argument[1])))
+            if function == "Fn::Split":
+                return self.value(argument[1]).split(argument[0])
+            if function == "Fn::Select":
+                return self.value(argument[1])[int(argument[0])]
             if function == "Fn::Sub":
                 return self.substituted(argument)
             assert not function.startswith("Fn::"), f"{function} is not evaluated here"
@@ -91,10 +96,9 @@ class Stack:
         kind = self.template["Resources"][owner]["Type"]
         if f"{owner}.{attribute}" in self.names:
             return self.names[f"{owner}.{attribute}"]
-        if attribute == "Arn":
-            # A log group's includes its streams.
-            return arn(kind, owner) + (":*" if kind == "AWS::Logs::LogGroup" else "")
-        return known(owner, attribute)
+        assert attribute.lower().endswith("arn"), f"nobody knows {owner}.{attribute}"
+        # A log group's includes its streams.
+        return arn(kind, owner) + (":*" if kind == "AWS::Logs::LogGroup" else "")
 
 
 def given(parameter, value):
@@ -107,7 +111,3 @@ def given(parameter, value):
 def arn(kind, owner):
     """An attribute of which only its owner is known."""
     return f"arn:aws:{kind.split('::')[1].lower()}:{REGION}:{ACCOUNT}:{owner}"
-
-
-def known(owner, attribute):
-    return f"{attribute}-of-{owner}"

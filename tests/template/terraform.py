@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cloudformation import ACCOUNT, REGION, Stack, arn, known
+from cloudformation import ACCOUNT, REGION, Stack, arn
 
 MODULE = Path(__file__).resolve().parents[2] / "infra" / "terraform"
 sys.path.insert(0, str(MODULE / "generator"))
@@ -43,6 +43,7 @@ ADDED = {
     "event_bus_name": "leads from a target to its rule's bus; `default` is what CloudFormation means by none",
     "role": "leads from a policy to its role",
     "policy_arn": "leads from an attachment to the policy",
+    "restrictions": "Terraform needs it; CloudFront has none if nothing is said",
     "source_code_hash": "lets Terraform see that a package changed",
     "tags": "the module's variable `tags`",
     "tags_all": "computed from `tags`",
@@ -52,23 +53,50 @@ ADDED = {
 # Resources that no part of the template gives → why they are there.
 ALONE = {"aws_cloudformation_stack.outputs": "the outputs where `rootcast --stack` looks for them"}
 
-# Each optional part in its other state, and values that need quoting.
-EVERYTHING = {
-    "Architecture": "x86_64",
-    "EndpointUrl": "http://127.0.0.1:4566",
-    "SubnetIds": ["subnet-1", "subnet-2"],
-    "SecurityGroupIds": ["sg-1"],
-    "DeviceCidrs": "10.20.0.0/16,fd12::/64",
-    "RootKeySleeps": False,
-    "LeavesFromRoot": True,
-    "RevokeSuperseded": False,
-    "CrlBaseUrl": "http://pki.example.com/lists",
-    "OidcIssuer": "https://login.example.com",
-    "OidcAudience": ["rootcast", "others"],
-    "RequesterArns": ["arn:aws:iam::111122223333:role/ops/*"],
-    "TwoPersons": "regenerate,administer-access",
-    "AuditBucket": "auditors-bucket",
-    "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
+# Parameters, of which the template's are used: every condition of the template must be compared in both states.
+SETS = {
+    "smallest": {},
+    "everything": {
+        "Architecture": "x86_64",
+        "EndpointUrl": "http://127.0.0.1:4566",
+        "SubnetIds": ["subnet-1", "subnet-2"],
+        "SecurityGroupIds": ["sg-1", "sg-2"],
+        "DeviceCidrs": "10.20.0.0/16,fd12::/64",
+        "RootKeySleeps": False,
+        "LeavesFromRoot": True,
+        "RevokeSuperseded": False,
+        "CrlBaseUrl": "http://pki.example.com/lists",
+        "OidcIssuer": "https://login.example.com",
+        "OidcAudience": ["rootcast", "others"],
+        "RequesterArns": ["arn:aws:iam::111122223333:role/ops/*"],
+        "TwoPersons": "regenerate,administer-access",
+        "AuditBucket": "auditors-bucket",
+        "OwnAlarmTopic": True,
+        "AlarmEmail": "ops@example.com",
+        "Dashboard": True,
+        "Tracing": "Active",
+        "ApiReservedConcurrency": 20,
+        "PermissionsBoundaryArn": "arn:aws:iam::111122223333:policy/boundary",
+        "SigningProfileVersionArns": "arn:aws:signer:eu-central-1:111122223333:/signing-profiles/rootcast/abcdefghij",
+        "CustomerKeys": True,
+        "DeletionProtection": False,
+        "BackupDays": 35,
+        "Ipv6": True,
+        "EndpointVpcId": "vpc-0123456789abcdef0",
+        "EndpointRouteTableIds": "rtb-0123456789abcdef0,rtb-0123456789abcdef1",
+        "PublicEdge": True,
+        "PublicEdgeDomainName": "pki.example.com",
+        "PublicEdgeCertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/01234567-89ab-cdef-0123-456789abcdef",
+        "PublicEdgeWebAclArn": "arn:aws:wafv2:us-east-1:111122223333:global/webacl/rootcast/01234567-89ab-cdef-0123-456789abcdef",
+    },
+    # What excludes something of the above.
+    "named": {
+        "AlarmTopicArn": "arn:aws:sns:eu-central-1:111122223333:alarms",
+        "ApiDomainName": "api.example.com",
+        "ApiCertificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/01234567-89ab-cdef-0123-456789abcdef",
+        "ApiTruststoreUri": "s3://truststore/clients.pem",
+        "CrlBaseUrl": "http://pki.example.com",
+    },
 }
 
 
@@ -90,6 +118,7 @@ def checks(template, folder):
     yield "infra/terraform is made from template.yaml", list(fresh(template))
     yield from ((f"found: {wrong}", [] if any(text in finding for finding in fresh(template.mutated(change))) else ["it was not"]) for wrong, change, text in UNKNOWN)
     it = Evaluated(template, folder)
+    yield "Terraform is compared under each condition and without it", list(it.halves())
     if not it.there:
         yield "terraform fmt, validate and test: there is no terraform (https://developer.hashicorp.com/terraform/install)", None
         return
@@ -111,7 +140,8 @@ class Evaluated:
 
     def __init__(self, template, folder):
         self.template, self.folder = template, folder
-        self.sets = {"smallest": {}, "everything": {key: EVERYTHING.get(key) for key in template.source["Parameters"] if key in EVERYTHING}}
+        given = template.source["Parameters"]
+        self.sets = {name: {key: value for key, value in values.items() if key in given} for name, values in SETS.items()}
         self.findings, self.state, self.outputs, self.kept = [], {}, {}, set()
         binary = shutil.which("terraform")
         self.there = binary is not None
@@ -130,6 +160,13 @@ class Evaluated:
     def run(self, *arguments):
         command = [*self.terraform, *arguments]
         return subprocess.run(command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+    def halves(self):
+        """Conditions that no set of parameters puts into one of their states."""
+        stacks = [Stack(self.template.translated, "rootcast", parameters, {}) for parameters in self.sets.values()]
+        for name in self.template.translated["Conditions"]:
+            if len({stack.holds(name) for stack in stacks}) == 1:
+                yield f"{name} is the same in every set: add its parameter to SETS in tests/template/terraform.py"
 
     def formatted(self):
         ran = subprocess.run([*self.terraform, "fmt", "-check", "-recursive", "-diff", str(MODULE)], env=self.environment, capture_output=True, text=True, check=False)
@@ -151,7 +188,7 @@ class Evaluated:
         for example in self.examples():
             given = self.variables_of(example)
             root.append(Block("module", [f"example_{example}"], [("source", f"./infra/terraform/examples/{example}"), *given]))
-            mocks += self.mocks(f"module.example_{example}.module.rootcast", EVERYTHING)
+            mocks += self.mocks(f"module.example_{example}.module.rootcast", {})
         (self.folder / "main.tf").write_text(document("All of them at once: loading the provider takes longest.", root))
         regions = [
             Block("mock_data", ["aws_caller_identity"], [("defaults", {"account_id": ACCOUNT})]),
@@ -159,7 +196,7 @@ class Evaluated:
             Block("mock_data", ["aws_region"], [("defaults", {"id": REGION, "name": REGION})]),
             Block("mock_data", ["aws_availability_zones"], [("defaults", {"names": [REGION + "a", REGION + "b"]})]),
             Block("mock_data", ["aws_iam_policy_document"], [("defaults", {"json": "{}"})]),
-            Block("mock_resource", ["aws_sns_topic"], [("defaults", {"arn": EVERYTHING["AlarmTopicArn"]})]),
+            Block("mock_resource", ["aws_sns_topic"], [("defaults", {"arn": SETS["named"]["AlarmTopicArn"]})]),
         ]
         applied = Block("run", ["applied"], [("command", Raw("apply"))])
         text = document("", [Block("mock_provider", ["aws"], regions), *mocks, applied, *self.refused()])
@@ -182,7 +219,7 @@ class Evaluated:
             kind = KINDS[resource["Type"]]
             if not stack.holds(resource.get("Condition")):
                 continue
-            values = {"arn": arn(resource["Type"], name), "id": known(name, "id"), **{each: known(name, each) for each in ("url", "key_id", "api_endpoint", "uuid")}}
+            values = {"arn": arn(resource["Type"], name), "id": f"id-of-{name}", **{each: f"{each}-of-{name}" for each in ("url", "key_id", "api_endpoint", "uuid", "domain_name")}}
             wanted = {key: value for key, value in values.items() if key in MADE_UP.get(kind.type, ("arn",))}
             if wanted:
                 yield Block("override_resource", [], [("target", Raw(f"{module}.{kind.type}.{snake(name)}")), ("values", wanted)])
@@ -235,7 +272,8 @@ class Evaluated:
     def retained(self):
         """Differences in what must outlive a mistake."""
         expected = {f"{KINDS[each['Type']].type}.{snake(name)}" for name, each in self.template.resources.items() if each.get("DeletionPolicy") in RETAINED}
-        found = {address.removeprefix("module.smallest.") for address in self.kept if address.startswith("module.smallest.")}
+        prefix = "module.everything."
+        found = {address.removeprefix(prefix).removesuffix("[0]") for address in self.kept if address.startswith(prefix)}
         yield from (f"{name}: only template.yaml keeps it when it is taken out" for name in sorted(expected - found))
         yield from (f"{name}: only Terraform keeps it when it is taken out" for name in sorted(found - expected))
 
@@ -252,6 +290,10 @@ class Evaluated:
 MADE_UP = {
     "aws_apigatewayv2_api": ("id", "arn", "api_endpoint"),
     "aws_apigatewayv2_stage": (),
+    **{each: () for each in ("aws_apigatewayv2_api_mapping", "aws_backup_selection", "aws_sns_topic_policy", "aws_cloudwatch_log_metric_filter")},
+    **{each: ("id",) for each in ("aws_cloudfront_cache_policy", "aws_security_group", "aws_vpc_endpoint")},
+    "aws_backup_plan": ("arn", "id"),
+    "aws_cloudfront_distribution": ("arn", "id", "domain_name"),
     "aws_cloudwatch_event_bus_policy": (),
     "aws_kms_key": ("arn", "key_id", "id"),
     "aws_lambda_event_source_mapping": ("uuid",),
@@ -298,7 +340,7 @@ def differences(template, parameters, state, outputs):
             if (kind, label) not in seen and f"{kind}.{label}" not in ALONE:
                 yield f"{kind}.{label}: only Terraform has it"
     expected = {snake(key): plain(value) for key, value in stack.outputs().items()}
-    found = {key: plain(value) for key, value in outputs.items()}
+    found = {key: plain(value) for key, value in outputs.items() if value is not None}
     yield from (f"output {key}: template.yaml has {expected.get(key)}, Terraform {found.get(key)}" for key in sorted(expected.keys() | found.keys()) if expected.get(key) != found.get(key))
 
 
@@ -307,7 +349,16 @@ def named(module, name, state):
     kind, at = module.known[name][0], At(module, name, state)
     yield name, at.instances[0].get(kind.ref) if at.instances else f"no {name}"
     if at.instances:
-        yield from ((f"{name}.{key}", at.instances[0][attribute]) for key, attribute in kind.attributes.items() if attribute == kind.name)
+        for key, path in kind.attributes.items():
+            if not path.startswith("arn"):
+                yield f"{name}.{key}", at_path(at.instances[0], path)
+
+
+def at_path(value, path):
+    """Of an attribute in a block: `block[0].attribute`."""
+    for part in re.findall(r"\w+", path):
+        value = value[int(part)] if part.isdigit() else value[part]
+    return value
 
 
 def added(kind, at):
@@ -337,7 +388,18 @@ def without_defaults(value, ours):
     """Without what the mock made up within a block, and the template says nothing of."""
     if isinstance(value, dict) and isinstance(ours, dict):
         return {key: without_defaults(each, ours.get(key)) for key, each in value.items() if key in ours or not is_default(each)}
+    if isinstance(value, list) and isinstance(ours, list) and len(value) == len(ours):
+        # What has the most in common, so that the order does not count.
+        left = list(value)
+        pairs = [(left.pop(max(range(len(left)), key=lambda at: alike(left[at], each))), each) for each in ours]
+        return [without_defaults(each, our) for each, our in pairs]
     return value
+
+
+def alike(one, other):
+    if isinstance(one, dict) and isinstance(other, dict):
+        return sum(one[key] == other[key] for key in one.keys() & other.keys())
+    return one == other
 
 
 def plain(value):
