@@ -347,11 +347,9 @@ def differences(template, parameters, state, outputs):
 def named(module, name, state):
     """What `Ref` and other names give: what Terraform evaluated, or the mock made up. So every reference to it is compared."""
     kind, at = module.known[name][0], At(module, name, state)
-    yield name, at.instances[0].get(kind.ref) if at.instances else f"no {name}"
-    if at.instances:
-        for key, path in kind.attributes.items():
-            if not path.startswith("arn"):
-                yield f"{name}.{key}", at_path(at.instances[0], path)
+    paths = {key: path for key, path in kind.attributes.items() if not path.startswith("arn")}
+    for key, path in {"": kind.ref, **paths}.items():
+        yield f"{name}.{key}".rstrip("."), at_path(at.instances[0], path) if at.instances else f"no {name}"
 
 
 def at_path(value, path):
