@@ -184,11 +184,7 @@ class Evaluated:
             values = [(snake(key), value) for key, value in parameters.items()]
             root.append(Block("module", [name], [("source", "./infra/terraform"), ("packages", "./target/lambda"), *values]))
             root.append(Block("output", [name], [("value", Raw(f"module.{name}"))]))
-            mocks += self.mocks(f"module.{name}", parameters)
-        for example in self.examples():
-            given = self.variables_of(example)
-            root.append(Block("module", [f"example_{example}"], [("source", f"./infra/terraform/examples/{example}"), *given]))
-            mocks += self.mocks(f"module.example_{example}.module.rootcast", {})
+            mocks += self.mocks(f"module.{name}")
         (self.folder / "main.tf").write_text(document("All of them at once: loading the provider takes longest.", root))
         regions = [
             Block("mock_data", ["aws_caller_identity"], [("defaults", {"account_id": ACCOUNT})]),
@@ -199,11 +195,13 @@ class Evaluated:
             Block("mock_resource", ["aws_sns_topic"], [("defaults", {"arn": SETS["named"]["AlarmTopicArn"]})]),
         ]
         applied = Block("run", ["applied"], [("command", Raw("apply"))])
-        text = document("", [Block("mock_provider", ["aws"], regions), *mocks, applied, *self.refused()])
+        text = document("", [Block("mock_provider", ["aws"], regions), *mocks, applied, *self.examples(), *self.refused()])
         (self.folder / "rootcast.tftest.hcl").write_text(text)
 
     def examples(self):
-        return sorted(path.name for path in (MODULE / "examples").iterdir())
+        """Each one planned: a second apply of the same module would show nothing else."""
+        for example in sorted(path.name for path in (MODULE / "examples").iterdir()):
+            yield planned(f"example_{example}", f"./infra/terraform/examples/{example}", self.variables_of(example))
 
     def variables_of(self, example):
         """Values for an example's variables without a default."""
@@ -212,17 +210,14 @@ class Evaluated:
             if not re.search(r"^\s*default\s*=", body, re.MULTILINE):
                 yield name, [f"{name}-1"] if "list" in body else f"{name.replace('_', '-')}-1"
 
-    def mocks(self, module, parameters):
+    def mocks(self, module):
         """Nothing but what AWS makes up."""
-        stack = Stack(self.template.translated, "rootcast", parameters, {})
         for name, resource in self.template.resources.items():
             kind = KINDS[resource["Type"]]
-            if not stack.holds(resource.get("Condition")):
-                continue
-            values = {"arn": arn(resource["Type"], name), "id": f"id-of-{name}", **{each: f"{each}-of-{name}" for each in ("url", "key_id", "api_endpoint", "uuid", "domain_name")}}
-            wanted = {key: value for key, value in values.items() if key in MADE_UP.get(kind.type, ("arn",))}
-            if wanted:
-                yield Block("override_resource", [], [("target", Raw(f"{module}.{kind.type}.{snake(name)}")), ("values", wanted)])
+            made = {each: f"{each}-of-{name}" for each in ("id", "url", "key_id", "api_endpoint", "uuid", "domain_name")}
+            values = {each: {**made, "arn": arn(resource["Type"], name)}[each] for each in MADE_UP.get(kind.type, ("arn",))}
+            if values:
+                yield Block("override_resource", [], [("target", Raw(f"{module}.{kind.type}.{snake(name)}")), ("values", values)])
 
     def refused(self):
         """Every variable with a value that template.yaml refuses as well: none may pass."""
@@ -230,12 +225,7 @@ class Evaluated:
         bad = {name: value for name, value in bad.items() if value is not None}
         values = {snake(name): value for name, value in bad.items()}
         for title, given in (("refused", values), ("rules", {"leaves_from_root": True})):
-            yield Block("run", [title], [
-                ("command", Raw("plan")),
-                ("expect_failures", [Raw(f"var.{name}") for name in given]),
-                Block("variables", [], [("packages", "./target/lambda"), *given.items()]),
-                Block("module", [], [("source", "./infra/terraform")]),
-            ])
+            yield planned(title, "./infra/terraform", [("packages", "./target/lambda"), *given.items()], refuses=given)
 
     def evaluate(self):
         self.lay()
@@ -284,6 +274,16 @@ class Evaluated:
             found = (state or self.state).get(f"module.{name}", {})
             for difference in differences(template, parameters, found, self.outputs.get(name, {})):
                 yield f"{name}: {difference}"
+
+
+def planned(title, source, variables, refuses=()):
+    """A run that plans a module, and passes if exactly these variables are refused."""
+    return Block("run", [title], [
+        ("command", Raw("plan")),
+        ("expect_failures", [Raw(f"var.{name}") for name in refuses]),
+        Block("variables", [], list(variables)),
+        Block("module", [], [("source", source)]),
+    ])
 
 
 # What AWS makes up, by Terraform's type; for every other type its ARN.
