@@ -36,6 +36,7 @@ def main():
     from checks import CHECKS
     from defects import DEFECTS
     from template import Template
+    from terraform import checks as terraform_checks
 
     template = Template.read(TEMPLATE)
     if sys.argv[1:] == ["--release"]:
@@ -56,11 +57,16 @@ def main():
         failed += [wrong] * report(f"found: {wrong}", [] if seen else [f"`{by}` does not see it"])
     unproven = set(findings) - set(linted) - {by for _, _, by in DEFECTS}
     failed += ["proof"] * report("every check of ours found a defect", [f"`{name}` has none in defects.py" for name in sorted(unproven)])
+    with tempfile.TemporaryDirectory() as folder:
+        failed += [name for name, found in terraform_checks(template, Path(folder)) if report(name, found)]
     return 1 if failed else 0
 
 
 def report(name, findings):
-    """Prints a check's result; returns whether it has findings."""
+    """Prints a check's result, which is None if it could not run; returns whether it has findings."""
+    if findings is None:
+        print(f"----  NOT CHECKED: {name}")
+        return False
     print(f"{'FAIL' if findings else 'ok  '}  {name.replace('_', ' ')}")
     for finding in findings:
         print(f"      {finding}")

@@ -39,6 +39,9 @@ const ACTIONS: [&str; 15] = [
 const ROOTS: [&str; 3] = ["live", "next", "signs leaves"];
 const OURS: [&str; 4] = ["issuing", "live", "next", "signs leaves"];
 
+/// Of nobody, of nobody with our tags, and of another installation.
+const NOT_OURS: [&str; 4] = ["foreign", "other's issuing", "other's root", "tagged"];
+
 /// Role, action and key of everything that succeeds.
 const MEANT: [(&str, &str, &[&str]); 26] = [
     ("Catalog", "Decrypt", &["access"]),
@@ -50,8 +53,8 @@ const MEANT: [(&str, &str, &[&str]); 26] = [
     ("Conduct", "ScheduleKeyDeletion", &["issuing", "next", "signs leaves"]),
     ("Conduct", "Sign", &ROOTS),
     // KMS cannot tell the tags of a new key from those of an existing one. They obtain nothing: no line says "tagged"
-    // but these two.
-    ("Conduct", "TagResource", &["foreign", "tagged"]),
+    // or "other's" but these two.
+    ("Conduct", "TagResource", &NOT_OURS),
     ("Import", "Decrypt", &["access", "sealing"]),
     ("Import", "GenerateDataKey", &["sealing"]),
     ("Issue", "GetPublicKey", &["issuing", "signs leaves"]),
@@ -61,7 +64,7 @@ const MEANT: [(&str, &str, &[&str]); 26] = [
     ("Regenerate", "EnableKey", &ROOTS),
     ("Regenerate", "GetPublicKey", &ROOTS),
     ("Regenerate", "Sign", &ROOTS),
-    ("Regenerate", "TagResource", &["foreign", "tagged"]),
+    ("Regenerate", "TagResource", &NOT_OURS),
     ("Rotate", "GetPublicKey", &["audit"]),
     ("Rotate", "Sign", &["audit"]),
     ("Worker", "Decrypt", &["sealing"]),
@@ -138,6 +141,15 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
         let made = kms.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify).send().await;
         made.unwrap().key_metadata.unwrap().arn.unwrap()
     };
+    // Another installation in the same account and region, with functions of the same names.
+    let others: KeyRoles = "arn:aws:iam::000000000000:role/rootcast/us-east-1/other".parse().unwrap();
+    let other_vault = Vault::new(&kms, &aws_sdk_resourcegroupstagging::Client::new(config), "other");
+    let other_purpose = Purpose { installation: InstallationId::from_random([3; 16]), ..purpose };
+    let others_key = async |role| {
+        let purpose = Purpose { role, ..other_purpose };
+        other_vault.create_key(&purpose, KeyAlgorithm::EcdsaP256, &others).await.unwrap()
+    };
+    let (others_root, others_issuing) = (others_key(KeyRole::Root).await, others_key(KeyRole::Issuing).await);
     let tagged = foreign().await;
     let (installation, serial) = (purpose.installation.to_string(), purpose.serial.to_string());
     for (name, value) in [
@@ -159,6 +171,8 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
         ("issuing", issuing),
         ("signs leaves", signs_leaves),
         ("foreign", other),
+        ("other's issuing", others_issuing),
+        ("other's root", others_root),
         ("tagged", tagged),
         ("sealing", output("SealingKeyArn")),
         ("access", output("AccessKeyArn")),
@@ -223,12 +237,12 @@ async fn no_role_obtains_more_of_a_key_than_meant() {
             // Whatever IAM allows the role by mistake, our keys refuse what their policies do not say.
             let mut any = role.statements.iter().find(|each| !each.denies).unwrap().clone();
             (any.actions, any.resources) = (vec!["kms:*".to_owned()], vec!["*".to_owned()]);
+            (any.document["Action"], any.document["Resource"]) = ("kms:*".into(), "*".into());
             role.statements.push(any);
             for action in ACTIONS {
                 let mut found = obtained(&role, output, action, &keys, &known, &judged);
-                found.retain(|key| !["foreign", "tagged"].contains(key));
-                let meant: BTreeSet<&str> =
-                    meant(action).into_iter().filter(|key| !["foreign", "tagged"].contains(key)).collect();
+                found.retain(|key| !NOT_OURS.contains(key));
+                let meant: BTreeSet<&str> = meant(action).into_iter().filter(|key| !NOT_OURS.contains(key)).collect();
                 assert_eq!(found, meant, "{function} with kms:* {action}");
             }
         }

@@ -6,6 +6,8 @@
 mod attacks;
 mod audit;
 mod call;
+mod engine;
+mod foreign;
 mod keys;
 mod policy;
 mod unused;

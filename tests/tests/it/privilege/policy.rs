@@ -2,16 +2,17 @@
 //!
 //! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::call::{ALIASES, Call, LEADING_KEYS};
+use super::engine;
 use crate::stack::Stack;
 
 /// The local cloud's account.
-const ACCOUNT: &str = "000000000000";
-const PRINCIPAL: &str = "aws:PrincipalArn";
+pub const ACCOUNT: &str = "000000000000";
+pub const PRINCIPAL: &str = "aws:PrincipalArn";
 
 /// A statement of a role's or a key's policy.
 #[derive(Debug, Clone)]
@@ -23,11 +24,15 @@ pub struct Statement {
     pub resources: Vec<String>,
     /// Operator, condition key, values.
     conditions: Vec<(String, String, Vec<String>)>,
+    /// As it was deployed.
+    pub document: Value,
 }
 
 /// A function's role: its ARN, and what IAM allows and denies it.
 pub struct Allowed {
     pub role: String,
+    /// What the function's variables say.
+    pub told: BTreeSet<String>,
     pub statements: Vec<Statement>,
 }
 
@@ -69,6 +74,24 @@ impl Statement {
             })
     }
 
+    /// The context of a call that meets the conditions. What must not be like something is left out.
+    pub fn favour(&self) -> BTreeMap<String, Vec<String>> {
+        let mut context = BTreeMap::new();
+        for (operator, key, values) in &self.conditions {
+            match operator.as_str() {
+                "Null" if values == &["false"] => {
+                    context.entry(key.clone()).or_insert_with(|| vec!["x".to_owned()]);
+                }
+                "Null" => {}
+                _ if operator.contains("Not") => {}
+                _ => {
+                    context.insert(key.clone(), vec![values[0].replace('*', "x")]);
+                }
+            }
+        }
+        context
+    }
+
     /// The roles that the statement's conditions name.
     pub fn roles(&self) -> impl Iterator<Item = &String> {
         self.conditions
@@ -90,7 +113,16 @@ impl Statement {
 
 impl Allowed {
     /// Whether KMS or another service lets the role do this. `key`: the policy of the key that the call uses, if any.
+    ///
+    /// # Panics
+    /// The engine of others decides otherwise.
     pub fn permits(&self, call: &Call, key: Option<&[KeyStatement]>) -> bool {
+        let ours = self.decides(call, key);
+        assert_eq!(ours, engine::permits(self, call, key), "iam-rs decides otherwise: {} {call:?}", self.role);
+        ours
+    }
+
+    fn decides(&self, call: &Call, key: Option<&[KeyStatement]>) -> bool {
         let iam = |denies| self.statements.iter().any(|each| each.denies == denies && each.applies(call));
         if iam(true) {
             return false;
@@ -157,7 +189,9 @@ pub async fn allowed(stack: &Stack, output: &str) -> Allowed {
         found.extend(statements.iter().map(|statement| read(output, statement)));
     }
     assert!(!found.is_empty(), "{output} has no policy");
-    Allowed { role: arn, statements: found }
+    let variables = config["Environment"]["Variables"].as_object().unwrap();
+    let told = variables.values().map(|value| value.as_str().unwrap().to_owned()).collect();
+    Allowed { role: arn, told, statements: found }
 }
 
 /// A query of IAM in the SDK's format: not worth another crate.
@@ -202,6 +236,7 @@ fn read(function: &str, statement: &Value) -> Statement {
         actions: texts(&statement["Action"]),
         resources: texts(&statement["Resource"]),
         conditions: conditions.collect(),
+        document: statement.clone(),
     }
 }
 

@@ -1,0 +1,298 @@
+# Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
+
+resource "aws_dynamodb_table" "certificates" {
+  name         = "${var.name}-certificates"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "id"
+  tags         = var.tags
+
+  attribute {
+    name = "id"
+    type = "S"
+  }
+
+  attribute {
+    name = "shard"
+    type = "N"
+  }
+
+  attribute {
+    name = "notAfter"
+    type = "N"
+  }
+
+  attribute {
+    name = "updated"
+    type = "N"
+  }
+
+  attribute {
+    name = "renewAt"
+    type = "N"
+  }
+
+  attribute {
+    name = "thumbprint"
+    type = "S"
+  }
+
+  attribute {
+    name = "generation"
+    type = "N"
+  }
+
+  attribute {
+    name = "at"
+    type = "N"
+  }
+
+  global_secondary_index {
+    name            = "by-expiry"
+    hash_key        = "shard"
+    range_key       = "notAfter"
+    projection_type = "INCLUDE"
+    non_key_attributes = [
+      "folder",
+      "name",
+      "keyAlgorithm",
+      "signatureAlgorithm",
+      "commonName",
+      "names",
+      "notBefore",
+      "enterpriseProjectId",
+      "uses",
+      "updated",
+      "noticed",
+    ]
+  }
+
+  global_secondary_index {
+    name            = "by-update"
+    hash_key        = "shard"
+    range_key       = "updated"
+    projection_type = "INCLUDE"
+    non_key_attributes = [
+      "folder",
+      "name",
+      "keyAlgorithm",
+      "signatureAlgorithm",
+      "commonName",
+      "names",
+      "notBefore",
+      "enterpriseProjectId",
+      "uses",
+      "notAfter",
+    ]
+  }
+
+  global_secondary_index {
+    name            = "by-renewal"
+    hash_key        = "shard"
+    range_key       = "renewAt"
+    projection_type = "KEYS_ONLY"
+  }
+
+  global_secondary_index {
+    name            = "by-thumbprint"
+    hash_key        = "thumbprint"
+    projection_type = "KEYS_ONLY"
+  }
+
+  global_secondary_index {
+    name               = "signed"
+    hash_key           = "generation"
+    range_key          = "at"
+    projection_type    = "INCLUDE"
+    non_key_attributes = ["certificate", "device", "issuing", "leaf", "thumbprint", "subject", "notAfter"]
+  }
+
+  ttl {
+    attribute_name = "expires"
+    enabled        = true
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_dynamodb_table" "jobs" {
+  name         = "${var.name}-jobs"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "pk"
+  range_key    = "sk"
+  tags         = var.tags
+
+  attribute {
+    name = "pk"
+    type = "S"
+  }
+
+  attribute {
+    name = "sk"
+    type = "S"
+  }
+
+  attribute {
+    name = "openShard"
+    type = "N"
+  }
+
+  global_secondary_index {
+    name               = "unfinished"
+    hash_key           = "openShard"
+    projection_type    = "INCLUDE"
+    non_key_attributes = ["certificate", "device", "job", "revision", "lifecycle", "at"]
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_dynamodb_table" "devices" {
+  name         = "${var.name}-devices"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "id"
+  tags         = var.tags
+
+  attribute {
+    name = "id"
+    type = "S"
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_dynamodb_table" "access" {
+  name         = "${var.name}-access"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "id"
+  tags         = var.tags
+
+  attribute {
+    name = "id"
+    type = "S"
+  }
+
+  ttl {
+    attribute_name = "expires"
+    enabled        = true
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_dynamodb_table" "audit" {
+  name         = "${var.name}-audit"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "pk"
+  range_key    = "sk"
+  tags         = var.tags
+
+  attribute {
+    name = "pk"
+    type = "S"
+  }
+
+  attribute {
+    name = "sk"
+    type = "S"
+  }
+
+  attribute {
+    name = "shard"
+    type = "N"
+  }
+
+  attribute {
+    name = "changed"
+    type = "N"
+  }
+
+  global_secondary_index {
+    name               = "by-change"
+    hash_key           = "shard"
+    range_key          = "changed"
+    projection_type    = "INCLUDE"
+    non_key_attributes = ["hash", "sequence"]
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "aws_dynamodb_table" "heads" {
+  name         = "${var.name}-heads"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "pk"
+  range_key    = "sk"
+  tags         = var.tags
+
+  attribute {
+    name = "pk"
+    type = "S"
+  }
+
+  attribute {
+    name = "sk"
+    type = "S"
+  }
+
+  point_in_time_recovery {
+    enabled = true
+  }
+
+  server_side_encryption {
+    enabled = true
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
