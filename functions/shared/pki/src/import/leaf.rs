@@ -70,7 +70,9 @@ fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
 /// Whether a DNS name is the text of an address that the SAN has as an address too, as internal authorities write it for
 /// old clients.
 fn is_address_of(leaf: &Node<'_>, name: &str) -> bool {
-    let Ok(address) = name.parse::<IpAddr>() else { return false };
+    // As in a URL: an IPv6 address may be in brackets.
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let Ok(address) = bare.parse::<IpAddr>() else { return false };
     leaf.names.iter().any(|other| matches!(other, GeneralName::IPAddress(bytes) if ip(bytes) == Some(address)))
 }
 

@@ -233,13 +233,15 @@ proptest! {
     }
 }
 
-/// Every octet of each key, and every bit of short keys: none is ignored.
+/// Every octet of each key, and every bit of short keys: none is ignored. Only version 2 is as good as version 1.
 #[test]
 fn every_octet_of_a_key_is_checked() {
     for kind in KINDS {
         let (key, text) = of_kind(kind);
         let flips: &[u8] = if key.pkcs8.len() < 300 { &[1, 2, 4, 8, 16, 32, 64, 128] } else { &[1] };
-        for (at, flip) in (0..key.pkcs8.len()).flat_map(|at| flips.iter().map(move |flip| (at, flip))) {
+        let version = key.pkcs8.windows(3).position(|part| part == [2, 1, 0]).unwrap() + 2;
+        let each = (0..key.pkcs8.len()).flat_map(|at| flips.iter().map(move |flip| (at, flip)));
+        for (at, flip) in each.filter(|(at, flip)| (*at, **flip) != (version, 1)) {
             let mut der = key.pkcs8.clone();
             der[at] ^= flip;
             let key_text = pem("PRIVATE KEY", &der);

@@ -171,7 +171,7 @@ fn keys() -> Vec<Case> {
             let key = sequence([number(7), algorithm, octets(p256.inner())]);
             leaf_with(|_| {}).with_key(pem("PRIVATE KEY", &key))
         }),
-        refused("RSA of three primes", &[code::KEY_UNREADABLE], {
+        refused("RSA of three primes", &[code::KEY_UNSUPPORTED], {
             let numbers = super::der::read_all(super::der::read(rsa.inner()).0);
             let mut numbers: Vec<_> = numbers.into_iter().map(integer).collect();
             numbers[0] = number(1);
