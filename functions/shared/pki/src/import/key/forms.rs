@@ -143,14 +143,21 @@ fn ec(algorithm: LeafKey, der: &[u8]) -> Result<Key, Problem> {
     Ok(Key { algorithm, pair: Pair::Ec(pair), pkcs8: PrivateKey { der: private_key_info(identifier, &inner) } })
 }
 
-/// The three forms of RFC 9881 §6: seed, expanded key, or both. The form that was sent is kept.
+/// The three forms of RFC 9881 §6: seed, expanded key, or both. The form that was sent is kept. OpenSSL 3.5 also reads a
+/// seed or an expanded key as it is, without a tag; they are told by their length.
 fn ml_dsa(algorithm: LeafKey, inner: &[u8]) -> Result<Key, Problem> {
-    let (signing, identifier) = match algorithm {
-        LeafKey::MlDsa44 => (&ML_DSA_44_SIGNING, ML_DSA_44),
-        LeafKey::MlDsa65 => (&ML_DSA_65_SIGNING, ML_DSA_65),
-        _ => (&ML_DSA_87_SIGNING, ML_DSA_87),
+    const SEED: usize = 32;
+    // FIPS 204, table 2.
+    let (signing, identifier, expanded) = match algorithm {
+        LeafKey::MlDsa44 => (&ML_DSA_44_SIGNING, ML_DSA_44, 2560),
+        LeafKey::MlDsa65 => (&ML_DSA_65_SIGNING, ML_DSA_65, 4032),
+        _ => (&ML_DSA_87_SIGNING, ML_DSA_87, 4896),
     };
-    let der = private_key_info(identifier, inner);
+    let der = match inner.len() {
+        SEED => private_key_info(identifier, &tlv(0x80, &[inner])),
+        length if length == expanded => private_key_info(identifier, &tlv(0x04, &[inner])),
+        _ => private_key_info(identifier, inner),
+    };
     let pair = PqdsaKeyPair::from_pkcs8(signing, &der).map_err(|_| inconsistent())?;
     Ok(Key { algorithm, pair: Pair::MlDsa(Box::new(pair)), pkcs8: PrivateKey { der } })
 }
@@ -221,7 +228,7 @@ fn options(rest: &[u8]) -> Option<Option<&[u8]>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use aws_lc_rs::encoding::AsDer;
+    use aws_lc_rs::encoding::{AsDer, AsRawBytes};
 
     use super::*;
 
@@ -257,6 +264,29 @@ mod tests {
             let key = pkcs8(written.as_ref()).unwrap();
             assert_eq!(key.algorithm.to_string(), name);
             assert_eq!(key.into_pkcs8().pkcs8_der(), written.as_ref());
+        }
+    }
+
+    #[test]
+    fn ml_dsa_keys_are_read_in_each_form_with_and_without_tags() {
+        for (signing, algorithm) in [
+            (&ML_DSA_44_SIGNING, LeafKey::MlDsa44),
+            (&ML_DSA_65_SIGNING, LeafKey::MlDsa65),
+            (&ML_DSA_87_SIGNING, LeafKey::MlDsa87),
+        ] {
+            let written = PqdsaKeyPair::generate(signing).unwrap().to_pkcs8v1().unwrap();
+            // [0] with the seed, which is the last of the three elements.
+            let (_, seed) = written.as_ref().split_at(written.as_ref().len() - 32);
+            let pair = PqdsaKeyPair::from_pkcs8(signing, written.as_ref()).unwrap();
+            let expanded = pair.private_key().as_raw_bytes().unwrap();
+            let expanded = expanded.as_ref();
+            let both = tlv(0x30, &[&tlv(0x04, &[seed]), &tlv(0x04, &[expanded])]);
+            for inner in [&tlv(0x80, &[seed])[..], seed, &tlv(0x04, &[expanded]), expanded, &both] {
+                let key = ml_dsa(algorithm, inner).unwrap_or_else(|_| panic!("{algorithm}, {} bytes", inner.len()));
+                assert_eq!(key.public_bits(), pair.public_key().as_ref());
+            }
+            let other = tlv(0x30, &[&tlv(0x04, &[&[7; 32]]), &tlv(0x04, &[expanded])]);
+            assert!(ml_dsa(algorithm, &other).is_err(), "another seed");
         }
     }
 }
