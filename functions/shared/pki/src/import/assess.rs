@@ -193,9 +193,16 @@ fn parse<'s>(certificates: &'s [(Vec<u8>, Location)], problems: &mut Vec<Problem
     let mut parsed = Vec::with_capacity(certificates.len());
     for (der, place) in certificates {
         match certificate::parse(der) {
-            Ok(certificate) if node::is_integer(certificate.raw_serial()) => parsed.push(certificate),
+            Ok(certificate)
+                if node::is_integer(certificate.raw_serial())
+                    && names::are_readable(certificate.subject())
+                    && names::are_readable(certificate.issuer()) =>
+            {
+                parsed.push(certificate);
+            }
             found => {
                 let fault = match found {
+                    Ok(certificate) if node::is_integer(certificate.raw_serial()) => Unreadable::Name,
                     Ok(_) => Unreadable::Serial,
                     Err(InvalidCertificate::Trailing) => Unreadable::Trailing,
                     Err(_) => what_is(der),

@@ -57,6 +57,20 @@ pub(super) fn text<'a>(attribute: &'a AttributeTypeAndValue<'_>) -> Option<Cow<'
     }
 }
 
+/// Whether OpenSSL reads all values: text of a name's types that is well-formed, or no text.
+pub(super) fn are_readable(name: &X509Name<'_>) -> bool {
+    name.iter_attributes().all(|attribute| match attribute.attr_value().tag() {
+        Tag::Utf8String | Tag::UniversalString => text(attribute).is_some(),
+        // UCS-2: OpenSSL reads no surrogates.
+        Tag::BmpString => text(attribute).is_some_and(|text| text.chars().all(|c| c.len_utf16() == 1)),
+        tag => OTHERS.contains(&tag),
+    })
+}
+
+/// DirectoryString's other types, and what else OpenSSL reads in names.
+const OTHERS: [Tag; 6] =
+    [Tag::PrintableString, Tag::T61String, Tag::NumericString, Tag::Ia5String, Tag::BitString, Tag::Sequence];
+
 /// As [`text`], with TeletexString as Latin-1, which is what OpenSSL and most authorities take it for.
 pub(crate) fn latin1<'a>(attribute: &'a AttributeTypeAndValue<'_>) -> Option<Cow<'a, str>> {
     let teletex = || (attribute.attr_value().tag() == Tag::T61String).then(|| attribute.as_slice());

@@ -71,6 +71,8 @@ pub enum Unreadable {
     Date,
     #[error("its serial number is not DER, which OpenSSL refuses; have it issued anew")]
     Serial,
+    #[error("a string in its subject or issuer is malformed, or of a type that OpenSSL refuses; have it issued anew")]
+    Name,
     #[error(
         "bytes follow it, as OpenSSL's trust settings do; remove them with `openssl x509 -in FILE -out CERTIFICATE.pem`"
     )]

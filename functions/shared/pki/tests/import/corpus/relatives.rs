@@ -187,6 +187,10 @@ fn authorities() -> Vec<Case> {
         let leaf = leaf.signed_by(&issuing);
         Bundle { leaf, ..leaf_with(|_| {}) }.with_others(&[&issuing.der, &pki().root.der])
     };
+    // OpenSSL does not load such a certificate.
+    let unread = |title, tag, text: &[u8]| {
+        refused(title, &[code::CERTIFICATE_UNREADABLE], named(tag, text, common_name("Müller")))
+    };
     let wide: Vec<u8> = "Müller".encode_utf16().flat_map(u16::to_be_bytes).collect();
     vec![
         judged("root that signed itself with MD5", one, {
@@ -201,6 +205,10 @@ fn authorities() -> Vec<Case> {
             named(0x14, b"M\xfcller", common_name("Müller")),
         ),
         judged("BMPString in the issuer, UTF8String in the leaf", one, named(0x1e, &wide, common_name("Müller"))),
+        unread("Latin-1 in UTF8String", 0x0c, b"M\xfcller"),
+        unread("half a character in BMPString", 0x1e, b"\0M\0"),
+        unread("a character of two parts in BMPString", 0x1e, b"\xd8\x3d\xdd\x11"),
+        unread("VisibleString in a name", 0x1a, b"Miller"),
         refused(
             "another TeletexString in the issuer",
             &[code::ISSUER_NAME],
