@@ -281,7 +281,7 @@ pub(super) fn is_integer(content: &[u8]) -> bool {
 
 /// Whether the dates of a certificate that may be unreadable are well-formed. `None` if they are not found.
 pub(super) fn has_dates(certificate: &[u8]) -> Option<bool> {
-    has_der_dates(&element(sequence(certificate)?, Tag::Sequence)?.1)
+    has_der_dates(element(sequence(certificate)?, Tag::Sequence)?.1)
 }
 
 /// UTCTime and GeneralizedTime in the only form that RFC 5280 §4.1.2.5 allows: to the second, in UTC, without fractions.
