@@ -5,15 +5,17 @@
 //! and policies. Out of scope: whether anyone trusts the certificate, its revocation, and where it is stored.
 //!
 //! Choices that RFC 5280 leaves open, and deviations from it:
-//! - Roots are checked like every other issuer: validity, cA, keyCertSign, path length and name constraints. SHA-1 in a
-//!   root's self-signature is just a [`Warning`], since trust in a root does not rest on that signature; and so is a
-//!   root of version 1, which cannot say cA.
+//! - Roots are checked like every other issuer: validity, cA, keyCertSign, path length and name constraints. A
+//!   self-signature that is weak or of an unknown algorithm is just a [`Warning`], since trust in a root does not rest on
+//!   it; and so is a root of version 1, which cannot say cA.
 //! - An issuer's extKeyUsage limits the certificates below it, as in OpenSSL and webpki.
 //! - No policies are required, so certificatePolicies, policyMappings, inhibitAnyPolicy and a policyConstraints that is
 //!   not critical cannot refuse a chain. A critical policyConstraints, like every other critical extension, is refused
 //!   as unknown, and so are critical certificatePolicies with unknown qualifiers.
-//! - Names are compared by RFC 5280 §7.1. Where only that makes them equal, a [`Warning`] says so: Go and rustls compare
-//!   bytes.
+//! - A critical cRLDistributionPoints is accepted, as in OpenSSL, Go and webpki, though revocation is out of scope. A
+//!   critical AKI or SKI is refused, as there.
+//! - Names are compared by RFC 5280 §7.1, TeletexString as Latin-1 unless for constraints. Where only that makes them
+//!   equal, a [`Warning`] says so: Go and rustls compare bytes.
 //! - CN stands for a host only if the SAN names none. Name constraints apply to it wherever the SAN has no DNS name,
 //!   since clients look for a host in it then.
 //! - An issuer that has the right key under another name is the vendor's SCM.0079. If no certificate has the key, the
@@ -31,7 +33,7 @@ pub(crate) mod der;
 mod judge;
 mod key;
 mod leaf;
-mod names;
+pub(crate) mod names;
 mod node;
 mod path;
 mod pem;
@@ -55,7 +57,7 @@ pub use key::PrivateKey;
 pub use leaf::NAMES;
 pub use path::{DEPTH, SIGNATURES, STEPS};
 pub use pkcs12::ITERATIONS;
-pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems};
+pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems, Unreadable};
 pub use public_key::LeafKey;
 pub(crate) use public_key::PublicKey;
 pub use purposes::Purposes;

@@ -7,6 +7,7 @@ use rcgen::{DistinguishedName, DnType, DnValue};
 use thiserror::Error;
 use x509_parser::x509::X509Name;
 
+use crate::import::names;
 use crate::signer::IssuingId;
 
 /// The subject of every root, except its CN, which differs per generation: see [`common_name`].
@@ -128,9 +129,9 @@ pub(crate) fn display(name: &X509Name<'_>) -> String {
                 let oid = attribute.attr_type().to_id_string();
                 let kind =
                     SHORT_NAMES.iter().find(|(known, _)| *known == oid).map_or(oid.as_str(), |(_, short)| *short);
-                match attribute.as_str() {
-                    Ok(value) => format!("{kind}={}", escaped(value)),
-                    Err(_) => format!("{kind}=#{}", hex::encode(attribute.as_slice())),
+                match names::latin1(attribute) {
+                    Some(value) => format!("{kind}={}", escaped(&value)),
+                    None => format!("{kind}=#{}", hex::encode(attribute.as_slice())),
                 }
             })
             .collect();

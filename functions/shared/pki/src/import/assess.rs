@@ -4,16 +4,18 @@ use std::fmt;
 use std::mem::take;
 
 use time::OffsetDateTime;
+use x509_parser::asn1_rs::Tag;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
+use super::der::{element, sequence};
 use super::key::Key;
 use super::leaf::{self, Names};
-use super::node::Node;
+use super::node::{self, Node};
 use super::path::{self, Found};
-use super::problem::{Location, Problem, Problems};
+use super::problem::{Location, Problem, Problems, Unreadable};
 use super::{Anchors, Checked, Sent, names, purposes, text};
-use crate::certificate::{self, Certificate};
+use crate::certificate::{self, Certificate, InvalidCertificate};
 use crate::fingerprint::Fingerprint;
 
 /// Not a reason to refuse an import, but reported.
@@ -27,8 +29,8 @@ pub enum Warning {
     Unproven { issuer: String },
     /// Keys that are not the leaf's.
     KeysDropped(usize),
-    /// A root whose self-signature uses SHA-1. Trust in a root does not rest on that signature.
-    Sha1Root { subject: String },
+    /// A root whose self-signature is weak, or cannot be verified. Trust in a root does not rest on that signature.
+    RootSignature { subject: String, what: String },
     /// A root of X.509 version 1: a name and a key, which is all that a trust anchor is (RFC 5280 §6.1.1 d).
     V1Root { subject: String },
     /// An address that is a DNS name too, for clients that look for it there.
@@ -45,8 +47,8 @@ impl fmt::Display for Warning {
             Self::Dropped { subject, fingerprint } => {
                 write!(f, "{subject} (SHA-256 {fingerprint}) is not part of the chain and was dropped")
             }
-            Self::Sha1Root { subject } => {
-                write!(f, "{subject} is signed with SHA-1 by itself, which is no risk in a root, but old")
+            Self::RootSignature { subject, what } => {
+                write!(f, "{subject} is a root, whose signature by itself ({what}) is not relied on")
             }
             Self::Completed { subject, fingerprint } => {
                 write!(
@@ -103,9 +105,15 @@ pub(super) fn assess(
 
     let (key, dropped_keys) = choose_key(keys, key_problems, &nodes[..parsed.len()], &mut problems);
     let leaf = choose_leaf(&nodes[..parsed.len()], &sent, key.as_ref(), now);
+    // A damaged header hides the leaf, and an authority was chosen for want of it.
+    let hidden = leaf.is_some_and(|at| nodes[at].is_ca()) && !doubts.is_empty();
+    if hidden {
+        problems.append(&mut doubts);
+    }
+    let leaf = leaf.filter(|_| !hidden);
     let checked = leaf.map(|at| {
         let names = leaf::check(&nodes[at], &mut problems);
-        nodes[at].problems(false, now, &mut problems);
+        nodes[at].problems(false, false, now, &mut problems);
         if let Some(key) = &key {
             match_key(key, &nodes[..parsed.len()], at, &mut problems);
         }
@@ -185,15 +193,36 @@ fn parse<'s>(certificates: &'s [(Vec<u8>, Location)], problems: &mut Vec<Problem
     let mut parsed = Vec::with_capacity(certificates.len());
     for (der, place) in certificates {
         match certificate::parse(der) {
-            Ok(certificate) => parsed.push(certificate),
-            Err(_) => problems.push(unreadable(*place)),
+            Ok(certificate)
+                if node::is_integer(certificate.raw_serial())
+                    && names::are_readable(certificate.subject())
+                    && names::are_readable(certificate.issuer()) =>
+            {
+                parsed.push(certificate);
+            }
+            found => {
+                let fault = match found {
+                    Ok(certificate) if node::is_integer(certificate.raw_serial()) => Unreadable::Name,
+                    Ok(_) => Unreadable::Serial,
+                    Err(InvalidCertificate::Trailing) => Unreadable::Trailing,
+                    Err(_) => what_is(der),
+                };
+                problems.push(Problem::CertificateUnreadable { place: *place, fault });
+            }
         }
     }
     parsed
 }
 
-fn unreadable(place: Location) -> Problem {
-    Problem::CertificateUnreadable { place, fault: "it is not the DER of an X.509 certificate" }
+fn what_is(der: &[u8]) -> Unreadable {
+    const SIGNED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+    if sequence(der).and_then(|content| element(content, Tag::Oid)).is_some_and(|(_, kind)| kind == SIGNED_DATA) {
+        Unreadable::Pkcs7
+    } else if node::has_dates(der) == Some(false) {
+        Unreadable::Date
+    } else {
+        Unreadable::Other
+    }
 }
 
 /// A path ends at a root of ours, and goes through an issuing authority.
@@ -251,8 +280,8 @@ fn authority<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c [u8]> {
     })
 }
 
-/// The certificate that was sent as the leaf, or that matches the key. Of several matches, prefer one that is no CA, is
-/// valid, and expires last. Without a match, the first that is no CA, unless the leaf may be unreadable.
+/// The certificate that was sent as the leaf, or that matches the key. Of several matches, prefer one that is valid, and
+/// expires last. Without a match other than an authority's, the first that is no CA, unless the leaf may be unreadable.
 fn choose_leaf(nodes: &[Node<'_>], sent: &Sent, key: Option<&Key>, now: OffsetDateTime) -> Option<usize> {
     let all = || 0..nodes.len();
     let first = sent.certificates.first().map(|(der, _)| der.as_slice());
@@ -262,14 +291,15 @@ fn choose_leaf(nodes: &[Node<'_>], sent: &Sent, key: Option<&Key>, now: OffsetDa
     let has_key = |at: &usize| key.is_some_and(|key| nodes[*at].has(key));
     let fitness = |at: &usize| {
         let node = &nodes[*at];
-        (!node.is_ca(), node.is_valid_at(now), node.not_after, node.parsed.as_raw())
+        (node.is_valid_at(now), node.not_after, node.parsed.as_raw())
     };
-    let guess = || match (key, sent.partial) {
-        (Some(_), true) => None,
-        (None, true) => all().find(|at| !nodes[*at].is_ca()),
-        (_, false) => all().find(|at| !nodes[*at].is_ca()).or_else(|| all().next()),
-    };
-    all().filter(has_key).max_by_key(fitness).or_else(guess)
+    let its = |ca| all().filter(has_key).filter(|at| nodes[*at].is_ca() == ca).max_by_key(fitness);
+    let other = || all().find(|at| !nodes[*at].is_ca());
+    match (key, sent.partial) {
+        (Some(_), true) => its(false).or_else(|| its(true)),
+        (None, true) => other(),
+        (_, false) => its(false).or_else(other).or_else(|| its(true)).or_else(|| all().next()),
+    }
 }
 
 fn match_key(key: &Key, sent: &[Node<'_>], leaf: usize, problems: &mut Vec<Problem>) {
@@ -289,8 +319,8 @@ fn warnings(nodes: &[Node<'_>], path: &[usize], names: &Names, dropped_keys: usi
             warnings.push(Warning::Dropped { subject: node.subject(), fingerprint });
             continue;
         }
-        if !node.ours && node.scheme.as_ref().is_ok_and(|scheme| scheme.is_sha1()) {
-            warnings.push(Warning::Sha1Root { subject: node.subject() });
+        if let Some(what) = node.unreliable().filter(|_| !node.ours) {
+            warnings.push(Warning::RootSignature { subject: node.subject(), what });
         }
         if node.is_bare_anchor() {
             warnings.push(Warning::V1Root { subject: node.subject() });

@@ -12,9 +12,19 @@ const INDEFINITE: u8 = 0x80;
 
 /// Exactly one element; `None` if it is not BER. The result is never longer than `ber`, up to 64 KiB.
 pub(super) fn to_der(ber: &[u8]) -> Option<Secret> {
+    first(ber).filter(|(_, rest)| rest.is_empty()).map(|(der, _)| der)
+}
+
+/// As [`to_der`], whatever follows.
+pub(super) fn first_to_der(ber: &[u8]) -> Option<Secret> {
+    first(ber).map(|(der, _)| der)
+}
+
+fn first(ber: &[u8]) -> Option<(Secret, &[u8])> {
     // Never reallocated, which would leave copies of a key in memory.
     let mut der = Secret::new(Vec::with_capacity(ber.len() + 4));
-    element(ber, 0, &mut der)?.is_empty().then_some(der)
+    let rest = element(ber, 0, &mut der)?;
+    Some((der, rest))
 }
 
 /// The content of an OCTET STRING under another tag, whole or in pieces. `der`: its content.

@@ -14,7 +14,7 @@ pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime, budg
     let mut intermediates = 0; // between the issuer and the leaf, without self-issued ones (RFC 5280 §4.2.1.9)
     for (at, issuer) in path.iter().enumerate().skip(1) {
         let root = anchored && at + 1 == path.len();
-        issuer.problems(root && issuer.is_self_issued(), now, &mut problems);
+        issuer.problems(true, root && issuer.is_self_issued(), now, &mut problems);
         if !(root && issuer.is_bare_anchor()) {
             may_issue(issuer, &mut problems);
         }

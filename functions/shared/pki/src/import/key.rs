@@ -116,7 +116,7 @@ impl Key {
     }
 }
 
-/// The only key in `private_key`, in one form or several. OpenSSL's `EC PARAMETERS` block before a SEC1 key is allowed.
+/// The only key in `private_key`, in one form or several. Of what is beside it, only a certificate is refused.
 pub(super) fn from_pem(text: &str, sent: &mut Sent, problems: &mut Vec<Problem>) {
     if text.len() > KEY_LIMIT {
         return problems.push(Problem::TooLarge { part: "the private key", limit: KEY_LIMIT });
@@ -126,13 +126,15 @@ pub(super) fn from_pem(text: &str, sent: &mut Sent, problems: &mut Vec<Problem>)
     if let Some((line, fault)) = fault {
         problems.push(Problem::KeyFraming { place: place(line), fault });
     }
-    let mut keys = Vec::new();
+    let is_key = |block: &&Block<'_>| block.label.ends_with("PRIVATE KEY");
+    let keys: Vec<_> = found.iter().filter(is_key).collect();
     let mut curve = None;
-    for block in &found {
+    for block in found.iter().filter(|block| !is_key(block)) {
         match block.label {
             "EC PARAMETERS" => curve = block.decode(),
-            label if label.ends_with("PRIVATE KEY") => keys.push(block),
             label if label.ends_with("CERTIFICATE") => problems.push(Problem::CertificateAsKey(place(block.line))),
+            // A public key, a request or parameters beside a key, which tools write together.
+            _ if !keys.is_empty() => {}
             label => problems.push(Problem::NotAKey { place: place(block.line), label: text::shown(label) }),
         }
     }
@@ -157,9 +159,7 @@ fn from_block(block: &Block<'_>, curve: Option<&[u8]>) -> Result<Key, Problem> {
     }
     let decoded = || block.decode().ok_or(Problem::KeyUnreadable("it is not base64"));
     match block.label {
-        "PRIVATE KEY" => forms::pkcs8(&decoded()?),
-        "RSA PRIVATE KEY" => forms::pkcs1(&decoded()?),
-        "EC PRIVATE KEY" => forms::sec1(&decoded()?, curve),
+        label @ ("PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY") => forms::any(&decoded()?, curve, label),
         "OPENSSH PRIVATE KEY" => Err(Problem::KeyUnsupported("OpenSSH, in its own format".to_owned())),
         other => Err(Problem::KeyUnsupported(text::shown(other))),
     }

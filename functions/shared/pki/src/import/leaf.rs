@@ -1,5 +1,6 @@
 //! Requirements for a leaf: no CA, for TLS, and with names.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use x509_parser::extensions::GeneralName;
@@ -35,7 +36,7 @@ pub(super) fn check(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
 }
 
 fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
-    let mut names = Names { common_name: common_name(leaf).map(str::to_owned), ..Names::default() };
+    let mut names = Names { common_name: common_name(leaf), ..Names::default() };
     let bad = |name: &str, kind| Problem::BadName { subject: leaf.subject(), name: text::shown(name), kind };
     if leaf.names.len() > NAMES {
         problems.push(Problem::TooManyNames(leaf.subject()));
@@ -62,15 +63,17 @@ fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
 
 /// The last CN of the subject, which is the most specific. `None` if it is too long for a CN or holds control
 /// characters.
-fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
-    let last = node.parsed.subject().iter_common_name().last().and_then(|attribute| attribute.as_str().ok());
-    last.filter(|name| name.chars().count() <= COMMON_NAME && !name.chars().any(char::is_control))
+fn common_name(node: &Node<'_>) -> Option<String> {
+    let last = node.parsed.subject().iter_common_name().last().and_then(super::names::text);
+    last.filter(|name| name.chars().count() <= COMMON_NAME && !name.chars().any(char::is_control)).map(Cow::into_owned)
 }
 
 /// Whether a DNS name is the text of an address that the SAN has as an address too, as internal authorities write it for
 /// old clients.
 fn is_address_of(leaf: &Node<'_>, name: &str) -> bool {
-    let Ok(address) = name.parse::<IpAddr>() else { return false };
+    // As in a URL: an IPv6 address may be in brackets.
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    let Ok(address) = bare.parse::<IpAddr>() else { return false };
     leaf.names.iter().any(|other| matches!(other, GeneralName::IPAddress(bytes) if ip(bytes) == Some(address)))
 }
 

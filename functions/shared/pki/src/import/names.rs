@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use x509_parser::asn1_rs::Tag;
 use x509_parser::x509::{AttributeTypeAndValue, RelativeDistinguishedName, X509Name};
 
-/// Bytes that are the same for equal names. A value that cannot be read counts as it is.
+/// Bytes that are the same for equal names, to find an issuer that a signature then proves: TeletexString is read as
+/// Latin-1, as OpenSSL does. A value that cannot be read counts as it is.
 pub(super) fn canonical(name: &X509Name<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in name.iter() {
-        let mut values: Vec<Vec<u8>> = part.iter().map(value).collect();
+        let mut values: Vec<Vec<u8>> = part.iter().map(|each| value_of(each, latin1(each))).collect();
         values.sort();
         append(&mut bytes, &values.concat());
     }
@@ -56,11 +57,35 @@ pub(super) fn text<'a>(attribute: &'a AttributeTypeAndValue<'_>) -> Option<Cow<'
     }
 }
 
-/// Type and value. A value that cannot be read has its tag, which no text has: 0.
+/// Whether OpenSSL reads all values: text of a name's types that is well-formed, or no text.
+pub(super) fn are_readable(name: &X509Name<'_>) -> bool {
+    name.iter_attributes().all(|attribute| match attribute.attr_value().tag() {
+        Tag::Utf8String | Tag::UniversalString => text(attribute).is_some(),
+        // UCS-2: OpenSSL reads no surrogates.
+        Tag::BmpString => text(attribute).is_some_and(|text| text.chars().all(|c| c.len_utf16() == 1)),
+        tag => OTHERS.contains(&tag),
+    })
+}
+
+/// DirectoryString's other types, and what else OpenSSL reads in names.
+const OTHERS: [Tag; 6] =
+    [Tag::PrintableString, Tag::T61String, Tag::NumericString, Tag::Ia5String, Tag::BitString, Tag::Sequence];
+
+/// As [`text`], with TeletexString as Latin-1, which is what OpenSSL and most authorities take it for.
+pub(crate) fn latin1<'a>(attribute: &'a AttributeTypeAndValue<'_>) -> Option<Cow<'a, str>> {
+    let teletex = || (attribute.attr_value().tag() == Tag::T61String).then(|| attribute.as_slice());
+    text(attribute).or_else(|| Some(Cow::Owned(teletex()?.iter().copied().map(char::from).collect())))
+}
+
 fn value(attribute: &AttributeTypeAndValue<'_>) -> Vec<u8> {
+    value_of(attribute, text(attribute))
+}
+
+/// Type and value. A value that cannot be read has its tag, which no text has: 0.
+fn value_of(attribute: &AttributeTypeAndValue<'_>, text: Option<Cow<'_, str>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     append(&mut bytes, attribute.attr_type().as_bytes());
-    match text(attribute) {
+    match text {
         Some(text) => {
             append(&mut bytes, &[0; 4]);
             append(&mut bytes, folded(&text).as_bytes());

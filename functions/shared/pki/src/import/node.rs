@@ -9,6 +9,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{
     BasicConstraints, CertificatePolicies, ExtendedKeyUsage, GeneralName, KeyUsage, NameConstraints, ParsedExtension,
 };
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::{X509Name, X509Version};
 
 use super::der::{element, sequence, tagged};
@@ -85,7 +86,7 @@ impl<'p> Node<'p> {
                 .extensions()
                 .iter()
                 .any(|each| each.oid.as_bytes() == TLS_FEATURE && each.value.contains(&5)),
-            dates: has_der_dates(parsed.tbs_certificate.as_ref()).unwrap_or_default(),
+            dates: sequence(parsed.tbs_certificate.as_ref()).and_then(has_der_dates).unwrap_or_default(),
             extensions: Vec::new(),
             shown: OnceCell::new(),
         };
@@ -107,6 +108,12 @@ impl<'p> Node<'p> {
                 continue;
             }
             match extension.parsed_extension() {
+                // RFC 5280 §4.2.1.1 and §4.2.1.2 forbid it, and OpenSSL, Go and rustls refuse it.
+                ParsedExtension::AuthorityKeyIdentifier(_) | ParsedExtension::SubjectKeyIdentifier(_)
+                    if extension.critical =>
+                {
+                    self.extensions.push(ExtensionFault::Unknown(format!("{} (never critical by RFC 5280)", oid())));
+                }
                 ParsedExtension::BasicConstraints(basic) => self.basic = Some(basic),
                 ParsedExtension::KeyUsage(usage) => self.usage = Some(*usage),
                 ParsedExtension::ExtendedKeyUsage(purposes) => self.purposes = Some(purposes),
@@ -131,10 +138,12 @@ impl<'p> Node<'p> {
                     self.extensions
                         .push(ExtensionFault::Unknown("certificatePolicies with an unknown qualifier".to_owned()));
                 }
-                // Without a required policy, these three cannot refuse a path (RFC 5280 §6.1).
+                // Without a required policy, three of these cannot refuse a path (RFC 5280 §6.1). Revocation is not checked
+                // here, so where a list is published refuses none either.
                 ParsedExtension::CertificatePolicies(_)
                 | ParsedExtension::PolicyMappings(_)
-                | ParsedExtension::InhibitAnyPolicy(_) => {}
+                | ParsedExtension::InhibitAnyPolicy(_)
+                | ParsedExtension::CRLDistributionPoints(_) => {}
                 ParsedExtension::ParseError { .. } if extension.critical || is_used(&extension.oid) => {
                     self.extensions.push(ExtensionFault::Malformed(oid()));
                 }
@@ -200,14 +209,24 @@ impl<'p> Node<'p> {
         })
     }
 
-    /// Problems of this certificate, whoever issued it. Trust in an `anchor` does not rest on its own signature (RFC
-    /// 5280 §6.1), so SHA-1 is no problem there.
-    pub(super) fn problems(&self, anchor: bool, now: OffsetDateTime, problems: &mut Vec<Problem>) {
+    /// The algorithm of a signature that proves nothing, or cannot be verified.
+    pub(super) fn unreliable(&self) -> Option<String> {
+        match &self.scheme {
+            Ok(scheme) if scheme.is_sha1() => Some("SHA-1".to_owned()),
+            Ok(_) => None,
+            Err(Unusable::Weak(what)) => Some((*what).to_owned()),
+            Err(Unusable::Unsupported(what)) => Some(what.clone()),
+        }
+    }
+
+    /// Problems of this certificate, whoever issued it. `issuer`: it has issued another of the path. Trust in an `anchor` does not rest on its own signature (RFC
+    /// 5280 §6.1), so no algorithm is a problem there.
+    pub(super) fn problems(&self, issuer: bool, anchor: bool, now: OffsetDateTime, problems: &mut Vec<Problem>) {
         let subject = || self.subject();
         if !self.dates {
             problems.push(Problem::MalformedDate(subject()));
         } else if self.is_expired_at(now) {
-            problems.push(Problem::Expired { subject: subject(), at: self.not_after });
+            problems.push(Problem::Expired { subject: subject(), at: self.not_after, issuer });
         }
         if self.dates && now < self.not_before {
             problems.push(Problem::NotYetValid { subject: subject(), at: self.not_before });
@@ -233,9 +252,8 @@ impl<'p> Node<'p> {
             }
         }
         match &self.scheme {
-            // The signature of our own root is not checked.
-            _ if self.ours => {}
-            Ok(scheme) if scheme.is_sha1() && !anchor => {
+            _ if self.ours || anchor => {}
+            Ok(scheme) if scheme.is_sha1() => {
                 problems.push(Problem::WeakSignature { subject: subject(), what: "SHA-1".to_owned() });
             }
             Ok(_) => {}
@@ -256,21 +274,31 @@ fn are_known(policies: &CertificatePolicies<'_>) -> bool {
     oids.all(|oid| matches!(oid.as_str(), "1.3.6.1.5.5.7.2.1" | "1.3.6.1.5.5.7.2.2"))
 }
 
+/// Whether an INTEGER is DER (X.690 §8.3.2): OpenSSL reads no certificate whose serial number has surplus octets, or none.
+pub(super) fn is_integer(content: &[u8]) -> bool {
+    !matches!(content, [] | [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..])
+}
+
+/// Whether the dates of a certificate that may be unreadable are well-formed. `None` if they are not found.
+pub(super) fn has_dates(certificate: &[u8]) -> Option<bool> {
+    has_der_dates(element(sequence(certificate)?, Tag::Sequence)?.1)
+}
+
 /// UTCTime and GeneralizedTime in the only form that RFC 5280 §4.1.2.5 allows: to the second, in UTC, without fractions.
-/// The parser reads others too. `None` if the dates are not found.
-fn has_der_dates(tbs: &[u8]) -> Option<bool> {
-    let content = sequence(tbs)?;
+/// The parser reads others too. `content`: of TBSCertificate. `None` if the dates are not found.
+fn has_der_dates(content: &[u8]) -> Option<bool> {
     let rest = tagged(content, 0, true).map_or(content, |(rest, _version)| rest);
     let (rest, _serial) = element(rest, Tag::Integer)?;
     let (rest, _algorithm) = element(rest, Tag::Sequence)?;
     let (rest, _issuer) = element(rest, Tag::Sequence)?;
     let (_, mut validity) = element(rest, Tag::Sequence)?;
     for _ in 0..2 {
-        let (digits, (rest, date)) = element(validity, Tag::UtcTime)
+        let found = element(validity, Tag::UtcTime)
             .map(|found| (12, found))
-            .or_else(|| element(validity, Tag::GeneralizedTime).map(|found| (14, found)))?;
-        let (last, all) = date.split_last()?;
-        if *last != b'Z' || all.len() != digits || !all.iter().all(u8::is_ascii_digit) {
+            .or_else(|| element(validity, Tag::GeneralizedTime).map(|found| (14, found)));
+        let Some((digits, (rest, date))) = found else { return Some(false) };
+        let fits = date.strip_suffix(b"Z").is_some_and(|all| all.len() == digits && all.iter().all(u8::is_ascii_digit));
+        if !fits || ASN1Time::from_der(validity).is_err() {
             return Some(false);
         }
         validity = rest;

@@ -1,14 +1,14 @@
 //! PEM (RFC 7468) as people send it. Text between blocks (whatever it looks like), blanks around lines, and the kind of
 //! line ends are ignored. Each header and footer must be complete and alone on its line, with strict base64 between
-//! them; only a header may follow a footer directly.
+//! them; only a header may follow a footer.
 //!
-//! Other than `openssl`: an indented block is read, a block that is no certificate is refused and not skipped, and the
-//! last base64 character has no surplus bits.
+//! Other than `openssl`: an indented block is read, a block that is neither a certificate nor parameters is refused and
+//! not skipped, and the last base64 character has no surplus bits.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::problem::{Fault, Field, Location, Problem};
+use super::problem::{Fault, Field, Location, Problem, Unreadable};
 use super::{LIMIT, Secret, Sent, text};
 
 /// The content between a header and its footer.
@@ -38,10 +38,11 @@ pub(super) fn blocks(text: &str) -> Blocks<'_> {
     for raw in text.split_inclusive(['\n', '\r']) {
         let end = start + raw.len();
         number += usize::from(!(raw == "\n" && text[..start].ends_with('\r')));
-        for boundary in boundaries(raw.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')) {
+        for boundary in boundaries(raw.trim_matches(is_blank)) {
             match boundary {
                 Boundary::None => {}
-                Boundary::Malformed(what) if open.is_some() => _ = fault.get_or_insert((number, what)),
+                // The block is lost: what follows would not be its own.
+                Boundary::Malformed(what) if open.take().is_some() => _ = fault.get_or_insert((number, what)),
                 Boundary::Malformed(what) => _ = doubt.get_or_insert((number, what)),
                 Boundary::Begin(label) => {
                     if let Some((_, line, _)) = open.replace((label, number, end)) {
@@ -61,6 +62,10 @@ pub(super) fn blocks(text: &str) -> Blocks<'_> {
     }
     if let Some((_, line, _)) = open {
         fault.get_or_insert((line, Fault::NoFooter));
+    }
+    // PowerShell writes UTF-16, also behind text that is none.
+    if ["B\0E\0G", "B\0\0\0E"].iter().any(|wide| text.contains(wide)) {
+        doubt = Some((1, Fault::Wide));
     }
     if found.is_empty() && !text.trim().is_empty() {
         fault = fault.or(doubt).or(Some((1, Fault::NoHeader)));
@@ -96,38 +101,52 @@ enum Boundary<'a> {
     Malformed(Fault),
 }
 
-/// A line has one boundary, or a whole footer directly followed by a whole header: files without a line break at their
-/// end are joined so, and so is the example of the vendor's page.
+/// White space, and the byte order mark that is invisible where files were joined.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
+}
+
+/// A line has one boundary, or a whole footer followed by a whole header and nothing else: files without a line break at
+/// their end are joined so, and so is the example of the vendor's page.
 fn boundaries(line: &str) -> impl Iterator<Item = Boundary<'_>> {
-    let glued = line.find("----------BEGIN ").filter(|_| line.starts_with("-----END "));
-    let (first, second) = line.split_at(glued.map_or(line.len(), |at| at + "-----".len()));
-    std::iter::once(boundary(first)).chain(glued.map(|_| boundary(second)))
+    let glued = line.find("-----BEGIN ").map(|at| line.split_at(at)).and_then(|(first, second)| {
+        let first = first.trim_end_matches(is_blank);
+        matches!((boundary(first), boundary(second)), (Boundary::End(_), Boundary::Begin(_))).then_some((first, second))
+    });
+    let (first, second) = glued.map_or((line, None), |(first, second)| (first, Some(second)));
+    std::iter::once(boundary(first)).chain(second.map(boundary))
 }
 
 fn boundary(line: &str) -> Boundary<'_> {
-    if !line.starts_with('-') {
-        return Boundary::None;
-    }
     let whole = |start| line.strip_prefix(start).and_then(|rest: &str| rest.strip_suffix("-----"));
     match (whole("-----BEGIN "), whole("-----END ")) {
         (Some(label), _) if is_label(label) => Boundary::Begin(label),
         (_, Some(label)) if is_label(label) => Boundary::End(label),
+        _ if is_within(line, "-----BEGIN ") || is_within(line, "-----END ") => Boundary::Malformed(Fault::NoLineBreak),
         _ => {
-            let inner = line.trim_start_matches('-').trim_start();
-            let followed = line.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----"));
-            match followed {
-                Some((label, more)) if is_label(label) && !more.is_empty() => Boundary::Malformed(Fault::NoLineBreak),
-                _ if inner.starts_with("BEGIN") || inner.starts_with("END") => Boundary::Malformed(Fault::Malformed),
-                _ => Boundary::None,
-            }
+            // Word processors make other dashes of them.
+            let inner = line.trim_start_matches(|c: char| matches!(c, '-' | '\u{2010}'..='\u{2015}')).trim_start();
+            let damaged = inner.len() < line.len() && (inner.starts_with("BEGIN") || inner.starts_with("END"));
+            if damaged { Boundary::Malformed(Fault::Malformed) } else { Boundary::None }
         }
     }
+}
+
+/// Whether a whole header or footer has other text in its line.
+fn is_within(line: &str, start: &str) -> bool {
+    let label = line.split_once(start).and_then(|(_, rest)| rest.split_once("-----"));
+    label.is_some_and(|(label, _)| is_label(label))
 }
 
 /// Capitals only, like every label (RFC 7468 §4). Messages show labels, and other text might be secret.
 fn is_label(label: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b" .#/".contains(&byte);
     (1..=64).contains(&label.len()) && label.bytes().all(fits) && label.trim() == label
+}
+
+/// Of a group or a curve, as web servers keep beside certificate and key: neither is made of them.
+pub(super) fn is_parameters(label: &str) -> bool {
+    label.ends_with(" PARAMETERS")
 }
 
 /// All certificates of both fields. Without a chain, `certificate` may hold a whole bundle in any order.
@@ -165,8 +184,9 @@ fn read(text: &str, field: Field, sent: &mut Sent, problems: &mut Vec<Problem>) 
             "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" => match block.decode() {
                 _ if block.is_empty() => Err(Problem::CertificateMissing(place)),
                 Some(mut der) => sent.push(std::mem::take(&mut der), place),
-                None => Err(Problem::CertificateUnreadable { place, fault: "it is not base64" }),
+                None => Err(Problem::CertificateUnreadable { place, fault: Unreadable::Base64 }),
             },
+            label if is_parameters(label) => Ok(()),
             label if label.ends_with("PRIVATE KEY") => Err(Problem::KeyAmongCertificates(place)),
             label => Err(Problem::NotACertificate { place, label: text::shown(label) }),
         };
@@ -209,6 +229,11 @@ mod tests {
             ("-----BEGIN A-----\\naGk=\\n-----END A-----", (1, Fault::NoLineBreak)),
             ("-----BEGIN A----- aGk= -----END A-----", (1, Fault::NoLineBreak)),
             ("----- BEGIN A -----\naGk=\n----- END A -----", (1, Fault::Malformed)),
+            ("–––––BEGIN A–––––\naGk=", (1, Fault::Malformed)),
+            ("\"-----BEGIN A-----\naGk=\n-----END A-----\"", (1, Fault::NoLineBreak)),
+            ("> -----BEGIN A-----\n> aGk=\n> -----END A-----", (1, Fault::NoLineBreak)),
+            ("-----BEGIN A-----\naGk=-----END A-----", (2, Fault::NoLineBreak)),
+            ("-\0-\0-\0-\0-\0B\0E\0G\0I\0N\0", (1, Fault::Wide)),
         ] {
             assert_eq!(labels(text), (vec![], Some(fault)), "{text}");
         }
@@ -217,11 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn a_footer_directly_before_a_header_is_two_boundaries() {
+    fn a_footer_before_a_header_is_two_boundaries() {
         let text = "-----BEGIN A-----\naGk=\n-----END A----------BEGIN B-----\naGk=\n-----END B-----";
-        assert_eq!(labels(text), (vec!["A", "B"], None));
-        for text in [text.replace("----------", "---------"), text.replace("----------", "----- -----")] {
-            assert_eq!(labels(&text), (vec![], Some((3, Fault::Malformed))), "{text}");
+        for blank in ["", " ", "\t", "\u{feff}"] {
+            assert_eq!(labels(&text.replace("----------", &format!("-----{blank}-----"))), (vec!["A", "B"], None));
+        }
+        for other in ["---------", "-----,-----", "-----\\n-----"] {
+            let text = text.replace("----------", other);
+            assert_eq!(labels(&text), (vec![], Some((3, Fault::NoLineBreak))), "{text}");
         }
     }
 

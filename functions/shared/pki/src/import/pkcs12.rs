@@ -48,8 +48,8 @@ pub(super) fn read(der: &[u8], password: &str, problems: &mut Vec<Problem>) -> S
     if bags.keys.is_empty() {
         problems.push(Problem::KeyMissing);
     }
-    for der in bags.keys {
-        sent.push_key(key::from_pkcs8(&der));
+    for key in bags.keys {
+        sent.push_key(key.and_then(|der| key::from_pkcs8(&der)));
     }
     sent
 }
@@ -58,21 +58,25 @@ pub(super) fn read(der: &[u8], password: &str, problems: &mut Vec<Problem>) -> S
 #[derive(Default)]
 struct Bags {
     certificates: Vec<Vec<u8>>,
-    /// PKCS#8.
-    keys: Vec<Secret>,
+    /// PKCS#8, or why it could not be decrypted.
+    keys: Vec<Result<Secret, Problem>>,
 }
 
 const DATA: &str = "1.2.840.113549.1.7.1";
 const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
 
 fn open(der: &[u8], password: &str) -> Result<Bags, Problem> {
-    let malformed = || Problem::Pkcs12Unreadable("it is not the DER of a PFX");
-    let der = ber::to_der(der).ok_or_else(malformed)?;
+    let malformed = || Problem::NotPkcs12(what_is(der));
+    // As OpenSSL and Java do, bytes after the PFX are ignored: its MAC does not cover them, and they are no part of it.
+    let der = ber::first_to_der(der).ok_or_else(malformed)?;
     let pfx = sequence(&der).ok_or_else(malformed)?;
     let (rest, version) = element(pfx, Tag::Integer).ok_or_else(malformed)?;
     let (mac, safe) = element(rest, Tag::Sequence).ok_or_else(malformed)?;
     let (kind, safe) = content_info(safe).ok_or_else(malformed)?;
-    if version != [3] || kind != DATA {
+    if version != [3] {
+        return Err(Problem::Pkcs12Unreadable("it is not version 3 of a PFX"));
+    }
+    if kind != DATA {
         return Err(Problem::Pkcs12Unreadable("it is not protected by a password"));
     }
     let safe = octets(safe).ok_or_else(malformed)?;
@@ -103,6 +107,22 @@ fn open(der: &[u8], password: &str) -> Result<Bags, Problem> {
     Ok(bags)
 }
 
+/// What is often taken for PKCS#12.
+fn what_is(file: &[u8]) -> &'static str {
+    let certificate =
+        || element(file, Tag::Sequence).is_some_and(|(_, content)| element(content, Tag::Sequence).is_some());
+    match file {
+        [0xfe, 0xed, 0xfe, 0xed, ..] | [0xce, 0xce, 0xce, 0xce, ..] => {
+            "it is a Java keystore of another type; convert it with `keytool -importkeystore -deststoretype pkcs12`"
+        }
+        [_, ..] if file.is_ascii() => {
+            "it is text; send PEM in certificate and private_key, and of PKCS#12 the bytes, in base64 once"
+        }
+        _ if certificate() => "it looks like a certificate; export that with its key, as with `openssl pkcs12 -export`",
+        _ => "it is not the DER of a PFX, or is damaged; export it anew, as with `openssl pkcs12 -export`",
+    }
+}
+
 struct Opener<'p> {
     budget: Budget,
     password: Password<'p>,
@@ -114,6 +134,17 @@ impl Opener<'_> {
     fn decrypt(&mut self, algorithm: &[u8], sealed: &[u8]) -> Result<Secret, Problem> {
         let plain = encryption::decrypt(algorithm, sealed, &self.password, &mut self.budget)?;
         plain.ok_or_else(|| self.garbled())
+    }
+
+    /// A key that cannot be decrypted is no reason to refuse a file in which another is the leaf's.
+    fn key(&mut self, algorithm: &[u8], sealed: &[u8]) -> Result<Result<Secret, Problem>, Problem> {
+        Ok(match encryption::decrypt(algorithm, sealed, &self.password, &mut self.budget) {
+            Ok(Some(key)) => Ok(key),
+            Ok(None) if self.authentic => Err(Problem::Pkcs12Unreadable("a key in it has a password of its own")),
+            Err(problem @ Problem::Pkcs12Encryption(_)) => Err(problem),
+            Ok(None) => return Err(Problem::Pkcs12Password),
+            Err(problem) => return Err(problem),
+        })
     }
 
     /// The problem with content that decrypts to garbage: a wrong password, unless the MAC was verified.
@@ -135,18 +166,16 @@ impl Opener<'_> {
             let (attributes, oid) = element(bag, Tag::Oid).ok_or_else(|| self.garbled())?;
             let (_, value) = tagged(attributes, 0, true).ok_or_else(|| self.garbled())?;
             match oid {
-                KEY => bags.keys.push(Secret::new(value.to_vec())),
+                KEY => bags.keys.push(Ok(Secret::new(value.to_vec()))),
                 SHROUDED_KEY => {
                     let (algorithm, sealed) = shrouded(value).ok_or_else(|| self.garbled())?;
-                    let key = self.decrypt(algorithm, sealed)?;
-                    bags.keys.push(key);
+                    bags.keys.push(self.key(algorithm, sealed)?);
                 }
                 CERTIFICATE => bags.certificates.extend(certificate(value).map(<[u8]>::to_vec)),
                 SAFE_CONTENTS if nested > 0 => self.contents(value, nested - 1, bags)?,
-                CRL | SECRET => {}
-                _ => {
-                    return Err(Problem::Pkcs12Unreadable("it holds bags of an unknown kind, or too many within bags"));
-                }
+                SAFE_CONTENTS => return Err(Problem::Pkcs12Unreadable("it holds too many bags within bags")),
+                // Lists of revoked certificates, secrets, and kinds of others (RFC 7292 §4.2: the list can be extended).
+                _ => {}
             }
         }
         Ok(())
@@ -156,12 +185,10 @@ impl Opener<'_> {
 /// Most levels of bags within bags.
 const NESTED: usize = 4;
 
-/// Contents of the bag OIDs: 1.2.840.113549.1.12.10.1 and 1 to 6 below it (RFC 7292 Appendix D).
+/// Contents of the bag OIDs: 1.2.840.113549.1.12.10.1 and a number below it (RFC 7292 Appendix D).
 const KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x01";
 const SHROUDED_KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02";
 const CERTIFICATE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x03";
-const CRL: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x04";
-const SECRET: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x05";
 const SAFE_CONTENTS: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x06";
 
 /// Type and content of a ContentInfo.

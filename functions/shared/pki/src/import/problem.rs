@@ -11,7 +11,7 @@ use detail::Seconds;
 
 use super::{CERTIFICATES, DEPTH, ITERATIONS, NAMES, SIGNATURES};
 
-pub use detail::{ConstraintFault, Fault, Field, Location};
+pub use detail::{ConstraintFault, Fault, Field, Location, Unreadable};
 
 /// Every code and its meaning, the most basic first: problems are reported in this order. `SCM.0…` are the vendor's
 /// (Huawei Cloud Certificate Manager, error codes of SCM v3), `SCM.2…` are ours.
@@ -69,17 +69,19 @@ pub const CODES: [(&str, &str); 46] = [
 pub enum Problem {
     #[error("{part} is larger than {limit} bytes; send the leaf, its key and its chain, and nothing else")]
     TooLarge { part: &'static str, limit: usize },
-    #[error("{0} holds no certificate; send it as PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")]
+    #[error("{0} holds no certificate; {way}", way = certificate_way(*.0))]
     CertificateMissing(Location),
     #[error("{place}: {fault}; each header and footer stands on a line of its own, as -----BEGIN CERTIFICATE-----")]
     CertificateFraming { place: Location, fault: Fault },
-    #[error("there is no private key; send it as PEM, unencrypted PKCS#8, PKCS#1 or SEC1")]
+    #[error(
+        "there is no private key; send it as PEM (unencrypted PKCS#8, PKCS#1 or SEC1), or as part of the PKCS#12 file"
+    )]
     KeyMissing,
     #[error("{place}: {fault}; each header and footer stands on a line of its own, as -----BEGIN PRIVATE KEY-----")]
     KeyFraming { place: Location, fault: Fault },
     #[error("{0}: a private key stands where certificates are expected; send it in private_key only")]
     KeyAmongCertificates(Location),
-    #[error("{place}: {label} where a CERTIFICATE is expected; convert or remove it")]
+    #[error("{place}: {label} where a CERTIFICATE is expected; {}", label_way(.label))]
     NotACertificate { place: Location, label: String },
     #[error("{0}: a certificate stands where the private key is expected; send it in certificate")]
     CertificateAsKey(Location),
@@ -91,14 +93,16 @@ pub enum Problem {
     KeyEncrypted,
     #[error("the PKCS#12 file cannot be read: {0}; export it anew, as with `openssl pkcs12 -export`")]
     Pkcs12Unreadable(&'static str),
+    #[error("this is no PKCS#12 file: {0}")]
+    NotPkcs12(&'static str),
     #[error("the PKCS#12 file is protected by {0}; export it anew with AES and SHA-256, as OpenSSL 3 does by default")]
     Pkcs12Encryption(String),
     #[error("opening the PKCS#12 file would take more than {ITERATIONS} iterations; export it anew with fewer")]
     Pkcs12Iterations,
     #[error("the password does not open the PKCS#12 file, or the file is damaged; check both")]
     Pkcs12Password,
-    #[error("{place}: the certificate cannot be read: {fault}; send it again as the authority issued it")]
-    CertificateUnreadable { place: Location, fault: &'static str },
+    #[error("{place}: the certificate cannot be read: {fault}")]
+    CertificateUnreadable { place: Location, fault: Unreadable },
     #[error(
         "{0} has a date of validity in a form that DER forbids (RFC 5280 §4.1.2.5), which TLS clients refuse; have it issued anew"
     )]
@@ -119,8 +123,8 @@ pub enum Problem {
     LeafIsCa { subject: String, why: &'static str },
     #[error("{0} is signed by itself; have it issued by an authority, and send that one's chain")]
     SelfSigned(String),
-    #[error("{subject} expired at {}; have it renewed", Seconds(*.at))]
-    Expired { subject: String, at: OffsetDateTime },
+    #[error("{subject} expired at {}; {}", Seconds(*.at), expired_way(*.issuer))]
+    Expired { subject: String, at: OffsetDateTime, issuer: bool },
     #[error("{subject} is not valid before {}; send it then, or check the issuer's clock", Seconds(*.at))]
     NotYetValid { subject: String, at: OffsetDateTime },
     #[error("{0} is not a certificate of version 3 (RFC 5280 §4.1.2.1); have it issued anew")]
@@ -195,7 +199,7 @@ impl Problem {
             Self::NotAKey { .. } => 8,
             Self::SeveralKeys { .. } => 9,
             Self::KeyEncrypted => 10,
-            Self::Pkcs12Unreadable(_) => 11,
+            Self::Pkcs12Unreadable(_) | Self::NotPkcs12(_) => 11,
             Self::Pkcs12Encryption(_) => 12,
             Self::Pkcs12Iterations => 13,
             Self::Pkcs12Password => 14,
@@ -285,6 +289,26 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+fn certificate_way(place: Location) -> &'static str {
+    match place.field {
+        Field::Pkcs12 => "export it with the leaf, as with `openssl pkcs12 -export`",
+        _ => "send it as PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----",
+    }
+}
+
+fn label_way(label: &str) -> &'static str {
+    match label {
+        "TRUSTED CERTIFICATE" => "convert it with `openssl x509 -in FILE -out CERTIFICATE.pem`",
+        "PKCS7" | "CMS" => "extract its certificates with `openssl pkcs7 -in FILE -print_certs`",
+        label if label.ends_with("CERTIFICATE REQUEST") => "send the certificate that the authority issued for it",
+        _ => "send certificates only",
+    }
+}
+
+fn expired_way(issuer: bool) -> &'static str {
+    if issuer { "send a chain that does not lead through it" } else { "have it renewed" }
+}
 
 fn but_of(belongs: &Option<String>) -> String {
     belongs.as_ref().map_or_else(String::new, |other| format!(", but of {other}"))

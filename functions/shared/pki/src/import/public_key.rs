@@ -110,7 +110,7 @@ pub(super) fn algorithm_of(oid: &str, curve: impl FnOnce() -> Option<String>) ->
             Some("1.3.132.0.34") => LeafKey::P384,
             Some("1.3.132.0.35") => LeafKey::P521,
             Some(other) => return Err(KeyFault::Unsupported(curve_name(other))),
-            None => return Err(KeyFault::Unsupported("an elliptic curve without a name".to_owned())),
+            None => return Err(KeyFault::Unsupported(NAMELESS.to_owned())),
         },
         "1.3.101.112" => LeafKey::Ed25519,
         "2.16.840.1.101.3.4.3.17" => LeafKey::MlDsa44,
@@ -124,12 +124,18 @@ pub(super) fn algorithm_of(oid: &str, curve: impl FnOnce() -> Option<String>) ->
     }))
 }
 
+/// RFC 5480 §2.1.1 wants a name, since explicit parameters have been used to forge signatures (CVE-2020-0601).
+pub(super) const NAMELESS: &str = "an elliptic curve without a name (its parameters are explicit, or missing)";
+
 fn curve_name(oid: &str) -> String {
     match oid {
         "1.3.132.0.10" => "the curve secp256k1".to_owned(),
         "1.2.840.10045.3.1.1" => "the curve P-192".to_owned(),
         "1.3.132.0.33" => "the curve P-224".to_owned(),
         "1.2.156.10197.1.301" => "the curve SM2".to_owned(),
+        "1.3.36.3.3.2.8.1.1.7" => "the curve brainpoolP256r1".to_owned(),
+        "1.3.36.3.3.2.8.1.1.11" => "the curve brainpoolP384r1".to_owned(),
+        "1.3.36.3.3.2.8.1.1.13" => "the curve brainpoolP512r1".to_owned(),
         other => format!("the curve {}", text::shown(other)),
     }
 }

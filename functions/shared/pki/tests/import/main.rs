@@ -19,3 +19,4 @@ mod purposes;
 mod random;
 mod seeds;
 mod table;
+mod words;

@@ -23,7 +23,8 @@ pub(in crate::import) fn pkcs8(der: &[u8]) -> Result<Key, Problem> {
     let (rest, inner) = element(rest, Tag::OctetString).ok_or_else(malformed)?;
     let (oid, parameters) = identifier(algorithm).ok_or_else(malformed)?;
     let public = match (version, options(rest).ok_or_else(malformed)?) {
-        ([0], None) => None,
+        // RFC 5958 has the version follow from the public key; OpenSSL reads version 2 without one.
+        ([0 | 1], None) => None,
         ([1], Some(public)) => Some(public),
         _ => return Err(malformed()),
     };
@@ -47,26 +48,50 @@ pub(in crate::import) fn pkcs8(der: &[u8]) -> Result<Key, Problem> {
         Kind::Other(algorithm) => ml_dsa(algorithm, inner)?,
     };
     match public {
-        // The first byte of a BIT STRING counts its unused bits.
-        Some(bits) if bits.split_first() != Some((&0, key.public_bits())) => Err(inconsistent()),
+        Some(bits) if !is_public(key.algorithm, bits, key.public_bits()) => Err(inconsistent()),
         _ => Ok(key),
     }
 }
 
+/// Whether a BIT STRING, whose first byte counts its unused bits, has this public key.
+fn is_public(algorithm: LeafKey, bits: &[u8], public: &[u8]) -> bool {
+    matches!(bits.split_first(), Some((0, bits)) if PublicKey { algorithm, bits }.is(public))
+}
+
+/// By its content: people write labels by hand, and OpenSSL 3 ignores them too. PKCS#8 has an AlgorithmIdentifier where
+/// PKCS#1 has a number and SEC1 has the scalar.
+pub(super) fn any(der: &[u8], curve: Option<&[u8]>, label: &str) -> Result<Key, Problem> {
+    let second = sequence(der).and_then(|content| element(content, Tag::Integer)).map(|(rest, _)| rest);
+    let is = |tag| second.is_some_and(|second| element(second, tag).is_some());
+    let encrypted = || element(sequence(der)?, Tag::Sequence).and_then(|(rest, _)| element(rest, Tag::OctetString));
+    match label {
+        _ if is(Tag::Sequence) => pkcs8(der),
+        _ if is(Tag::OctetString) => sec1(der, curve),
+        _ if is(Tag::Integer) => pkcs1(der),
+        _ if encrypted().is_some() => Err(Problem::KeyEncrypted),
+        "RSA PRIVATE KEY" => pkcs1(der),
+        "EC PRIVATE KEY" => sec1(der, curve),
+        _ => pkcs8(der),
+    }
+}
+
 /// RSAPrivateKey (RFC 8017 A.1.2), the content of PKCS#1. Its size is checked before AWS-LC computes with it.
-pub(super) fn pkcs1(der: &[u8]) -> Result<Key, Problem> {
+fn pkcs1(der: &[u8]) -> Result<Key, Problem> {
     let malformed = || Problem::KeyUnreadable("it is not PKCS#1");
     let content = sequence(der).ok_or_else(malformed)?;
-    let (rest, _version) = element(content, Tag::Integer).ok_or_else(malformed)?;
+    let (rest, version) = element(content, Tag::Integer).ok_or_else(malformed)?;
     let (rest, modulus) = element(rest, Tag::Integer).ok_or_else(malformed)?;
     let (_, exponent) = element(rest, Tag::Integer).ok_or_else(malformed)?;
     let algorithm = public_key::rsa_numbers(modulus, exponent).map_err(refused)?;
+    if version == [1] {
+        return Err(Problem::KeyUnsupported("RSA with more than two primes".to_owned()));
+    }
     let pair = RsaKeyPair::from_der(der).map_err(|_| inconsistent())?;
     Ok(Key { algorithm, pair: Pair::Rsa(pair), pkcs8: PrivateKey { der: private_key_info(RSA, der) } })
 }
 
 /// ECPrivateKey (RFC 5915 §3). The curve is in it or in the block before it.
-pub(super) fn sec1(der: &[u8], before: Option<&[u8]>) -> Result<Key, Problem> {
+fn sec1(der: &[u8], before: Option<&[u8]>) -> Result<Key, Problem> {
     let inside = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
     let curve = || element(inside.parameters.or(before)?, Tag::Oid).and_then(|(_, oid)| dotted(oid));
     match public_key::algorithm_of("1.2.840.10045.2.1", curve).map_err(refused)? {
@@ -75,8 +100,9 @@ pub(super) fn sec1(der: &[u8], before: Option<&[u8]>) -> Result<Key, Problem> {
     }
 }
 
-/// Optional parts of an ECPrivateKey.
+/// Parts of an ECPrivateKey.
 struct EcParts<'a> {
+    secret: &'a [u8],
     parameters: Option<&'a [u8]>,
     public: Option<&'a [u8]>,
 }
@@ -84,30 +110,32 @@ struct EcParts<'a> {
 /// AWS-LC ignores many parts that do not belong there, so they are checked here.
 fn ec_parts(der: &[u8]) -> Option<EcParts<'_>> {
     let (rest, version) = element(sequence(der)?, Tag::Integer)?;
-    let (rest, _secret) = element(rest, Tag::OctetString)?;
+    let (rest, secret) = element(rest, Tag::OctetString)?;
     let (rest, parameters) = tagged(rest, 0, true).map_or((rest, None), |(rest, found)| (rest, Some(found)));
     let (rest, public) = tagged(rest, 1, true).map_or((rest, None), |(rest, found)| (rest, Some(found)));
     let public = match public {
         Some(public) => Some(element(public, Tag::BitString)?.1),
         None => None,
     };
-    (version == [1] && rest.is_empty()).then_some(EcParts { parameters, public })
+    (version == [1] && rest.is_empty()).then_some(EcParts { secret, parameters, public })
 }
 
 fn ec(algorithm: LeafKey, der: &[u8]) -> Result<Key, Problem> {
-    let (signing, identifier) = match algorithm {
-        LeafKey::P256 => (&ECDSA_P256_SHA256_ASN1_SIGNING, P256),
-        LeafKey::P384 => (&ECDSA_P384_SHA384_ASN1_SIGNING, P384),
-        _ => (&ECDSA_P521_SHA512_ASN1_SIGNING, P521),
+    let (signing, identifier, octets) = match algorithm {
+        LeafKey::P256 => (&ECDSA_P256_SHA256_ASN1_SIGNING, P256, 32),
+        LeafKey::P384 => (&ECDSA_P384_SHA384_ASN1_SIGNING, P384, 48),
+        _ => (&ECDSA_P521_SHA512_ASN1_SIGNING, P521, 66),
     };
-    let EcParts { public, .. } = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
+    let EcParts { secret, parameters, public } = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
+    // AWS-LC takes the numbers of a known curve for its name, and any number of zeros before a scalar. One is mbed TLS's.
+    if parameters.is_some_and(|parameters| element(parameters, Tag::Oid).is_none()) {
+        return Err(Problem::KeyUnsupported(public_key::NAMELESS.to_owned()));
+    }
+    if secret.len() > octets + 1 {
+        return Err(inconsistent());
+    }
     let pair = EcdsaKeyPair::from_private_key_der(signing, der).map_err(|_| inconsistent())?;
-    // The first byte of a BIT STRING counts its unused bits.
-    let same = |bits: &[u8]| {
-        bits.split_first()
-            .is_some_and(|(unused, bits)| *unused == 0 && PublicKey { algorithm, bits }.is(pair.public_key().as_ref()))
-    };
-    if !public.is_none_or(same) {
+    if !public.is_none_or(|bits| is_public(algorithm, bits, pair.public_key().as_ref())) {
         return Err(inconsistent());
     }
     let secret = pair.private_key().as_be_bytes().map_err(|_| inconsistent())?;
@@ -115,14 +143,21 @@ fn ec(algorithm: LeafKey, der: &[u8]) -> Result<Key, Problem> {
     Ok(Key { algorithm, pair: Pair::Ec(pair), pkcs8: PrivateKey { der: private_key_info(identifier, &inner) } })
 }
 
-/// The three forms of RFC 9881 §6: seed, expanded key, or both. The form that was sent is kept.
+/// The three forms of RFC 9881 §6: seed, expanded key, or both. The form that was sent is kept. OpenSSL 3.5 also reads a
+/// seed or an expanded key as it is, without a tag; they are told by their length.
 fn ml_dsa(algorithm: LeafKey, inner: &[u8]) -> Result<Key, Problem> {
-    let (signing, identifier) = match algorithm {
-        LeafKey::MlDsa44 => (&ML_DSA_44_SIGNING, ML_DSA_44),
-        LeafKey::MlDsa65 => (&ML_DSA_65_SIGNING, ML_DSA_65),
-        _ => (&ML_DSA_87_SIGNING, ML_DSA_87),
+    const SEED: usize = 32;
+    // FIPS 204, table 2.
+    let (signing, identifier, expanded) = match algorithm {
+        LeafKey::MlDsa44 => (&ML_DSA_44_SIGNING, ML_DSA_44, 2560),
+        LeafKey::MlDsa65 => (&ML_DSA_65_SIGNING, ML_DSA_65, 4032),
+        _ => (&ML_DSA_87_SIGNING, ML_DSA_87, 4896),
     };
-    let der = private_key_info(identifier, inner);
+    let der = match inner.len() {
+        SEED => private_key_info(identifier, &tlv(0x80, &[inner])),
+        length if length == expanded => private_key_info(identifier, &tlv(0x04, &[inner])),
+        _ => private_key_info(identifier, inner),
+    };
     let pair = PqdsaKeyPair::from_pkcs8(signing, &der).map_err(|_| inconsistent())?;
     Ok(Key { algorithm, pair: Pair::MlDsa(Box::new(pair)), pkcs8: PrivateKey { der } })
 }
@@ -193,7 +228,7 @@ fn options(rest: &[u8]) -> Option<Option<&[u8]>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use aws_lc_rs::encoding::AsDer;
+    use aws_lc_rs::encoding::{AsDer, AsRawBytes};
 
     use super::*;
 
@@ -229,6 +264,29 @@ mod tests {
             let key = pkcs8(written.as_ref()).unwrap();
             assert_eq!(key.algorithm.to_string(), name);
             assert_eq!(key.into_pkcs8().pkcs8_der(), written.as_ref());
+        }
+    }
+
+    #[test]
+    fn ml_dsa_keys_are_read_in_each_form_with_and_without_tags() {
+        for (signing, algorithm) in [
+            (&ML_DSA_44_SIGNING, LeafKey::MlDsa44),
+            (&ML_DSA_65_SIGNING, LeafKey::MlDsa65),
+            (&ML_DSA_87_SIGNING, LeafKey::MlDsa87),
+        ] {
+            let written = PqdsaKeyPair::generate(signing).unwrap().to_pkcs8v1().unwrap();
+            // [0] with the seed, which is the last of the three elements.
+            let (_, seed) = written.as_ref().split_at(written.as_ref().len() - 32);
+            let pair = PqdsaKeyPair::from_pkcs8(signing, written.as_ref()).unwrap();
+            let expanded = pair.private_key().as_raw_bytes().unwrap();
+            let expanded = expanded.as_ref();
+            let both = tlv(0x30, &[&tlv(0x04, &[seed]), &tlv(0x04, &[expanded])]);
+            for inner in [&tlv(0x80, &[seed])[..], seed, &tlv(0x04, &[expanded]), expanded, &both] {
+                let public = ml_dsa(algorithm, inner).map(|key| key.public_bits().to_vec());
+                assert_eq!(public, Ok(pair.public_key().as_ref().to_vec()), "{algorithm}, {} bytes", inner.len());
+            }
+            let other = tlv(0x30, &[&tlv(0x04, &[&[7; 32]]), &tlv(0x04, &[expanded])]);
+            assert!(ml_dsa(algorithm, &other).is_err(), "another seed");
         }
     }
 }

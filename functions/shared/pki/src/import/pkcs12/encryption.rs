@@ -87,7 +87,7 @@ impl Hash {
             "2.16.840.1.101.3.4.2.1" | "1.2.840.113549.2.9" => Self::Sha256,
             "2.16.840.1.101.3.4.2.2" | "1.2.840.113549.2.10" => Self::Sha384,
             "2.16.840.1.101.3.4.2.3" | "1.2.840.113549.2.11" => Self::Sha512,
-            other => return Err(Problem::Pkcs12Encryption(format!("the hash {}", text::shown(other)))),
+            other => return Err(Problem::Pkcs12Encryption(format!("the hash {}", hash_name(other)))),
         })
     }
 }
@@ -195,7 +195,8 @@ fn pbkdf2_key(
     let malformed = || Problem::Pkcs12Unreadable("its key derivation's parameters are malformed");
     let (oid, parameters) = identifier(derivation).ok_or_else(malformed)?;
     if oid != "1.2.840.113549.1.5.12" {
-        return Err(Problem::Pkcs12Encryption(format!("the key derivation {}", text::shown(&oid))));
+        let name = if oid == "1.3.6.1.4.1.11591.4.11" { "scrypt".to_owned() } else { text::shown(&oid) };
+        return Err(Problem::Pkcs12Encryption(format!("the key derivation {name}")));
     }
     let parameters = parameters.ok_or_else(malformed)?;
     let (rest, salt) = element(parameters.data, Tag::OctetString).ok_or_else(malformed)?;
@@ -229,9 +230,22 @@ fn count(der: &[u8]) -> Option<NonZeroU32> {
 fn legacy(oid: &str) -> String {
     match oid {
         "1.2.840.113549.1.12.1.3" | "1.2.840.113549.1.12.1.4" | "1.2.840.113549.3.7" => "3DES".to_owned(),
-        "1.2.840.113549.1.12.1.5" | "1.2.840.113549.1.12.1.6" => "RC2".to_owned(),
+        "1.2.840.113549.1.12.1.5" | "1.2.840.113549.1.12.1.6" | "1.2.840.113549.3.2" => "RC2".to_owned(),
+        "1.3.14.3.2.7" | "1.2.840.113549.1.5.3" | "1.2.840.113549.1.5.10" => "DES".to_owned(),
+        "1.2.392.200011.61.1.1.1.2" | "1.2.392.200011.61.1.1.1.4" => "Camellia".to_owned(),
         "1.2.840.113549.1.12.1.1" | "1.2.840.113549.1.12.1.2" => "RC4".to_owned(),
         other => format!("the algorithm {}", text::shown(other)),
+    }
+}
+
+/// Of a hash, or of an HMAC with it.
+fn hash_name(oid: &str) -> String {
+    match oid {
+        "1.2.840.113549.2.5" | "1.2.840.113549.2.6" => "MD5".to_owned(),
+        "2.16.840.1.101.3.4.2.4" | "1.2.840.113549.2.8" => "SHA-224".to_owned(),
+        "2.16.840.1.101.3.4.2.5" | "1.2.840.113549.2.12" => "SHA-512/224".to_owned(),
+        "2.16.840.1.101.3.4.2.6" | "1.2.840.113549.2.13" => "SHA-512/256".to_owned(),
+        other => text::shown(other),
     }
 }
 

@@ -50,12 +50,35 @@ pub enum Fault {
     NoHeader,
     #[error("a PEM header or footer is malformed")]
     Malformed,
-    #[error("line breaks are missing: more text follows a PEM header in its line")]
+    #[error("line breaks are missing: other text is in the line of a PEM header or footer")]
     NoLineBreak,
+    #[error("it has NUL characters, as text in UTF-16 that was read as another encoding; send it as UTF-8")]
+    Wide,
     #[error("the PEM footer is missing")]
     NoFooter,
     #[error("a PEM footer does not belong to the header before it")]
     Mismatch,
+}
+
+/// Why something in place of a certificate is none, and what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unreadable {
+    #[error("it is not base64; send it as the authority issued it")]
+    Base64,
+    #[error("it is PKCS#7; send the certificates that `openssl pkcs7 -print_certs` extracts")]
+    Pkcs7,
+    #[error("a date of validity in it is malformed (RFC 5280 §4.1.2.5), which TLS clients refuse; have it issued anew")]
+    Date,
+    #[error("its serial number is not DER, which OpenSSL refuses; have it issued anew")]
+    Serial,
+    #[error("a string in its subject or issuer is malformed, or of a type that OpenSSL refuses; have it issued anew")]
+    Name,
+    #[error(
+        "bytes follow it, as OpenSSL's trust settings do; remove them with `openssl x509 -in FILE -out CERTIFICATE.pem`"
+    )]
+    Trailing,
+    #[error("it is not the DER of an X.509 certificate; send it as the authority issued it")]
+    Other,
 }
 
 impl fmt::Display for Field {

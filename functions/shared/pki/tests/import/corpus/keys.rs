@@ -99,11 +99,7 @@ pub(super) fn cases() -> Vec<Case> {
             &[code::KEY_UNREADABLE],
             with_key(pem("PRIVATE KEY", &[&ec.pkcs8[..], b"?"].concat())),
         ),
-        refused(
-            "PKCS #8 that calls itself PKCS #1",
-            &[code::KEY_UNREADABLE],
-            with_key(pem("RSA PRIVATE KEY", &ec.pkcs8)),
-        ),
+        imported("PKCS #8 of a curve that calls itself PKCS #1", with_key(pem("RSA PRIVATE KEY", &ec.pkcs8))),
         refused("a public key", &[code::NOT_A_KEY], with_key(pem("PUBLIC KEY", &ec.spki))),
         refused(
             "OpenSSH's format",

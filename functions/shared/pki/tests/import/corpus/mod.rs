@@ -17,6 +17,7 @@ mod names;
 mod oddities;
 pub(crate) mod openssl;
 pub(crate) mod pkcs12;
+mod relatives;
 
 use std::sync::OnceLock;
 
@@ -72,6 +73,7 @@ pub(crate) fn cases() -> &'static [Case] {
             pkcs12::cases(),
             found::cases(),
             names::cases(),
+            relatives::cases(),
         ]
         .concat()
     })

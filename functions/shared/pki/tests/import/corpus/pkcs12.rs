@@ -130,7 +130,7 @@ pub(crate) fn archive(keys: &[&Key], certificates: &[&[u8]], mac: Mac) -> Vec<u8
 }
 
 /// SafeContents.
-fn bags(keys: &[&Key], certificates: &[&[u8]]) -> Vec<u8> {
+pub(super) fn bags(keys: &[&Key], certificates: &[&[u8]]) -> Vec<u8> {
     let keys = keys.iter().map(|key| bag("1.2.840.113549.1.12.10.1.1", &key.pkcs8));
     let certificates = certificates.iter().map(|der| {
         let certificate = sequence([oid("1.2.840.113549.1.9.22.1"), explicit(0, &octets(der))]);
@@ -140,7 +140,7 @@ fn bags(keys: &[&Key], certificates: &[&[u8]]) -> Vec<u8> {
 }
 
 /// `form`: how the parts outside of the bags are encoded.
-fn protected(bags: &[u8], mac: Mac, form: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+pub(super) fn protected(bags: &[u8], mac: Mac, form: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let contents = form(&sequence([content(bags)]));
     let mac = match mac {
         Mac::None => Vec::new(),
@@ -151,7 +151,7 @@ fn protected(bags: &[u8], mac: Mac, form: fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
     form(&sequence([number(3), content(&contents), mac]))
 }
 
-fn bag(kind: &str, value: &[u8]) -> Vec<u8> {
+pub(super) fn bag(kind: &str, value: &[u8]) -> Vec<u8> {
     sequence([oid(kind), explicit(0, value)])
 }
 
