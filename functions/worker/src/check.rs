@@ -29,7 +29,10 @@ impl App {
         };
         let begun = Instant::now();
         let (endpoint, slot) = (endpoint(device), device.slot.as_ref());
-        let wanted = Inspection { endpoint: &endpoint, profile: device.profile, slot, credential, deadline };
+        let known: Vec<_> =
+            bundle.iter().flat_map(|bundle| &bundle.anchors).map(|anchor| anchor.der().to_vec()).collect();
+        let wanted =
+            Inspection { endpoint: &endpoint, profile: device.profile, slot, credential, known: &known, deadline };
         let read = match device.driver {
             Driver::Redfish => self.redfish.check(&wanted),
         };
@@ -52,7 +55,7 @@ impl App {
 
     fn judged(&self, read: &Reading, device: &DeviceRecord, bundle: Option<&Bundle>, expected: Expected) -> Checked {
         let anchors: Vec<Fingerprint> =
-            bundle.iter().flat_map(|bundle| &bundle.anchors).map(Certificate::fingerprint).collect();
+            bundle.iter().flat_map(|bundle| bundle.needed((self.clock)())).map(Certificate::fingerprint).collect();
         let on_record = OnRecord {
             bundle: &anchors,
             withdrawn: bundle.map_or(&[], |bundle| &bundle.withdrawn),

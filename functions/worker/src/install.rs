@@ -65,6 +65,7 @@ impl App {
         let installation = Installation {
             endpoint: &endpoint,
             profile: device.profile,
+            slot: device.slot.as_ref(),
             credential,
             identity,
             stage,

@@ -68,6 +68,8 @@ pub enum ErrorClass {
     ServerError,
     /// The device accepted the write, but the read-back shows something else.
     NotStored,
+    /// The device lists the new certificate of its web server, but its controller still shows the earlier one.
+    NotShown,
     /// 401 or 403. Not retried: the device might lock the account.
     Unauthorized,
     /// The device shows another certificate than the approved one. Raises an alarm; no credential was sent.
@@ -83,6 +85,8 @@ pub enum ErrorClass {
     Credential,
     /// By the device's clock, the certificate is not valid yet.
     NotYetValid,
+    /// By the device's clock, the certificate has expired already.
+    ClockAhead,
     /// The device already got a later bundle than any that its job knows: the tables were restored.
     NewerBundle,
     /// Any other refusal by the device (4xx).
@@ -110,7 +114,8 @@ impl ErrorClass {
             | Self::Timeout
             | Self::Throttled
             | Self::ServerError
-            | Self::NotStored => true,
+            | Self::NotStored
+            | Self::NotShown => true,
             Self::Unauthorized
             | Self::PinMismatch
             | Self::Unapproved
@@ -119,6 +124,7 @@ impl ErrorClass {
             | Self::Unsupported
             | Self::Credential
             | Self::NotYetValid
+            | Self::ClockAhead
             | Self::NewerBundle
             | Self::Rejected
             | Self::Certificate
@@ -147,6 +153,9 @@ impl ErrorClass {
             Self::NotStored => {
                 "The device accepted the certificate but does not hold it. Check its firmware, and its trust slot or its web server, then resume the job."
             }
+            Self::NotShown => {
+                "The device has the new certificate but still shows the earlier one. Restart its management controller, then resume the job; the certificate is not sent again."
+            }
             Self::Unauthorized => {
                 "Correct the user name and password in the device's credential parameter and check that the account is not locked, then resume the job."
             }
@@ -168,7 +177,9 @@ impl ErrorClass {
             Self::Credential => {
                 "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter; a parameter that several devices share also says \"addresses\":[…]. Then resume the job."
             }
-            Self::NotYetValid => "Correct the device's clock or its NTP server, then resume the job.",
+            Self::NotYetValid | Self::ClockAhead => {
+                "Correct the device's clock or its NTP server, then resume the job."
+            }
             Self::NewerBundle => {
                 "The tables are older than the device: they were restored. Run `rootcast restore`, then abort the job and start a new rollover."
             }
@@ -207,6 +218,7 @@ impl fmt::Display for ErrorClass {
             Self::Throttled => "throttled",
             Self::ServerError => "serverError",
             Self::NotStored => "notStored",
+            Self::NotShown => "notShown",
             Self::Unauthorized => "unauthorized",
             Self::PinMismatch => "pinMismatch",
             Self::Unapproved => "unapproved",
@@ -215,6 +227,7 @@ impl fmt::Display for ErrorClass {
             Self::Unsupported => "unsupported",
             Self::Credential => "credential",
             Self::NotYetValid => "notYetValid",
+            Self::ClockAhead => "clockAhead",
             Self::NewerBundle => "newerBundle",
             Self::Rejected => "rejected",
             Self::Certificate => "certificate",
@@ -237,6 +250,9 @@ pub struct Failure {
     /// The stage that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
+    /// No other try before this many seconds have passed: the device said so, or works until then. Of no use later.
+    #[serde(skip)]
+    pub wait: Option<u32>,
 }
 
 impl Failure {
@@ -246,7 +262,7 @@ impl Failure {
     /// Replaces control characters with spaces and truncates long text: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
         let message = Self::clean(message.as_ref(), Self::MESSAGE_LIMIT);
-        Self { class, message, stage: None }
+        Self { class, message, stage: None, wait: None }
     }
 
     /// A device's text, without control characters and of at most so many characters.
@@ -258,6 +274,11 @@ impl Failure {
     pub fn at(mut self, stage: Stage) -> Self {
         self.stage.get_or_insert(stage);
         self
+    }
+
+    /// Sets the time before which another try is of no use.
+    pub fn not_before(self, seconds: Option<u32>) -> Self {
+        Self { wait: seconds, ..self }
     }
 }
 

@@ -26,7 +26,7 @@ async fn check_as(fake: &Fake, profile: Profile, password: &str, endpoint: &Endp
     let parameter = json!({"username": USER, "password": password}).to_string();
     let credential: Credential = parameter.parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    let wanted = Inspection { endpoint, profile, slot: None, credential: &credential, deadline };
+    let wanted = Inspection { endpoint, profile, slot: None, credential: &credential, known: &[], deadline };
     let read = Redfish::new(Arc::new("127.0.0.1".parse().unwrap())).check(&wanted).await;
     assert_eq!(fake.open_sessions(), 0, "a session stayed after {read:?}");
     read
