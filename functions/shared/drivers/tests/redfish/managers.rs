@@ -4,7 +4,7 @@ use rootcast_core::device::Profile;
 use rootcast_core::job::task::ErrorClass;
 use serde_json::{Value, json};
 
-use super::fake::{Fake, Model, REPLACE, Reply, Request, State, root};
+use super::fake::{Fake, Model, REPLACE, Reply, Request, root};
 use super::install::{Device, identity};
 use super::request;
 use super::{Attempt, install, prints};
@@ -40,7 +40,7 @@ fn two(fake: &Fake, says: Says) {
                 json!({"Members": [{"@odata.id": format!("{uri}/1"), "CertificateString": foreign}]})
             }
             uri if uri.ends_with("/HTTPS/Certificates") && says == Says::Nothing => json!({"Members": []}),
-            uri if uri != bmc => return Some(named(state.answer(&of(request, state, bmc)))),
+            uri if uri != bmc => return Some(named(state.answer(&of(request, bmc)), "/Managers/1")),
             _ => return None,
         };
         Some(Reply::json(answer))
@@ -48,14 +48,14 @@ fn two(fake: &Fake, says: Says) {
 }
 
 /// The request to the fake's own manager; in the body, too.
-fn of(request: &Request, _: &State, uri: String) -> Request {
+fn of(request: &Request, uri: String) -> Request {
     let body = request.body.to_string().replace("/Managers/BMC_0", "/Managers/1");
     Request { uri, body: serde_json::from_str(&body).unwrap(), ..request.clone() }
 }
 
-fn named(reply: Reply) -> Reply {
+fn named(reply: Reply, own: &str) -> Reply {
     let Reply::Json(status, headers, body) = reply else { return reply };
-    let body: Value = serde_json::from_str(&body.to_string().replace("/Managers/1", "/Managers/BMC_0")).unwrap();
+    let body: Value = serde_json::from_str(&body.to_string().replace(own, "/Managers/BMC_0")).unwrap();
     Reply::Json(status, headers, body)
 }
 
@@ -121,7 +121,7 @@ async fn an_openbmc_with_another_manager_is_named_by_its_slot() {
         if moved && uri == request.uri {
             return Some(super::fake::error(404, "There is no manager bmc."));
         }
-        moved.then(|| state.answer(&Request { uri, ..request.clone() }))
+        moved.then(|| named(state.answer(&Request { uri, ..request.clone() }), "/Managers/bmc"))
     });
     let new = root("one");
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&new]));
