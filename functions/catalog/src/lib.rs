@@ -28,6 +28,7 @@ mod lxca;
 mod own;
 mod page;
 mod policy;
+mod probe;
 mod refused;
 mod retry;
 mod revocation;
@@ -116,6 +117,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::DELETE_DEVICE, devices::delete)
         .on(routes::OWN_CERTIFICATE, own::show)
         .on(routes::RENEW_OWN, own::renew)
+        .on(routes::PROBE, probe::probe)
         .on(routes::FINGERPRINT, devices::fingerprint)
         .on(routes::JOB_LIST, jobs::list)
         .on(routes::JOB, jobs::show)

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod credential;
 pub mod labels;
+pub mod probe;
 
 use std::fmt;
 use std::str::FromStr;

@@ -27,6 +27,7 @@ mod link;
 mod listing;
 mod manager;
 mod monitor;
+mod probe;
 mod request;
 mod session;
 mod slot;

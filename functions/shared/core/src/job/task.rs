@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
+use crate::device::probe::Found;
 use crate::device::{DeviceId, DeviceVersion};
 use crate::preflight::Checked;
 
@@ -297,6 +298,8 @@ pub enum Outcome {
     },
     /// The device was read, and nothing was written to it.
     Checked(Checked),
+    /// The same, for a person.
+    Probed(Box<Found>),
     Failed(Failure),
     Skipped,
     Postponed,
@@ -305,7 +308,7 @@ pub enum Outcome {
 impl Outcome {
     pub const fn state(&self) -> TaskState {
         match self {
-            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => TaskState::Acked,
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) | Self::Probed(_) => TaskState::Acked,
             Self::Failed(_) => TaskState::Failed,
             Self::Skipped => TaskState::Skipped,
             Self::Postponed => TaskState::Postponed,
@@ -315,7 +318,7 @@ impl Outcome {
     /// The task's history with the result of this attempt appended.
     pub fn recorded(&self, work: Work, attempt: u32, mut history: Vec<Entry>, at: OffsetDateTime) -> Vec<Entry> {
         let (stage, result, words) = match self {
-            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => {
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) | Self::Probed(_) => {
                 let words = if matches!(self, Self::Deployed { alone: true, .. }) { ALONE } else { "" };
                 (work.stages().last().copied().unwrap_or(work.first()), StageResult::Done, words.to_owned())
             }

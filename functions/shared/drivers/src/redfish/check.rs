@@ -55,10 +55,7 @@ async fn read(session: &mut Session<'_>, wanted: &Inspection<'_>) -> Result<Read
             ilo::list(session, &slot, &known).await?
         }
     };
-    let clock = match session.connection.clock() {
-        Some(clock) => Some(clock),
-        None => managers_clock(session).await,
-    };
+    let clock = clock(session).await;
     Ok(Reading {
         held: listing.held().anchors,
         members: listing.members.len(),
@@ -67,6 +64,14 @@ async fn read(session: &mut Session<'_>, wanted: &Inspection<'_>) -> Result<Read
         signatures: slot.signatures,
         requests: session.connection.asked(),
     })
+}
+
+/// Of the last answer, or the first manager's.
+pub(super) async fn clock(session: &mut Session<'_>) -> Option<OffsetDateTime> {
+    match session.connection.clock() {
+        Some(clock) => Some(clock),
+        None => managers_clock(session).await,
+    }
 }
 
 /// `None`: the device does not say, which is no fault.

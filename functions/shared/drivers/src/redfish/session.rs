@@ -142,6 +142,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether there is a session, and not a password with each request.
+    pub(super) const fn has_token(&self) -> bool {
+        matches!(self.access, Access::Token { .. })
+    }
+
     pub(super) async fn get(&mut self, link: &Link) -> Result<Answer, Failure> {
         self.ask(Method::GET, link, None).await
     }

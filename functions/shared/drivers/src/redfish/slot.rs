@@ -64,45 +64,52 @@ pub(super) async fn find(
     profile: Profile,
     named: Option<&Slot>,
 ) -> Result<TrustSlot, Failure> {
+    let root = match profile {
+        Profile::Openbmc | Profile::LenovoXcc => {
+            session.open_by_standard().await?;
+            Value::Null
+        }
+        _ => session.open_by_root().await?,
+    };
+    at(session, profile, named, &root).await
+}
+
+/// The same after the log-in. `root`: the service root, which some profiles do without.
+pub(super) async fn at(
+    session: &mut Session<'_>,
+    profile: Profile,
+    named: Option<&Slot>,
+    root: &Value,
+) -> Result<TrustSlot, Failure> {
     let fixed = |path: &str| TrustSlot {
         limit: profile.places().filter(|_| named.is_none()),
         ..TrustSlot::members_of(named.map_or_else(|| Link::known(path), Link::from))
     };
     match profile {
-        Profile::Openbmc => {
-            session.open_by_standard().await?;
-            Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates"))
-        }
-        Profile::LenovoXcc => {
-            session.open_by_standard().await?;
-            Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates"))
-        }
+        Profile::Openbmc => Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates")),
+        Profile::LenovoXcc => Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates")),
         Profile::DellIdrac if named.is_none() => {
-            session.open_by_root().await?;
             let service = "/redfish/v1/Managers/iDRAC.Embedded.1/Oem/Dell/DelliDRACCardService";
-            Ok(TrustSlot { shape: Shape::Dell, ..TrustSlot::members_of(Link::known(service)) })
+            Ok(TrustSlot { shape: Shape::Dell, ..fixed(service) })
         }
         Profile::HpeIlo if named.is_none() => {
-            session.open_by_root().await?;
             let service = "/redfish/v1/Managers/1/SecurityService/CertificateAuthentication";
-            Ok(TrustSlot { shape: Shape::Ilo, ..TrustSlot::members_of(Link::known(service)) })
+            Ok(TrustSlot { shape: Shape::Ilo, ..fixed(service) })
         }
         Profile::Dmtf | Profile::Supermicro | Profile::DellIdrac | Profile::HpeIlo => {
-            let root = session.open_by_root().await?;
             let (collection, signatures) = match named {
                 Some(slot) => (Link::from(slot), Vec::new()),
-                None => standard(session, profile, &root).await?,
+                None => standard(session, profile, root).await?,
             };
             let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
             Ok(TrustSlot { expand, signatures, ..TrustSlot::members_of(collection) })
         }
         Profile::Vmedia => {
-            let root = session.open_by_root().await?;
             let collection = match named {
                 Some(slot) => Link::from(slot),
-                None => medium(session, &root).await?,
+                None => medium(session, root).await?,
             };
-            let replace = replace(session, &root)?;
+            let replace = replace(session, root)?;
             Ok(TrustSlot { shape: Shape::Bundle, replace, ..TrustSlot::members_of(collection) })
         }
     }

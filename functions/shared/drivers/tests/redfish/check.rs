@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::fake::{Fake, Model, PASSWORD, Reply, Request, USER, root};
 use super::{prints, sorted};
 
-const MODELS: [(Model, Profile); 5] = [
+pub(super) const MODELS: [(Model, Profile); 5] = [
     (Model::OpenBmc, Profile::Openbmc),
     (Model::Xcc, Profile::LenovoXcc),
     (Model::Dmtf { expand: true }, Profile::Dmtf),

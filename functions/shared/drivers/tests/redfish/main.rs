@@ -11,6 +11,7 @@ mod hostile;
 mod install;
 mod managers;
 mod pinning;
+mod probe;
 mod profiles;
 mod redirects;
 mod request;
