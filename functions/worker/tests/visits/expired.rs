@@ -55,6 +55,7 @@ async fn a_device_that_holds_an_expired_root_keeps_it() {
 #[tokio::test]
 async fn a_root_that_lives_must_be_held() {
     let (old, world) = (until(20), World::new().await);
+    world.fake.lives_in("Mon, 12 Jan 1970 13:46:40 GMT");
     world.publishes(brings(&world, &old));
     let pem = old.pem();
     world.fake.fault(move |request, _| {
