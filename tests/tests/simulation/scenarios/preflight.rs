@@ -194,6 +194,7 @@ fn no_device_is_counted_twice_when_functions_die() {
 #[test]
 fn a_probe_is_in_the_devices_record() {
     scene(1, async |scene| {
+        scene.settled(1).await;
         let number = scene.world.must("POST", "/devices/bmc-1/probe", Value::Null).await["response"]["number"].take();
         sleep(Duration::from_secs(60)).await;
         let probe = scene.world.must("GET", "/devices/bmc-1", Value::Null).await["response"]["probe"].take();

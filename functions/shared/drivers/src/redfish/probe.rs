@@ -2,6 +2,7 @@
 //!
 //! Reads more than a job needs, and goes on where a job would stop, so that what the job lacks can be seen.
 
+use rootcast_core::device::Profile;
 use rootcast_core::device::probe::{Ability, Found, FoundSlot, Manager};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::Value;
@@ -30,8 +31,16 @@ impl Redfish {
 }
 
 async fn look(session: &mut Session<'_>, wanted: &Inspection<'_>) -> Result<Found, Failure> {
-    let root = session.open_by_root().await?;
     let mut problems = Vec::new();
+    // As a job does, which for these profiles needs no service root.
+    let root = match wanted.profile {
+        Profile::Openbmc | Profile::LenovoXcc => {
+            session.open_by_standard().await?;
+            let root = session.get(&Link::known("/redfish/v1/")).await?.json();
+            tolerated(root, &mut problems)?.unwrap_or_default()
+        }
+        _ => session.open_by_root().await?,
+    };
     let used = tolerated(slot::at(session, wanted.profile, wanted.slot, &root).await, &mut problems)?;
     let manager = match wanted.profile.has_web_server() {
         true => tolerated(manager::find(session, wanted.profile, &root, wanted.slot).await, &mut problems)?,
