@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use reqwest::Method;
 use rootcast_core::device::DeviceId;
-use rootcast_core::device::probe::{Found, FoundSlot, Manager};
+use rootcast_core::device::probe::{Ability, FoundSlot, Manager};
 use rootcast_dialects::native::{Device, Probe, ProbeBegun};
 use tokio::time::{Instant, sleep};
 
@@ -46,45 +46,51 @@ pub(super) async fn run(api: &Api, ProbeDevice { device }: ProbeDevice, format: 
     let failed = End::unless(probe.failure.is_some());
     match format {
         Format::Json => output::json(&probe)?,
-        Format::Text => show(&probe),
+        Format::Text => show(&probe)?,
     }
     Ok(failed)
 }
 
-fn show(probe: &Probe) {
+fn show(probe: &Probe) -> Result<()> {
     if let Some(failure) = &probe.failure {
         out!("{}: {}", failure.class, plain(&failure.message));
         out!("{}", failure.recovery);
     }
-    let Some(found) = &probe.found else { return };
+    let Some(found) = &probe.found else { return Ok(()) };
     let named: Vec<_> = found.vendor.iter().chain(&found.product).map(|text| plain(text)).collect();
     if !named.is_empty() {
         out!("{}", named.join(", "));
     }
     out!("clock: {}", probe.clock.as_deref().unwrap_or("not shown"));
-    let can: Vec<_> =
-        found.can.iter().filter_map(|ability| Some(serde_json::to_value(ability).ok()?.as_str()?.to_owned())).collect();
+    let name = |ability: &Ability| Some(serde_json::to_value(ability).ok()?.as_str()?.to_owned());
+    let can: Vec<_> = found.can.iter().filter_map(name).collect();
     out!("can: {}", can.join(", "));
-    tables(found);
+    out!("{}", managers(&found.managers));
+    out!("{}", slots(&found.slots));
     for problem in &found.problems {
         out!("problem: {}", plain(problem));
     }
+    Ok(())
 }
 
-fn tables(found: &Found) {
-    let used = |is_used: bool| if is_used { "used".to_owned() } else { String::new() };
-    let text = |text: &Option<String>| text.as_deref().map(plain).unwrap_or_else(|| "-".to_owned());
-    let managers: Vec<_> = found.managers.iter().map(|manager| {
+fn managers(found: &[Manager]) -> String {
+    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), plain);
+    let row = |manager: &Manager| {
         let Manager { path, model, firmware, manages_system, is_used } = manager;
-        let system = if *manages_system { "yes" } else { "-" };
-        [plain(path), text(model), text(firmware), system.to_owned(), used(*is_used)]
-    });
-    let managers: Vec<_> = managers.collect();
-    out!("{}", table(["manager", "model", "firmware", "manages the system", ""], &managers));
-    let slots: Vec<_> = found.slots.iter().map(|slot: &FoundSlot| {
-        let number = |count: Option<u32>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
-        [plain(&slot.path), slot.members.to_string(), number(slot.places), number(slot.free()), used(slot.is_used)]
-    });
-    let slots: Vec<_> = slots.collect();
-    out!("{}", table(["slot", "certificates", "places", "free", ""], &slots));
+        [plain(path), text(model), text(firmware), yes(*manages_system), yes(*is_used)]
+    };
+    table(["manager", "model", "firmware", "of the system", "used"], &found.iter().map(row).collect::<Vec<_>>())
+}
+
+fn slots(found: &[FoundSlot]) -> String {
+    let number = |count: Option<u32>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
+    let row = |slot: &FoundSlot| {
+        let (members, places) = (slot.members.to_string(), number(slot.places));
+        [plain(&slot.path), members, places, number(slot.free()), yes(slot.is_used)]
+    };
+    table(["slot", "certificates", "places", "free", "used"], &found.iter().map(row).collect::<Vec<_>>())
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "-" }.to_owned()
 }
