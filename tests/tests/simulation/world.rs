@@ -96,28 +96,23 @@ impl World {
         queues.create("control", Duration::from_secs(360), 5);
         queues.create("task", Duration::from_secs(180), 10);
         queues.create("issue", Duration::from_secs(180), 10);
-        self.admit_people().await;
-        self.serve("control", Function::Conduct, 2);
-        self.serve("task", Function::Worker, 5);
-        self.serve("issue", Function::Issue, 4);
-        self.schedule_by(Function::Conduct, |world| world.pace.get().0, json!({ "wake": "running" }));
-        self.schedule_by(Function::Issue, |world| world.pace.get().1, json!({ "wake": "lists" }));
-    }
-
-    /// Gives the people tokens.
-    pub async fn admit_people(&self) {
         for (token, role) in [(TOKEN, Role::Administrator), (OPERATOR, Role::Operator)] {
             let record = TokenRecord {
                 principal: "people".to_owned(),
                 grants: role.into(),
                 granted: None,
                 exchanged: None,
-                // A token lives for a day after its creation, and some worlds for months.
-                expires: clock::now() + time::Duration::days(300),
-                created: clock::now() + time::Duration::days(299),
+                // A token lives for a day after its creation, and some worlds until their first root has expired.
+                expires: clock::now() + time::Duration::days(4000),
+                created: clock::now() + time::Duration::days(3999),
             };
             self.functions.ledger().put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
         }
+        self.serve("control", Function::Conduct, 2);
+        self.serve("task", Function::Worker, 5);
+        self.serve("issue", Function::Issue, 4);
+        self.schedule_by(Function::Conduct, |world| world.pace.get().0, json!({ "wake": "running" }));
+        self.schedule_by(Function::Issue, |world| world.pace.get().1, json!({ "wake": "lists" }));
     }
 
     /// A queue's event source mapping: at most `at_once` concurrent invocations, of ten messages at most.

@@ -110,8 +110,7 @@ fn three_rollovers_in_a_row_fit_a_device_with_four_places() {
 fn a_rollover_from_an_expired_root_ends() {
     scene(2, async |scene| {
         scene.signs("1.1").await;
-        crate::clock::leap(Duration::from_secs(3651 * 24 * 3600));
-        scene.world.admit_people().await;
+        clock::leap(3651 * 24 * HOUR);
         scene.place(2, |bmc| bmc.forget());
         let job = scene.begin().await;
         assert_eq!(scene.world.ended(job).await["outcome"], "activated", "{}", scene.world.cloud.trace());
