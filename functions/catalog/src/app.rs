@@ -32,6 +32,8 @@ pub struct Parts {
     pub control_queue: String,
     /// URL of the issuer's queue, which makes revocation lists.
     pub issue_queue: String,
+    /// URL of the workers' queue, for probes.
+    pub task_queue: String,
     /// The networks that devices may be in.
     pub networks: AddressPolicy,
     /// The prefix of the SSM parameters that hold the devices' credentials.
@@ -92,6 +94,7 @@ impl Parts {
             queue: Queue::new(aws_sdk_sqs::Client::new(&aws)),
             control_queue: set("CONTROL_QUEUE_URL")?,
             issue_queue: set("ISSUE_QUEUE_URL")?,
+            task_queue: set("TASK_QUEUE_URL")?,
             networks: std::env::var("DEVICE_CIDRS").unwrap_or_default().parse()?,
             credential_prefix: set("CREDENTIAL_PREFIX")?,
             clock: OffsetDateTime::now_utc,

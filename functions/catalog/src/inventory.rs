@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use rootcast_core::device::address::{AddressPolicy, DeviceAddress};
 use rootcast_core::device::credential::may_name;
+use rootcast_core::device::probe::{Found, Probed};
 use rootcast_core::device::{DeviceId, Pin};
-use rootcast_dialects::native::{Device, Held, LastFailure, LeasedUntil, Standing, Unapproved};
+use rootcast_core::job::task::Failure;
+use rootcast_dialects::native::{Device, Held, LastFailure, LeasedUntil, Probe, Standing, Unapproved};
 use rootcast_ledger::DeviceRecord;
 use url::Host;
 
@@ -51,14 +53,23 @@ pub(crate) fn shown(record: DeviceRecord) -> Device {
             probe: ack.probe,
             current: ack.of == version,
         }),
-        failure: failure.map(|failure| LastFailure {
-            recovery: failure.class.recovery().to_owned(),
-            class: failure.class,
-            message: failure.message,
-            at,
-        }),
+        failure: failure.map(|failure| told(failure, at)),
+        probe: record.probed.map(probe),
         lease: record.lease.map(|lease| LeasedUntil { until: stamp(lease.until) }),
     }
+}
+
+fn told(failure: Failure, at: String) -> LastFailure {
+    LastFailure { recovery: failure.class.recovery().to_owned(), class: failure.class, message: failure.message, at }
+}
+
+fn probe(Probed { number, at, found, failure }: Probed) -> Probe {
+    let clock = found.as_ref().and_then(|found| found.clock).map(stamp);
+    // Told once, as text.
+    let found = found.map(|found| Found { clock: None, ..found });
+    let at = stamp(at);
+    let failure = failure.map(|failure| LastFailure { recovery: failure.class.remedy(), ..told(failure, at.clone()) });
+    Probe { number, at, clock, found, failure }
 }
 
 /// The deployment's rules for device records. Each refusal is a sentence that says what to do.

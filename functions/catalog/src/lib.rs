@@ -30,6 +30,7 @@ mod openapi;
 mod own;
 mod page;
 mod policy;
+mod probe;
 mod refused;
 mod retry;
 mod revocation;
@@ -125,6 +126,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::DELETE_DEVICE, devices::delete)
         .on(routes::OWN_CERTIFICATE, own::show)
         .on(routes::RENEW_OWN, own::renew)
+        .on(routes::PROBE, probe::probe)
         .on(routes::FINGERPRINT, devices::fingerprint)
         .on(routes::JOB_LIST, jobs::list)
         .on(routes::JOB, jobs::show)

@@ -72,6 +72,7 @@ fn app_for(grants: Grants) -> Router {
         queue: Queue::new(sqs),
         control_queue: "https://sqs.invalid/control".to_owned(),
         issue_queue: String::new(),
+        task_queue: String::new(),
         networks: "10.0.0.0/8".parse().unwrap(),
         credential_prefix: "/rootcast/devices/".to_owned(),
         clock: OffsetDateTime::now_utc,

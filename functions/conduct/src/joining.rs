@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::job::message::Task;
-use rootcast_core::job::{JobId, Pass};
+use rootcast_core::job::{NO_JOB, Pass};
 use rootcast_core::rollover::survey::joining::{Join, join};
 use rootcast_ledger::{Authority, Joining};
 use time::OffsetDateTime;
@@ -12,8 +12,6 @@ use tracing::info;
 
 use crate::{App, ConductError};
 
-/// The job id of tasks without a job.
-const NO_JOB: JobId = JobId(0);
 /// Devices per page: each sent device needs two writes, and DynamoDB takes 100 per transaction.
 const PAGE: u32 = 50;
 /// Devices per wake-up. Their entries are in one partition, which takes 1000 write units a second, and a sent device

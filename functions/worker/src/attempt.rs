@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::device::credential::is_own;
+use rootcast_core::device::probe::Probed;
 use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
@@ -122,7 +123,17 @@ impl Attempt {
         let begun = if self.visited || recorded { 0 } else { device.begun.saturating_sub(1) };
         let failed = matches!(self.next, Some(AfterVisit::Settle(Outcome::Failed(_))));
         let tries = self.tries.clone().filter(|tries| !recorded || failed || !tries.lead_to(self.task()));
-        Left { held: self.held(at), tries, working: self.working.clone(), begun }
+        Left { held: self.held(at), probed: self.probed(at), tries, working: self.working.clone(), begun }
+    }
+
+    /// The result of a probe, for the device's record.
+    fn probed(&self, at: OffsetDateTime) -> Option<Probed> {
+        let of = |found, failure| Some(Probed { number: self.delivery.body.attempt, at, found, failure });
+        match (&self.goal, &self.next) {
+            (Goal::Probe, Some(AfterVisit::Settle(Outcome::Probed(found)))) => of(Some((**found).clone()), None),
+            (Goal::Probe, Some(AfterVisit::Settle(Outcome::Failed(failure)))) => of(None, Some(failure.clone())),
+            _ => None,
+        }
     }
 
     /// Whether an earlier visit for this part of the pass wrote to the device, and then failed.
@@ -179,7 +190,8 @@ impl App {
                 let failure = failure.clone().at(Stage::InstallCertificate);
                 attempt.next = Some(self.after(&mut attempt, failure));
             }
-            (Goal::Trust(_) | Goal::Install { .. } | Goal::Request { .. } | Goal::Check { .. }, None) => {}
+            (Goal::Trust(_) | Goal::Install { .. } | Goal::Request { .. } | Goal::Check { .. } | Goal::Probe, None) => {
+            }
         }
         if attempt.next.is_some() {
             return attempt;
@@ -304,8 +316,12 @@ impl App {
         Err(Failure::new(ErrorClass::Credential, message))
     }
 
-    /// The error class and the number of tries decide: again later, or failed.
+    /// The error class and the number of tries decide: again later, or failed. A person waits for a probe: it is not tried
+    /// again, and the tries of other tasks are left alone.
     pub(crate) fn after(&self, attempt: &mut Attempt, failure: Failure) -> AfterVisit {
+        if matches!(attempt.goal, Goal::Probe) {
+            return AfterVisit::Settle(Outcome::Failed(failure));
+        }
         let patience = Patience { max_tries: self.max_tries, base: self.retry_base };
         let now = (self.clock)();
         let tries = visit::failed(attempt.task(), attempt.tries.as_ref(), failure, patience, (self.random)(), now);

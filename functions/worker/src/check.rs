@@ -29,7 +29,10 @@ impl App {
         };
         let begun = Instant::now();
         let (endpoint, slot) = (endpoint(device), device.slot.as_ref());
-        let wanted = Inspection { endpoint: &endpoint, profile: device.profile, slot, credential, deadline };
+        let known: Vec<_> =
+            bundle.iter().flat_map(|bundle| &bundle.anchors).map(|anchor| anchor.der().to_vec()).collect();
+        let wanted =
+            Inspection { endpoint: &endpoint, profile: device.profile, slot, credential, known: &known, deadline };
         let read = match device.driver {
             Driver::Redfish => self.redfish.check(&wanted),
         };
@@ -50,9 +53,30 @@ impl App {
         Visit::Ended(AfterVisit::Settle(Outcome::Checked(checked)))
     }
 
+    /// Looks at a device for a person.
+    pub(crate) async fn probe(&self, attempt: &mut Attempt, deadline: Instant) -> AfterVisit {
+        let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
+        let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else {
+            return self.after(attempt, missing());
+        };
+        let (endpoint, slot) = (endpoint(device), device.slot.as_ref());
+        let wanted =
+            Inspection { endpoint: &endpoint, profile: device.profile, slot, credential, known: &[], deadline };
+        let found = match device.driver {
+            Driver::Redfish => self.redfish.probe(&wanted),
+        };
+        match self.within(deadline, found).await {
+            Ok(found) => {
+                info!(device.id = %device.id, slots = found.slots.len(), "the device was probed");
+                AfterVisit::Settle(Outcome::Probed(Box::new(found)))
+            }
+            Err(failure) => self.after(attempt, failure),
+        }
+    }
+
     fn judged(&self, read: &Reading, device: &DeviceRecord, bundle: Option<&Bundle>, expected: Expected) -> Checked {
         let anchors: Vec<Fingerprint> =
-            bundle.iter().flat_map(|bundle| &bundle.anchors).map(Certificate::fingerprint).collect();
+            bundle.iter().flat_map(|bundle| bundle.needed((self.clock)())).map(Certificate::fingerprint).collect();
         let on_record = OnRecord {
             bundle: &anchors,
             withdrawn: bundle.map_or(&[], |bundle| &bundle.withdrawn),

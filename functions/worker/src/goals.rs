@@ -38,6 +38,8 @@ pub(crate) enum Goal {
         bundle: Option<Arc<Bundle>>,
         expected: Expected,
     },
+    /// Look at the device for a person, and write nothing.
+    Probe,
 }
 
 impl Goal {
@@ -45,7 +47,7 @@ impl Goal {
     pub(crate) fn fence(&self) -> Option<u64> {
         match self {
             Self::Trust(bundle) => Some(bundle.version),
-            Self::Install { .. } | Self::Request { .. } | Self::PassOn | Self::Check { .. } => None,
+            Self::Install { .. } | Self::Request { .. } | Self::PassOn | Self::Check { .. } | Self::Probe => None,
         }
     }
 
@@ -60,7 +62,7 @@ impl Goal {
         match self {
             Self::Install { binding, .. } => binding.as_deref(),
             Self::Request { binding } => Some(binding),
-            Self::Trust(_) | Self::PassOn | Self::Check { .. } => None,
+            Self::Trust(_) | Self::PassOn | Self::Check { .. } | Self::Probe => None,
         }
     }
 
@@ -70,7 +72,7 @@ impl Goal {
             Self::Trust(_) => Some(Stage::UpdateTrustStore),
             Self::Install { .. } | Self::Request { .. } => self.binding().map(stage),
             Self::PassOn => None,
-            Self::Check { .. } => Some(Stage::CheckStore),
+            Self::Check { .. } | Self::Probe => Some(Stage::CheckStore),
         }
     }
 }
@@ -88,6 +90,7 @@ impl Goals {
     pub(crate) fn of(&self, work: TaskWork, task: &Task) -> Option<Goal> {
         match work {
             TaskWork::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
+            TaskWork::Probe => Some(Goal::Probe),
             TaskWork::Check { bundle: 0, expected } => Some(Goal::Check { bundle: None, expected }),
             TaskWork::Check { bundle, expected } => {
                 Some(Goal::Check { bundle: Some(Arc::clone(self.bundles.get(&bundle)?)), expected })
@@ -125,7 +128,7 @@ impl App {
         let mut bindings = Vec::new();
         for (work, device) in tasks {
             match work {
-                TaskWork::Check { bundle: 0, .. } => {}
+                TaskWork::Check { bundle: 0, .. } | TaskWork::Probe => {}
                 TaskWork::Trust { bundle } | TaskWork::Check { bundle, .. } => _ = bundles.insert(*bundle),
                 TaskWork::Install { certificate, own } => bindings.push((*certificate, *device, *own)),
             }

@@ -61,10 +61,11 @@ impl App {
         let Attempt { device, credential, owner, .. } = attempt;
         let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
         let (Some(device), Some(credential)) = (device, credential) else { return Err(missing().into()) };
-        let endpoint = endpoint(device);
+        let (endpoint, slot) = (endpoint(device), device.slot.clone());
         let installation = Installation {
             endpoint: &endpoint,
             profile: device.profile,
+            slot: slot.as_ref(),
             credential,
             identity,
             stage,

@@ -76,8 +76,8 @@ impl App {
             .iter()
             .filter(|attempt| attempt.use_of().is_none())
             .filter_map(|attempt| attempt.settlement(now))
-            .partition(|settlement| settlement.key.pass == Pass::Join);
-        // For a joining device, its own record is enough; there are no counters.
+            .partition(|settlement| settlement.key.pass.is_of_no_job());
+        // Its own record is enough; there are no counters.
         let joined = || joins.iter().map(|settlement| (settlement.key.clone(), false));
         if plain.is_empty() {
             return Recorded(joined().collect());
@@ -261,6 +261,6 @@ fn event(attempt: &Attempt) -> Option<Event> {
             class: failure.class,
             message: failure.message.clone(),
         }),
-        Outcome::Acked(_) | Outcome::Checked(_) | Outcome::Skipped | Outcome::Postponed => None,
+        Outcome::Acked(_) | Outcome::Checked(_) | Outcome::Probed(_) | Outcome::Skipped | Outcome::Postponed => None,
     }
 }

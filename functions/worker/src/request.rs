@@ -76,6 +76,7 @@ impl App {
         let wanted = GenerateCsr {
             endpoint: &endpoint,
             profile: device.profile,
+            slot: device.slot.as_ref(),
             credential,
             subject: subject.as_ref(),
             key: RequestedKey::default(),

@@ -43,7 +43,7 @@ impl App {
         let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else { return Err(missing()) };
         let endpoint = endpoint(device);
         let goal = TrustGoal {
-            install: bundle.anchors.iter().map(|anchor| anchor.der().to_vec()).collect(),
+            install: bundle.needed((self.clock)()).map(|anchor| anchor.der().to_vec()).collect(),
             remove: bundle.withdrawn.clone(),
         };
         let assignment = Assignment {
@@ -61,11 +61,13 @@ impl App {
         self.within(deadline, converged).await
     }
 
-    /// The ack consists only of what was read back. `earlier`: an earlier visit of this attempt wrote something.
+    /// The ack consists only of what was read back; an anchor that has expired counts as held. `earlier`: an earlier visit of
+    /// this attempt wrote something.
     fn prove(&self, attempt: &Attempt, bundle: &Bundle, converged: &Converged, earlier: bool) -> Visit {
         let held = &converged.held.anchors;
-        let wanted = || bundle.anchors.iter().map(Certificate::fingerprint);
-        let sha256 = content_hash(wanted().filter(|anchor| held.contains(anchor)));
+        let needed: Vec<_> = bundle.needed((self.clock)()).map(Certificate::fingerprint).collect();
+        let wanted = bundle.anchors.iter().map(Certificate::fingerprint);
+        let sha256 = content_hash(wanted.filter(|anchor| held.contains(anchor) || !needed.contains(anchor)));
         let withdrawn = bundle.withdrawn.iter().any(|gone| held.contains(gone));
         if sha256 != bundle.sha256() || withdrawn {
             let message = "The trust store that was read back differs from the bundle.";

@@ -26,6 +26,11 @@ struct Earlier {
 impl App {
     pub(crate) async fn run(&self, mut attempt: Attempt, deadline: Instant) -> Attempt {
         attempt.visited = true;
+        if matches!(attempt.goal, Goal::Probe) {
+            // Only read: what the device works on may go on meanwhile.
+            attempt.next = Some(self.probe(&mut attempt, deadline).await);
+            return attempt;
+        }
         let (visit, overdue) = match self.earlier(&mut attempt, deadline).await {
             Ok(Earlier { own, overdue }) => (self.visit(&mut attempt, own.as_ref(), deadline).await, overdue),
             Err((visit, overdue)) => (visit, overdue),
@@ -53,7 +58,7 @@ impl App {
             Goal::Request { binding } => self.request(attempt, &binding, earlier, deadline).await,
             Goal::Check { bundle, expected } => self.check(attempt, bundle.as_deref(), expected, deadline).await,
             // These attempts ended before a lease was taken.
-            Goal::Install { .. } | Goal::PassOn => Visit::Ended(AfterVisit::Soon),
+            Goal::Install { .. } | Goal::PassOn | Goal::Probe => Visit::Ended(AfterVisit::Soon),
         }
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod add;
 pub(crate) mod approve;
 mod label;
 pub(crate) mod list;
+mod probe;
 mod renew;
 
 use anyhow::Result;
@@ -21,6 +22,8 @@ pub(crate) enum DeviceCommand {
     Label(label::Label),
     /// Approve devices by the TLS certificate that they show; approved devices take part in rollovers
     Approve(approve::Approve),
+    /// Look at a device: its managers, trust slots, free places, clock, and what it can do
+    Probe(probe::ProbeDevice),
     /// Renew devices' own certificates: each device makes a key and a request, which a root signs
     Renew(renew::Renew),
     /// Show a device's own certificate, its issuance status and its stages
@@ -33,6 +36,7 @@ pub(crate) async fn run(api: &Api, command: DeviceCommand, format: Format) -> Re
         DeviceCommand::List(list) => list::run(api, &list, format).await,
         DeviceCommand::Label(label) => label::run(api, label, format).await,
         DeviceCommand::Approve(approve) => approve::run(api, approve, format).await,
+        DeviceCommand::Probe(probe) => probe::run(api, probe, format).await,
         DeviceCommand::Renew(renew) => renew::run(api, renew, format).await,
         DeviceCommand::Certificate(show) => renew::show(api, show, format).await,
     }

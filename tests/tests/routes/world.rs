@@ -76,6 +76,7 @@ impl World {
             queue: queue(),
             control_queue: control_queue.clone(),
             issue_queue: "https://sqs.invalid/issue".to_owned(),
+            task_queue: "https://sqs.invalid/tasks".to_owned(),
             networks: "10.0.0.0/8".parse().unwrap(),
             credential_prefix: "/rootcast/devices/".to_owned(),
             second: second.clone(),

@@ -394,6 +394,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             queue,
             control_queue,
             issue_queue,
+            task_queue,
             networks: "10.0.0.0/8".parse().unwrap(),
             credential_prefix: "/devices/".to_owned(),
             clock,

@@ -102,9 +102,9 @@ impl World {
                 grants: role.into(),
                 granted: None,
                 exchanged: None,
-                // A token lives for a day after its creation, and some worlds for months.
-                expires: clock::now() + time::Duration::days(300),
-                created: clock::now() + time::Duration::days(299),
+                // A token lives for a day after its creation, and some worlds until their first root has expired.
+                expires: clock::now() + time::Duration::days(4000),
+                created: clock::now() + time::Duration::days(3999),
             };
             self.functions.ledger().put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
         }

@@ -99,7 +99,8 @@ impl CertificateAuthority {
     }
 
     /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Without an old root, only checks that the new key can
-    /// sign. Returns the old generation if its key cannot sign: then NewWithOld is left out.
+    /// sign. Returns the old generation if its key cannot sign: then NewWithOld is left out. So it is, without a word,
+    /// if the old root has expired: the link would have expired, too.
     ///
     /// # Errors
     /// [`AuthorityError::KeyUnusable`] if the new key cannot sign.
@@ -111,11 +112,12 @@ impl CertificateAuthority {
     ) -> Result<Option<u32>, AuthorityError> {
         self.check(root, now).await?;
         let Some(old) = old else { return Ok(None) };
+        let is_over = key_and_certificate(old)?.1.not_after() <= now;
         let mut left_out = match self.check(old, now).await {
             Err(AuthorityError::KeyUnusable { source, .. }) => Some(source),
             checked => checked.map(|()| None)?,
         };
-        self.reserve_links(root, old, left_out.is_none()).await?;
+        self.reserve_links(root, old, left_out.is_none() && !is_over).await?;
         if left_out.is_none() {
             match self.sign_link(root.new_with_old.as_ref(), root, old, now).await {
                 // The key was disabled after the check.

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod credential;
 pub mod labels;
+pub mod probe;
 
 use std::fmt;
 use std::str::FromStr;
@@ -167,10 +168,37 @@ pub enum Profile {
     LenovoXcc,
     /// One virtual media slot, which takes all anchors as one PEM bundle.
     Vmedia,
+    /// Dell iDRAC. From documents, not seen: `DelliDRACCardService` takes the directory service's CA certificates as one
+    /// PEM bundle, and the signed certificate of the web server, which a restart of the controller puts to use.
+    DellIdrac,
+    /// HPE iLO. From documents, not seen: `HpeCertAuth` takes CA certificates, and shows their serial numbers and names
+    /// alone; `HpeHttpsCert` makes the web server's request and takes its certificate.
+    HpeIlo,
+    /// Supermicro. From documents, not seen: the collections of the standard, under manager 1; the web server takes one
+    /// certificate, for a key of its own, which a restart of the controller puts to use.
+    Supermicro,
 }
 
 impl Profile {
-    pub const ALL: [Self; 4] = [Self::Dmtf, Self::Openbmc, Self::LenovoXcc, Self::Vmedia];
+    pub const ALL: [Self; 7] =
+        [Self::Dmtf, Self::Openbmc, Self::LenovoXcc, Self::Vmedia, Self::DellIdrac, Self::HpeIlo, Self::Supermicro];
+
+    /// The manager's id where the vendor fixes it. With any other profile the device says which manager is meant.
+    pub const fn manager(self) -> Option<&'static str> {
+        match self {
+            Self::Openbmc => Some("bmc"),
+            Self::DellIdrac => Some("iDRAC.Embedded.1"),
+            Self::HpeIlo | Self::Supermicro => Some("1"),
+            Self::Dmtf | Self::LenovoXcc | Self::Vmedia => None,
+        }
+    }
+
+    /// Whether its controller shows a new certificate only after a restart, which is then asked for. Dell's collection for
+    /// Ansible: "Until iDRAC is reset, the old certificate will be active." Supermicro's tools restart it, too. Others
+    /// restart their web server by themselves.
+    pub const fn restarts_for_certificate(self) -> bool {
+        matches!(self, Self::DellIdrac | Self::Supermicro)
+    }
 
     /// How many trust anchors its slot takes, if there is a known limit. OpenBMC answers the eleventh with 500, as observed on
     /// a running one; Lenovo's REST API guide for XClarity Controller says that the fifth is answered with 409.
@@ -178,35 +206,36 @@ impl Profile {
         match self {
             Self::Openbmc => Some(10),
             Self::LenovoXcc => Some(4),
-            Self::Dmtf | Self::Vmedia => None,
+            Self::Dmtf | Self::Vmedia | Self::DellIdrac | Self::HpeIlo | Self::Supermicro => None,
         }
     }
 
     /// Whether a device of this profile accepts a private key for its own web server. The Redfish standard and OpenBMC
     /// take it together with the certificate (DSP8010 `CertificateService.ReplaceCertificate`: "the client shall
     /// provide the private key as part of the string"). Lenovo's XCC only takes certificates for a key that it made
-    /// itself, and virtual media have no web server.
+    /// itself, and virtual media have no web server. Dell, HPE and Supermicro have ways of their own for keys, which differ
+    /// between firmware versions: not used.
     pub const fn takes_private_key(self) -> bool {
         match self {
             Self::Dmtf | Self::Openbmc => true,
-            Self::LenovoXcc | Self::Vmedia => false,
+            Self::LenovoXcc | Self::Vmedia | Self::DellIdrac | Self::HpeIlo | Self::Supermicro => false,
         }
     }
 
     /// Whether its web server takes the certificates that lead to the root, and serves them. The Redfish standard has a
     /// certificate type for them, and bmcweb serves the whole file that it was given. Lenovo's REST API guide for XCC allows
-    /// a single certificate.
+    /// a single certificate, and so do the others.
     pub const fn takes_chain(self) -> bool {
         match self {
             Self::Dmtf | Self::Openbmc => true,
-            Self::LenovoXcc | Self::Vmedia => false,
+            Self::LenovoXcc | Self::Vmedia | Self::DellIdrac | Self::HpeIlo | Self::Supermicro => false,
         }
     }
 
     /// Whether a device of this profile has its own web server, and makes its key and CSR itself. Virtual media do not.
     pub const fn has_web_server(self) -> bool {
         match self {
-            Self::Dmtf | Self::Openbmc | Self::LenovoXcc => true,
+            Self::Dmtf | Self::Openbmc | Self::LenovoXcc | Self::DellIdrac | Self::HpeIlo | Self::Supermicro => true,
             Self::Vmedia => false,
         }
     }
@@ -219,6 +248,9 @@ impl fmt::Display for Profile {
             Self::Openbmc => "openbmc",
             Self::LenovoXcc => "lenovo-xcc",
             Self::Vmedia => "vmedia",
+            Self::DellIdrac => "dell-idrac",
+            Self::HpeIlo => "hpe-ilo",
+            Self::Supermicro => "supermicro",
         })
     }
 }

@@ -44,6 +44,9 @@ use crate::rollover::windows::Held;
 #[serde(transparent)]
 pub struct JobId(pub u64);
 
+/// The job id of tasks without a job.
+pub const NO_JOB: JobId = JobId(0);
+
 impl JobId {
     /// The job's URI in the vendor's API.
     pub fn path(self) -> String {

@@ -15,7 +15,9 @@ pub use certificate::{
     CompromisedRoot, Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed,
     SignedState, Trusted,
 };
-pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
+pub use device::{
+    Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Probe, ProbeBegun, Standing, Unapproved,
+};
 pub use job::{
     CertificateWaiver, Counts, Deployment, Hold, InUse, Job, Left, Proofs, Rollover, Summary, WaiverOutcome,
     WaiverResult, WaiverResults, Wave, Work,

@@ -34,9 +34,12 @@ impl Identity {
         self.leaf.fingerprint()
     }
 
-    /// When the leaf's validity begins.
-    pub(crate) fn valid_from(&self) -> OffsetDateTime {
-        self.leaf.not_before()
+    pub(crate) const fn certificate(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    pub(crate) fn validity(&self) -> (OffsetDateTime, OffsetDateTime) {
+        (self.leaf.not_before(), self.leaf.not_after())
     }
 
     /// Pins the key, so that the device is still recognised after its certificate is renewed.

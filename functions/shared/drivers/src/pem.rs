@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use rootcast_core::device::Pin;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
@@ -30,9 +31,19 @@ impl Anchor {
         Self { fingerprint: Fingerprint::of(&der), der }
     }
 
-    /// When its validity begins; `None` if it is not a readable certificate.
-    pub(crate) fn valid_from(&self) -> Option<OffsetDateTime> {
-        Certificate::from_der(self.der.clone()).ok().map(|certificate| certificate.not_before())
+    /// Its validity; `None` if it is not a readable certificate.
+    pub(crate) fn validity(&self) -> Option<(OffsetDateTime, OffsetDateTime)> {
+        self.certificate().map(|certificate| (certificate.not_before(), certificate.not_after()))
+    }
+
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        Certificate::from_der(self.der.clone()).ok()
+    }
+
+    /// Whether a device that shows this certificate is identified by one of the pins.
+    pub(crate) fn matches(&self, pins: &[Pin]) -> bool {
+        let key = self.certificate().map(|certificate| Fingerprint::of(certificate.spki_der()));
+        pins.contains(&Pin::Certificate(self.fingerprint)) || key.is_some_and(|key| pins.contains(&Pin::Key(key)))
     }
 
     pub(crate) fn to_pem(&self) -> String {

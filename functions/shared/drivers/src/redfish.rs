@@ -7,7 +7,9 @@
 //! | profile | before the slot | slot | after |
 //! |---|---|---|---|
 //! | `openbmc`, `lenovo-xcc` | log in | list + `e`, POST, list + `e` + 1 | log out |
-//! | `dmtf` | root, log in, managers, policy | the same, or list, POST, list with `$expand` | log out |
+//! | `dmtf`, `supermicro` | root, log in, managers, policy | the same, or list, POST, list with `$expand` | log out |
+//! | `dell-idrac` | root, log in | export, import, export | log out |
+//! | `hpe-ilo` | root, log in | list + `e`, import, list + `e` + 1 | log out |
 //! | `vmedia` with Basic | root, systems, media (none of both with a `slot`) | list + 1, POST, list + 1 | – |
 //!
 //! If nothing is missing, nothing is written, and the first listing is the proof. A check never writes.
@@ -17,11 +19,15 @@ mod check;
 mod clock;
 mod collection;
 mod connection;
+mod dell;
 mod fault;
+mod ilo;
 mod install;
 mod link;
 mod listing;
+mod manager;
 mod monitor;
+mod probe;
 mod request;
 mod session;
 mod slot;
@@ -126,6 +132,8 @@ async fn attempt(session: &mut Session<'_>, assignment: &Assignment<'_>, goal: &
     match slot.shape {
         Shape::Members => collection::converge(session, &mut slot, goal, earlier).await,
         Shape::Bundle => bundle::converge(session, &mut slot, goal, earlier).await,
+        Shape::Dell => dell::converge(session, &slot, goal, earlier).await,
+        Shape::Ilo => ilo::converge(session, &slot, goal, earlier).await,
     }
 }
 

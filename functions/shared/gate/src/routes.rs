@@ -174,6 +174,7 @@ table! {
     DELETE_DEVICE: Catalog Delete "/devices/{device}" needs Needs::Right(Right::Delete, Device);
     OWN_CERTIFICATE: Catalog Get "/devices/{device}/certificate" needs READ_DEVICE;
     RENEW_OWN: Catalog Post "/devices/{device}/certificate" needs WRITE_DEVICE;
+    PROBE: Catalog Post "/devices/{device}/probe" needs WRITE_DEVICE;
     FINGERPRINT: Catalog Get "/devices/{device}/fingerprint" needs READ_DEVICE;
     JOB_LIST: Catalog Get "/jobs" needs READ_JOBS;
     JOB: Catalog Get "/jobs/{job}" needs READ_JOBS;

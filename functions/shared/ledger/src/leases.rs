@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
+use rootcast_core::device::probe::Probed;
 use rootcast_core::device::{DeviceId, Pin};
 use rootcast_core::job::visit::{Tries, Working};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct Lease {
 pub struct Left {
     /// What was seen of the trust store; `None`: unchanged.
     pub held: Option<ObservedTrustStore>,
+    /// The result of a probe; `None`: unchanged.
+    pub probed: Option<Probed>,
     pub tries: Option<Tries>,
     pub working: Option<Working>,
     /// Visits that began and are not known to have ended.
@@ -138,6 +141,9 @@ impl Ledger {
         leave("working", left.working.as_ref().map(|working| to_item("working", working)).transpose()?);
         if let Some(held) = &left.held {
             leave("held", Some(to_item("held", held)?));
+        }
+        if let Some(probed) = &left.probed {
+            leave("probed", Some(to_item("probed", probed)?));
         }
         let expression = format!("SET {set} REMOVE {remove}");
         match self.update_device(id, expression, "lease.#owner = :owner", names, values).await {

@@ -300,7 +300,11 @@ impl Ledger {
         let (ack, failure) = match outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
-            Outcome::Deployed { .. } | Outcome::Checked(_) | Outcome::Skipped | Outcome::Postponed => (None, None),
+            Outcome::Deployed { .. }
+            | Outcome::Checked(_)
+            | Outcome::Probed(_)
+            | Outcome::Skipped
+            | Outcome::Postponed => (None, None),
         };
         let shown = match outcome {
             Outcome::Deployed { leaf, .. } => Some(*leaf),

@@ -5,10 +5,12 @@ mod aws;
 mod batches;
 mod check;
 mod classes;
+mod expired;
 mod expression;
 #[path = "../../../shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "it serves other tests too")]
 mod fake;
+mod probes;
 mod recording;
 mod tries;
 mod windows;

@@ -39,7 +39,8 @@ pub(crate) struct Add {
     /// Driver
     #[arg(long, default_value = "redfish")]
     driver: String,
-    /// Profile, which says where the device keeps its trust anchors: dmtf, openbmc, lenovo-xcc or vmedia
+    /// Profile, which says where the device keeps its trust anchors: dmtf, openbmc, lenovo-xcc or vmedia; from documents,
+    /// not seen: dell-idrac, hpe-ilo, supermicro
     #[arg(long, required_unless_present = "file")]
     profile: Option<String>,
     /// SSM parameter with its user name and password

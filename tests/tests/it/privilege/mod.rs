@@ -138,6 +138,7 @@ async fn begin_too_early(stack: &Stack) {
     let fake = issuing::device(stack, "early", Model::OpenBmc).await;
     let job = issuing::begin(stack, "early").await;
     issuing::failed(stack, &job, Stage::PostCsr, ErrorClass::Authority).await;
+    stack.api.post("/devices/early/probe", json!({})).await.response();
     stack.store_credential("gone", USER, PASSWORD).await;
     let mut nobody = fake_enrolment("gone", &fake);
     nobody["address"] = json!("https://127.0.0.1:9");

@@ -104,3 +104,17 @@ fn three_rollovers_in_a_row_fit_a_device_with_four_places() {
         end::rest(&scene.world).await;
     });
 }
+
+/// The rollover was forgotten, and a device was reset meanwhile.
+#[test]
+fn a_rollover_from_an_expired_root_ends() {
+    scene(2, async |scene| {
+        scene.signs("1.1").await;
+        clock::leap(3651 * 24 * HOUR);
+        scene.place(2, |bmc| bmc.forget());
+        let job = scene.begin().await;
+        assert_eq!(scene.world.ended(job).await["outcome"], "activated", "{}", scene.world.cloud.trace());
+        assert!(scene.holds(1, 2) && scene.holds(2, 2));
+        assert!(!scene.holds(2, 1), "nobody needs it");
+    });
+}

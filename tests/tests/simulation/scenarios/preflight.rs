@@ -190,3 +190,21 @@ fn no_device_is_counted_twice_when_functions_die() {
         assert_eq!((&report["devices"], &report["ready"]), (&json!(12), &json!(12)), "{report}");
     });
 }
+
+#[test]
+fn a_probe_is_in_the_devices_record() {
+    scene(1, async |scene| {
+        scene.settled(1).await;
+        let number = scene.world.must("POST", "/devices/bmc-1/probe", Value::Null).await["response"]["number"].take();
+        sleep(Duration::from_secs(60)).await;
+        let probe = scene.world.must("GET", "/devices/bmc-1", Value::Null).await["response"]["probe"].take();
+        assert!(probe["number"] == number && probe["failure"].is_null(), "{probe}");
+        let slot = &probe["found"]["slots"][0];
+        assert!(slot["isUsed"] == true && slot["members"] == 1 && slot["places"] == 10, "{probe}");
+        scene.mood(1, Mood::Refuses);
+        let number = scene.world.must("POST", "/devices/bmc-1/probe", Value::Null).await["response"]["number"].take();
+        sleep(Duration::from_secs(60)).await;
+        let probe = scene.world.must("GET", "/devices/bmc-1", Value::Null).await["response"]["probe"].take();
+        assert!(probe["number"] == number && probe["failure"]["class"].is_string(), "{probe}");
+    });
+}

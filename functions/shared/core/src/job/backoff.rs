@@ -1,7 +1,7 @@
 //! Back-off between tries.
 
 /// In seconds, and SQS's longest message delay. A device that was down does not wait for hours.
-const LONGEST: u32 = 900;
+pub const LONGEST: u32 = 900;
 
 /// The wait before the next try, in seconds. Doubles with each try (counted from 1); up to half of it is random, so
 /// that devices that failed together do not return together.

@@ -88,14 +88,21 @@ pub enum Pass {
     Join,
     /// Reads, and writes nothing.
     Preflight,
+    /// Belongs to no job: a person's look at a device. Its attempt is the number of the probe.
+    Probe,
 }
 
 impl Pass {
+    /// Whether its result is kept in the device's record alone: there is no job with counters.
+    pub const fn is_of_no_job(self) -> bool {
+        matches!(self, Self::Join | Self::Probe)
+    }
+
     pub const fn work(self) -> Work {
         match self {
             Self::Distribute | Self::Withdraw | Self::Distrust | Self::Join => Work::Trust,
             Self::Install => Work::Install,
-            Self::Preflight => Work::Check,
+            Self::Preflight | Self::Probe => Work::Check,
         }
     }
 }
@@ -109,6 +116,7 @@ impl fmt::Display for Pass {
             Self::Install => "install",
             Self::Join => "join",
             Self::Preflight => "preflight",
+            Self::Probe => "probe",
         })
     }
 }

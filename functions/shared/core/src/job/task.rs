@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work, lines};
+use crate::device::probe::Found;
 use crate::device::{DeviceId, DeviceVersion};
 use crate::preflight::Checked;
 
@@ -68,6 +69,8 @@ pub enum ErrorClass {
     ServerError,
     /// The device accepted the write, but the read-back shows something else.
     NotStored,
+    /// The device lists the new certificate of its web server, but its controller still shows the earlier one.
+    NotShown,
     /// 401 or 403. Not retried: the device might lock the account.
     Unauthorized,
     /// The device shows another certificate than the approved one. Raises an alarm; no credential was sent.
@@ -83,6 +86,8 @@ pub enum ErrorClass {
     Credential,
     /// By the device's clock, the certificate is not valid yet.
     NotYetValid,
+    /// By the device's clock, the certificate has expired already.
+    ClockAhead,
     /// The device already got a later bundle than any that its job knows: the tables were restored.
     NewerBundle,
     /// Any other refusal by the device (4xx).
@@ -110,7 +115,8 @@ impl ErrorClass {
             | Self::Timeout
             | Self::Throttled
             | Self::ServerError
-            | Self::NotStored => true,
+            | Self::NotStored
+            | Self::NotShown => true,
             Self::Unauthorized
             | Self::PinMismatch
             | Self::Unapproved
@@ -119,6 +125,7 @@ impl ErrorClass {
             | Self::Unsupported
             | Self::Credential
             | Self::NotYetValid
+            | Self::ClockAhead
             | Self::NewerBundle
             | Self::Rejected
             | Self::Certificate
@@ -147,6 +154,9 @@ impl ErrorClass {
             Self::NotStored => {
                 "The device accepted the certificate but does not hold it. Check its firmware, and its trust slot or its web server, then resume the job."
             }
+            Self::NotShown => {
+                "The device has the new certificate but still shows the earlier one. Restart its management controller, then resume the job; the certificate is not sent again."
+            }
             Self::Unauthorized => {
                 "Correct the user name and password in the device's credential parameter and check that the account is not locked, then resume the job."
             }
@@ -168,7 +178,9 @@ impl ErrorClass {
             Self::Credential => {
                 "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter; a parameter that several devices share also says \"addresses\":[…]. Then resume the job."
             }
-            Self::NotYetValid => "Correct the device's clock or its NTP server, then resume the job.",
+            Self::NotYetValid | Self::ClockAhead => {
+                "Correct the device's clock or its NTP server, then resume the job."
+            }
             Self::NewerBundle => {
                 "The tables are older than the device: they were restored. Run `rootcast restore`, then abort the job and start a new rollover."
             }
@@ -207,6 +219,7 @@ impl fmt::Display for ErrorClass {
             Self::Throttled => "throttled",
             Self::ServerError => "serverError",
             Self::NotStored => "notStored",
+            Self::NotShown => "notShown",
             Self::Unauthorized => "unauthorized",
             Self::PinMismatch => "pinMismatch",
             Self::Unapproved => "unapproved",
@@ -215,6 +228,7 @@ impl fmt::Display for ErrorClass {
             Self::Unsupported => "unsupported",
             Self::Credential => "credential",
             Self::NotYetValid => "notYetValid",
+            Self::ClockAhead => "clockAhead",
             Self::NewerBundle => "newerBundle",
             Self::Rejected => "rejected",
             Self::Certificate => "certificate",
@@ -240,6 +254,9 @@ pub struct Failure {
     /// The visit had written to the device before. In no record: see [`Tries`](crate::job::visit::Tries).
     #[serde(skip)]
     pub wrote: bool,
+    /// No other try before this many seconds have passed: the device said so, or works until then. Of no use later.
+    #[serde(skip)]
+    pub wait: Option<u32>,
 }
 
 impl Failure {
@@ -249,7 +266,7 @@ impl Failure {
     /// Replaces control characters with spaces and truncates long text: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
         let message = Self::clean(message.as_ref(), Self::MESSAGE_LIMIT);
-        Self { class, message, stage: None, wrote: false }
+        Self { class, message, stage: None, wrote: false, wait: None }
     }
 
     /// A device's text, without control characters and of at most so many characters.
@@ -261,6 +278,11 @@ impl Failure {
     pub fn at(mut self, stage: Stage) -> Self {
         self.stage.get_or_insert(stage);
         self
+    }
+
+    /// Sets the time before which another try is of no use.
+    pub fn not_before(self, seconds: Option<u32>) -> Self {
+        Self { wait: seconds, ..self }
     }
 }
 
@@ -279,6 +301,8 @@ pub enum Outcome {
     },
     /// The device was read, and nothing was written to it.
     Checked(Checked),
+    /// The same, for a person.
+    Probed(Box<Found>),
     Failed(Failure),
     Skipped,
     Postponed,
@@ -287,7 +311,7 @@ pub enum Outcome {
 impl Outcome {
     pub const fn state(&self) -> TaskState {
         match self {
-            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => TaskState::Acked,
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) | Self::Probed(_) => TaskState::Acked,
             Self::Failed(_) => TaskState::Failed,
             Self::Skipped => TaskState::Skipped,
             Self::Postponed => TaskState::Postponed,
@@ -297,7 +321,7 @@ impl Outcome {
     /// The task's history with the result of this attempt appended.
     pub fn recorded(&self, work: Work, attempt: u32, mut history: Vec<Entry>, at: OffsetDateTime) -> Vec<Entry> {
         let (stage, result, words) = match self {
-            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) => {
+            Self::Acked(_) | Self::Deployed { .. } | Self::Checked(_) | Self::Probed(_) => {
                 let words = if matches!(self, Self::Deployed { alone: true, .. }) { ALONE } else { "" };
                 (work.stages().last().copied().unwrap_or(work.first()), StageResult::Done, words.to_owned())
             }

@@ -144,7 +144,8 @@ pub fn failed(
 ) -> Tries {
     let count = earlier.filter(|tries| tries.task == task).map_or(0, |tries| tries.count) + 1;
     let again = failure.class.is_retryable() && count < patience.max_tries;
-    let wait = Duration::seconds(backoff::seconds(patience.base, count, random).into());
+    let wait = backoff::seconds(patience.base, count, random).max(failure.wait.unwrap_or(0)).min(backoff::LONGEST);
+    let wait = Duration::seconds(wait.into());
     let wrote = failure.wrote || earlier.is_some_and(|tries| tries.wrote && tries.lead_to(task));
     Tries { next: again.then(|| now + wait), wrote, ..Tries::last(task, count, failure, now) }
 }
@@ -182,6 +183,16 @@ mod tests {
         }
         assert_eq!(waits, [Some(15), Some(30), None]);
         assert_eq!(tries.map(|tries| tries.count), Some(3));
+    }
+
+    #[test]
+    fn a_device_is_given_the_time_that_it_asks_for() {
+        let next = |wait| {
+            let failure = refused(ErrorClass::Throttled).not_before(wait);
+            failed(task(1), None, failure, PATIENCE, 0, NOW).next.map(|next| (next - NOW).whole_seconds())
+        };
+        assert_eq!([next(None), next(Some(5)), next(Some(120))], [Some(15), Some(15), Some(120)]);
+        assert_eq!(next(Some(86_400)), Some(900), "SQS's longest delay");
     }
 
     #[test]

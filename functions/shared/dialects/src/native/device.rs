@@ -2,9 +2,10 @@
 
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::labels::Labels;
+use rootcast_core::device::probe::Found;
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::task::{ErrorClass, Probe};
+use rootcast_core::job::task::{ErrorClass, Probe as Proof};
 use rootcast_ledger::Identity;
 use rootcast_pki::fingerprint::Fingerprint as Sha256;
 use rootcast_pki::subject::DeviceSubject;
@@ -47,6 +48,9 @@ pub struct Device {
     /// The failure of the last visit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<LastFailure>,
+    /// What the last probe found: `POST /devices/{id}/probe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// The lease of the worker that is working on the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeasedUntil>,
@@ -76,7 +80,7 @@ pub struct Held {
     pub bundle_version: u64,
     pub sha256: Sha256,
     pub at: String,
-    pub probe: Probe,
+    pub probe: Proof,
     /// Whether the proof is of the device's current version.
     pub current: bool,
 }
@@ -87,6 +91,26 @@ pub struct LastFailure {
     pub message: String,
     pub recovery: String,
     pub at: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// As the call that asked for the probe returned it.
+    pub number: u32,
+    pub at: String,
+    /// By the device's own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<LastFailure>,
+}
+
+/// `POST /devices/{id}/probe`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeBegun {
+    pub number: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

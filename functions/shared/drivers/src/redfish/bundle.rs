@@ -74,7 +74,7 @@ pub(super) async fn list(session: &mut Session<'_>, slot: &mut TrustSlot) -> Res
 }
 
 /// The existing anchors in their order, then the new ones, without duplicates.
-fn wanted(listing: &Listing, goal: &Goal) -> Vec<Anchor> {
+pub(super) fn wanted(listing: &Listing, goal: &Goal) -> Vec<Anchor> {
     let mut wanted: Vec<Anchor> = Vec::new();
     for anchor in listing.anchors().chain(&goal.install) {
         if !goal.remove.contains(&anchor.fingerprint) && !wanted.contains(anchor) {
@@ -151,6 +151,6 @@ async fn post(session: &mut Session<'_>, slot: &TrustSlot, anchors: &[Anchor]) -
     write(session, Method::POST, &slot.collection, Some(&body)).await
 }
 
-fn text(anchors: &[Anchor]) -> String {
+pub(super) fn text(anchors: &[Anchor]) -> String {
     anchors.iter().map(Anchor::to_pem).collect()
 }

@@ -14,8 +14,9 @@ use super::link::Link;
 use super::listing::Listing;
 use super::session::Session;
 use super::slot::{self, Shape};
-use super::{Redfish, bundle};
+use super::{Redfish, bundle, dell, ilo};
 use crate::credential::Credential;
+use crate::pem::Anchor;
 use crate::trust::Endpoint;
 
 /// One visit to one device.
@@ -26,6 +27,8 @@ pub struct Inspection<'a> {
     /// As in [`super::Assignment`].
     pub slot: Option<&'a Slot>,
     pub credential: &'a Credential,
+    /// Trust anchors that it may hold, DER: those of a device that does not show certificates are recognised among them.
+    pub known: &'a [Vec<u8>],
     /// As in [`super::Assignment`].
     pub deadline: Instant,
 }
@@ -46,11 +49,13 @@ async fn read(session: &mut Session<'_>, wanted: &Inspection<'_>) -> Result<Read
     let listing = match slot.shape {
         Shape::Members => Listing::read(session, &mut slot).await?,
         Shape::Bundle => bundle::list(session, &mut slot).await?,
+        Shape::Dell => dell::list_or_nothing(session, &slot).await?,
+        Shape::Ilo => {
+            let known: Vec<_> = wanted.known.iter().cloned().map(Anchor::new).collect();
+            ilo::list(session, &slot, &known).await?
+        }
     };
-    let clock = match session.connection.clock() {
-        Some(clock) => Some(clock),
-        None => managers_clock(session).await,
-    };
+    let clock = clock(session).await;
     Ok(Reading {
         held: listing.held().anchors,
         members: listing.members.len(),
@@ -59,6 +64,14 @@ async fn read(session: &mut Session<'_>, wanted: &Inspection<'_>) -> Result<Read
         signatures: slot.signatures,
         requests: session.connection.asked(),
     })
+}
+
+/// Of the last answer, or the first manager's.
+pub(super) async fn clock(session: &mut Session<'_>) -> Option<OffsetDateTime> {
+    match session.connection.clock() {
+        Some(clock) => Some(clock),
+        None => managers_clock(session).await,
+    }
 }
 
 /// `None`: the device does not say, which is no fault.

@@ -1,4 +1,4 @@
-//! Devices whose clock is behind: a certificate that is not valid yet for the device is refused, or accepted and not
+//! Devices whose clock is behind, or ahead: a certificate that is not valid for the device is refused, or accepted and not
 //! stored, with vendor-specific messages.
 
 use http::HeaderValue;
@@ -31,23 +31,28 @@ pub(super) fn read(date: &HeaderValue) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(date.to_str().ok()?, &Rfc2822).ok()
 }
 
-/// Reclassifies a failure to store a certificate that is valid `from` this time. If the device's clock is before it,
-/// the device will refuse or drop the certificate again, whatever its message is.
-pub(super) fn judged(failure: Failure, clock: Option<OffsetDateTime>, from: OffsetDateTime) -> Failure {
+/// Reclassifies a failure to store a certificate with this validity. If the device's clock is outside, the device will
+/// refuse or drop the certificate again, whatever its message is.
+pub(super) fn judged(
+    failure: Failure,
+    clock: Option<OffsetDateTime>,
+    (from, until): (OffsetDateTime, OffsetDateTime),
+) -> Failure {
     let refused = matches!(failure.class, ErrorClass::Rejected | ErrorClass::ServerError | ErrorClass::NotStored);
-    match clock.filter(|clock| refused && *clock < from) {
-        None => failure,
-        Some(clock) => {
-            let written = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
-            let message = format!(
-                "The device's clock says {}, and the certificate is valid from {}. {}",
-                written(clock),
-                written(from),
-                failure.message
-            );
-            Failure { stage: failure.stage, ..Failure::new(ErrorClass::NotYetValid, message) }
-        }
-    }
+    let Some(clock) = clock.filter(|_| refused) else { return failure };
+    let (class, valid, limit) = match clock {
+        early if early < from => (ErrorClass::NotYetValid, "from", from),
+        late if late > until => (ErrorClass::ClockAhead, "until", until),
+        _ => return failure,
+    };
+    let written = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
+    let message = format!(
+        "The device's clock says {}, and the certificate is valid {valid} {}. {}",
+        written(clock),
+        written(limit),
+        failure.message
+    );
+    Failure { stage: failure.stage, ..Failure::new(class, message) }
 }
 
 #[cfg(test)]
@@ -85,16 +90,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_refusal_before_the_validity_is_a_clock_failure() {
-        let from = datetime!(2026-01-01 00:00 UTC);
-        let (early, late) = (Some(datetime!(2025-12-31 23:59:59 UTC)), Some(from));
-        let class = |class, clock| judged(Failure::new(class, "No."), clock, from).class;
+    fn only_a_refusal_outside_the_validity_is_a_clock_failure() {
+        let validity = (datetime!(2026-01-01 00:00 UTC), datetime!(2027-01-01 00:00 UTC));
+        let early = Some(datetime!(2025-12-31 23:59:59 UTC));
+        let late = Some(datetime!(2027-01-01 00:00:01 UTC));
+        let class = |class, clock| judged(Failure::new(class, "No."), clock, validity).class;
         for refused in [ErrorClass::Rejected, ErrorClass::ServerError, ErrorClass::NotStored] {
             assert_eq!(class(refused, early), ErrorClass::NotYetValid);
-            assert_eq!((class(refused, late), class(refused, None)), (refused, refused));
+            assert_eq!(class(refused, late), ErrorClass::ClockAhead);
+            for inside in [None, Some(validity.0), Some(validity.1)] {
+                assert_eq!(class(refused, inside), refused);
+            }
         }
         for other in [ErrorClass::Unauthorized, ErrorClass::Timeout, ErrorClass::StoreFull, ErrorClass::Throttled] {
-            assert_eq!(class(other, early), other);
+            assert_eq!((class(other, early), class(other, late)), (other, other));
         }
     }
 }

@@ -72,8 +72,10 @@ async fn install(session: &mut Session<'_>, slot: &mut TrustSlot, anchor: &Ancho
 
 /// Reclassifies the failure if the device's clock explains it.
 pub(super) fn by_clock(session: &Session<'_>, written: &[Anchor], failure: Failure) -> Failure {
-    match written.iter().filter_map(Anchor::valid_from).max() {
-        Some(latest) => clock::judged(failure, session.connection.clock(), latest),
+    let common =
+        written.iter().filter_map(Anchor::validity).reduce(|one, other| (one.0.max(other.0), one.1.min(other.1)));
+    match common {
+        Some(validity) => clock::judged(failure, session.connection.clock(), validity),
         None => failure,
     }
 }

@@ -93,6 +93,11 @@ impl Connection {
         self.identity = identity;
     }
 
+    /// What identifies the device now.
+    pub(super) fn pins(&self) -> &[Pin] {
+        &self.peer.pins
+    }
+
     /// Allows the next requests to use the reserve.
     pub(super) fn use_reserve(&mut self) {
         self.limit = self.deadline;
@@ -117,9 +122,23 @@ impl Connection {
         self.asked
     }
 
-    /// Any status counts as an answer. After a write, idempotent requests are retried over a restart of the web
-    /// server.
+    /// Any status but a redirect counts as an answer. After a write, idempotent requests are retried over a restart of the
+    /// web server. Some devices know a resource only with a slash at its end, and redirect there: that is followed once.
+    ///
+    /// # Errors
+    /// Any other redirect: nothing is sent there.
     pub(super) async fn ask(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
+        let answer = self.noted(method.clone(), link, body).await?;
+        let Some(location) = answer.redirects_to() else { return Ok(answer) };
+        let Some(link) = link.respelt(location, &self.origin) else { return Err(answer.redirected(location)) };
+        let answer = self.noted(method, &link, body).await?;
+        match answer.redirects_to() {
+            Some(location) => Err(answer.redirected(location)),
+            None => Ok(answer),
+        }
+    }
+
+    async fn noted(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
         self.asked += 1;
         let answer = self.repeatedly(method, link, body).await?;
         self.clock = answer.headers.get(DATE).and_then(clock::read);
@@ -207,7 +226,22 @@ impl Answer {
     }
 
     pub(super) fn failure(&self) -> Failure {
-        fault::failure(&self.asked, self.status, &self.body)
+        let wait = self.retry_after().and_then(|wait| u32::try_from(wait.as_secs()).ok());
+        fault::failure(&self.asked, self.status, &self.body).not_before(wait)
+    }
+
+    fn redirects_to(&self) -> Option<&str> {
+        let redirects = matches!(self.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+        redirects.then(|| self.location().unwrap_or_default())
+    }
+
+    fn redirected(&self, location: &str) -> Failure {
+        let shown: String = location.chars().take(120).collect();
+        let message = format!(
+            "{}: {}: the device redirects to {shown:?}, where nothing is sent. Enrol the device with the address and the trust slot that it redirects to.",
+            self.asked, self.status
+        );
+        Failure::new(ErrorClass::Unsupported, message)
     }
 
     pub(super) fn location(&self) -> Option<&str> {

@@ -8,17 +8,40 @@ use super::clock;
 
 /// The class of an answer that is not a success, to any request.
 pub(super) fn classify(status: StatusCode, body: &Value) -> ErrorClass {
+    let says = |wanted: &str| message_ids(body).any(|id| id == wanted);
     match status.as_u16() {
+        // Whatever the status: neither a wrong password nor a full trust store.
+        _ if says("SessionLimitExceeded") => ErrorClass::Throttled,
+        _ if says("PasswordChangeRequired") => ErrorClass::Unauthorized,
         401 | 403 => ErrorClass::Unauthorized,
         404 | 405 | 501 => ErrorClass::Unsupported,
         408 => ErrorClass::Timeout,
         429 | 503 => ErrorClass::Throttled,
         // Insufficient storage (RFC 4918 §11.5), or the standard's message id with any status.
         507 => ErrorClass::StoreFull,
-        _ if message_ids(body).any(|id| id == "CreateLimitReachedForResource") => ErrorClass::StoreFull,
+        _ if says("CreateLimitReachedForResource") => ErrorClass::StoreFull,
         500..=599 => ErrorClass::ServerError,
         _ => ErrorClass::Rejected,
     }
+}
+
+/// Whether a refused log-in says that all sessions are taken. Vendors say so with any status: by the standard's message
+/// ids, their own (Dell's RAC0218), or in words.
+pub(super) fn sessions_used_up(status: StatusCode, body: &Value) -> bool {
+    const IDS: [&str; 4] = ["SessionLimitExceeded", "CreateLimitReachedForResource", "InsufficientStorage", "RAC0218"];
+    let words = words(body).to_ascii_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    let in_words =
+        says(&["session", "connections"]) && says(&["maximum", "limit", "too many", "exceed", "no more", "no free"]);
+    // With 401, words about a limit may be about wrong passwords.
+    status.as_u16() == 507
+        || message_ids(body).any(|id| IDS.contains(&id))
+        || in_words && !matches!(status.as_u16(), 401 | 403)
+}
+
+/// Whether the device takes a log-in only to have its password changed (DSP0266, "Password change required").
+pub(super) fn wants_another_password(body: &Value) -> bool {
+    message_ids(body).any(|id| id == "PasswordChangeRequired")
 }
 
 /// `asked`: the request, such as `POST /redfish/v1/x`.
@@ -54,7 +77,9 @@ pub(super) fn words(body: &Value) -> String {
     }
     said.truncate(6);
     if said.is_empty() {
-        said.extend(body.pointer("/error/message").and_then(Value::as_str));
+        // A job has its message at the top (Dell's `DellJob`).
+        let plain = ["/error/message", "/Message"].into_iter().filter_map(|place| body.pointer(place)?.as_str());
+        said.extend(plain.take(1));
     }
     clean(&without_pem(&said.join(" ")))
 }
@@ -142,8 +167,36 @@ mod tests {
         ] {
             assert_eq!(StatusCode::from_u16(status).map(|status| classify(status, &Value::Null)).ok(), Some(expected));
         }
+        for (id, expected) in
+            [("SessionLimitExceeded", ErrorClass::Throttled), ("PasswordChangeRequired", ErrorClass::Unauthorized)]
+        {
+            let body = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": format!("Base.1.18.{id}")}]}});
+            for status in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE] {
+                assert_eq!(classify(status, &body), expected, "{id} {status}");
+            }
+        }
         let full =
             json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.13.CreateLimitReachedForResource"}]}});
         assert_eq!(classify(StatusCode::BAD_REQUEST, &full), ErrorClass::StoreFull);
+    }
+
+    #[test]
+    fn a_log_in_at_the_limit_of_sessions_is_recognised() {
+        let used_up = |status, id: &str, words: &str| {
+            let said = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": id, "Message": words}]}});
+            sessions_used_up(status, &said)
+        };
+        for (id, words) in [
+            ("IDRAC.2.4.RAC0218", "The maximum number of user sessions is reached."),
+            ("Base.1.18.SessionLimitExceeded", ""),
+            ("Base.1.8.CreateLimitReachedForResource", "The create operation failed."),
+            ("Oem.1.0.X", "Too many active sessions."),
+        ] {
+            assert!(used_up(StatusCode::BAD_REQUEST, id, words), "{id}");
+        }
+        assert!(used_up(StatusCode::INSUFFICIENT_STORAGE, "", ""));
+        let guesses = "The maximum number of failed attempts of this session is reached.";
+        assert!(!used_up(StatusCode::UNAUTHORIZED, "Base.1.8.GeneralError", guesses));
+        assert!(!used_up(StatusCode::BAD_REQUEST, "Base.1.8.GeneralError", "The session type is not known."));
     }
 }

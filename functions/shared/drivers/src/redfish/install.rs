@@ -8,7 +8,9 @@
 //! | profile | before | certificates | after |
 //! |---|---|---|---|
 //! | `openbmc` | log in | list + 1, POST, list + 1 | log out |
-//! | `dmtf`, `lenovo-xcc` | root, log in, managers, network protocol | the same | log out |
+//! | `dmtf`, `lenovo-xcc`, `supermicro` | root, log in, managers, network protocol | the same | log out |
+//! | `dell-idrac` | root, log in, network protocol | the same; a restart | log out |
+//! | `hpe-ilo` | root, log in | one resource, POST, the same | log out |
 //!
 //! A device that shows the certificate already, or lists it and only shows it late, is not written again.
 
@@ -19,7 +21,7 @@ use std::time::Duration;
 use http::Method;
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::address::DeviceAddress;
-use rootcast_core::device::{Pin, Profile};
+use rootcast_core::device::{Pin, Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::Serialize;
@@ -34,7 +36,7 @@ use super::link::Link;
 use super::listing::Listing;
 use super::monitor::{self, Ended, Stop};
 use super::session::Session;
-use super::web::{self, WebServer};
+use super::web::{self, Kind, WebServer};
 use crate::credential::Credential;
 use crate::identity::Identity;
 use crate::trust::{Endpoint, Installed, Progress};
@@ -55,6 +57,8 @@ pub struct Installation<'a> {
     /// With the pins that identify the device before the change.
     pub endpoint: &'a Endpoint,
     pub profile: Profile,
+    /// The trust slot that the device's record names: its manager's web server is the one.
+    pub slot: Option<&'a Slot>,
     pub credential: &'a Credential,
     pub identity: &'a Identity,
     /// The stage that earlier attempts reached: if the device cannot be reached now, the failure has this stage.
@@ -113,7 +117,7 @@ impl Reached<'_> {
         let outcome = self.attempt(&mut session, pins).await;
         let clock = session.connection.clock();
         session.close().await;
-        let judged = |failure| clock::judged(self.discreet(failure), clock, identity.valid_from());
+        let judged = |failure| clock::judged(self.discreet(failure), clock, identity.validity());
         monitor::progress(outcome).map_err(judged)
     }
 
@@ -133,12 +137,13 @@ impl Reached<'_> {
         if self.shown == leaf {
             session.connection.repin(vec![Pin::Certificate(leaf)])?;
         }
-        let mut server = web::find(session, self.installation.profile).await?;
+        let mut server = web::find(session, self.installation.profile, self.installation.slot).await?;
         let earlier = Ended::outcome(self.installation.earlier);
         if self.shown == leaf {
             return Ok((server, false));
         }
-        let listing = Listing::read(session, &mut server.certificates).await?;
+        let certificate = self.installation.identity.certificate();
+        let listing = server.list(session, certificate).await?;
         if shows(&listing, leaf) {
             return Ok((server, false));
         }
@@ -149,7 +154,7 @@ impl Reached<'_> {
                 // The device may have made the change and reported an error, or its restart broke the connection.
                 // Accept both certificates.
                 session.connection.repin(self.either(pins))?;
-                match Listing::read(session, &mut server.certificates).await {
+                match server.list(session, certificate).await {
                     Ok(listing) if shows(&listing, leaf) => Ok((server, true)),
                     _ => Err(failure.into()),
                 }
@@ -160,7 +165,11 @@ impl Reached<'_> {
 
     async fn replace(&self, session: &mut Session<'_>, server: &WebServer, member: &Link) -> Result<(), Stop> {
         let (text, kind) = server.form(self.installation.identity);
-        let replacement = Replacement { text: &text, kind, uri: Reference { id: member.as_str() } };
+        let replacement = match server.kind {
+            Kind::Standard => Replacement::Standard { text: &text, kind, uri: Reference { id: member.as_str() } },
+            Kind::Dell => Replacement::Dell { text: &text, kind: "Server" },
+            Kind::Hpe => Replacement::Hpe { text: &text },
+        };
         // JSON doubles each line break. With this capacity the body never reallocates, so it leaves no copy in
         // memory.
         let mut body: Body = Zeroizing::new(Vec::with_capacity(text.len() + text.lines().count() + 1024));
@@ -171,23 +180,30 @@ impl Reached<'_> {
         monitor::finish(session, answer).await.map(|_| ())
     }
 
-    /// Stages 900 and 1100: a new connection shows the certificate, and it is read back over such a connection.
+    /// Stages 900 and 1100: a new connection shows the certificate, and it is read back over such a connection. Some
+    /// controllers list it at once, and show it after a restart.
     async fn check(&self, session: &mut Session<'_>, server: &mut WebServer, pins: &[Pin]) -> Result<(), Failure> {
-        let leaf = self.installation.identity.leaf();
+        let Installation { identity, profile, .. } = self.installation;
+        let leaf = identity.leaf();
         let (begun, limit) = (Instant::now(), session.connection.limit());
         match self.await_leaf(limit.min(begun + LISTED), pins).await {
             Err(failure) if failure.class.is_retryable() => {
                 session.connection.repin(self.either(pins))?;
-                let listing = Listing::read(session, &mut server.certificates).await;
-                if listing.is_ok_and(|listing| !shows(&listing, leaf)) {
+                let listed = server.list(session, identity.certificate()).await.map(|listing| shows(&listing, leaf));
+                if matches!(listed, Ok(false)) {
                     return Err(failure);
                 }
-                self.await_leaf(limit.min(begun + RESTART), pins).await?;
+                let shows_old = listed.is_ok() && failure.class == ErrorClass::NotStored;
+                if shows_old && profile.restarts_for_certificate() {
+                    server.restart(session).await?;
+                }
+                let shown = self.await_leaf(limit.min(begun + RESTART), pins).await;
+                shown.map_err(|failure| if listed.is_ok() { only_listed(failure) } else { failure })?;
             }
             outcome => outcome?,
         }
         session.connection.repin(vec![Pin::Certificate(leaf)])?;
-        let listing = Listing::read(session, &mut server.certificates).await?;
+        let listing = server.list(session, identity.certificate()).await?;
         if shows(&listing, leaf) {
             return Ok(());
         }
@@ -235,15 +251,29 @@ impl Reached<'_> {
     }
 }
 
-/// DSP8010, `CertificateService.ReplaceCertificate`.
+/// The parameters of the actions that replace a web server's certificate.
 #[derive(Serialize)]
-struct Replacement<'a> {
-    #[serde(rename = "CertificateString")]
-    text: &'a str,
-    #[serde(rename = "CertificateType")]
-    kind: &'a str,
-    #[serde(rename = "CertificateUri")]
-    uri: Reference<'a>,
+#[serde(untagged)]
+enum Replacement<'a> {
+    /// DSP8010, `CertificateService.ReplaceCertificate`.
+    Standard {
+        #[serde(rename = "CertificateString")]
+        text: &'a str,
+        #[serde(rename = "CertificateType")]
+        kind: &'a str,
+        #[serde(rename = "CertificateUri")]
+        uri: Reference<'a>,
+    },
+    Dell {
+        #[serde(rename = "SSLCertificateFile")]
+        text: &'a str,
+        #[serde(rename = "CertificateType")]
+        kind: &'a str,
+    },
+    Hpe {
+        #[serde(rename = "Certificate")]
+        text: &'a str,
+    },
 }
 
 /// A link in the standard's format.
@@ -255,6 +285,15 @@ pub(super) struct Reference<'a> {
 
 fn shows(listing: &Listing, leaf: Fingerprint) -> bool {
     listing.members.iter().any(|member| member.leaf() == Some(leaf))
+}
+
+/// The failure of a device that lists the certificate, and does not show it.
+fn only_listed(failure: Failure) -> Failure {
+    if failure.class != ErrorClass::NotStored {
+        return failure;
+    }
+    let message = format!("{} It lists the new one: restart its management controller.", failure.message);
+    Failure { stage: failure.stage, ..Failure::new(ErrorClass::NotShown, message) }
 }
 
 fn still(address: &DeviceAddress, shown: Fingerprint) -> Failure {

@@ -39,8 +39,30 @@ impl Link {
         }))
     }
 
+    /// This resource's other spelling, with or without a slash at its path's end, if the device at `origin` redirects to
+    /// just that.
+    pub(super) fn respelt(&self, location: &str, origin: &Url) -> Option<Self> {
+        let here = origin.join(&self.0).ok()?;
+        let there = Self::parse(here.join(location).ok()?.as_str(), origin).ok()?;
+        let there = there.path();
+        let is_it = there != self.path() && there.trim_end_matches('/') == self.path().trim_end_matches('/');
+        is_it.then(|| match here.query() {
+            Some(query) => Self(format!("{there}?{query}")),
+            None => Self(there.to_owned()),
+        })
+    }
+
+    fn path(&self) -> &str {
+        self.0.split('?').next().unwrap_or_default()
+    }
+
     pub(super) fn child(&self, name: &str) -> Self {
         Self(format!("{}/{name}", self.0.trim_end_matches('/')))
+    }
+
+    /// Managers are compared: some devices write a slash at the end here, and none there.
+    pub(super) fn without_slash(self) -> Self {
+        Self(self.0.trim_end_matches('/').to_owned())
     }
 
     pub(super) fn with_query(&self, query: &str) -> Self {
@@ -117,6 +139,32 @@ mod tests {
             &long,
         ] {
             assert!(Link::parse(text, &origin()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_slash_may_differ_in_a_redirect() {
+        let respelt = |from: &str, to: &str| Link::known(from).respelt(to, &origin()).map(|link| link.0);
+        for (from, to, link) in [
+            ("/redfish/v1/x", "/redfish/v1/x/", "/redfish/v1/x/"),
+            ("/redfish/v1/x/", "/redfish/v1/x", "/redfish/v1/x"),
+            ("/redfish/v1/x", "https://10.0.0.7:8443/redfish/v1/x/", "/redfish/v1/x/"),
+            ("/redfish/v1/x", "x/", "/redfish/v1/x/"),
+            ("/redfish/v1/x?$expand=.", "/redfish/v1/x/", "/redfish/v1/x/?$expand=."),
+        ] {
+            assert_eq!(respelt(from, to).as_deref(), Some(link), "{from} {to}");
+        }
+        for to in [
+            "/redfish/v1/x",
+            "/redfish/v1/y/",
+            "/redfish/v1/x/y",
+            "https://10.9.9.9/redfish/v1/x/",
+            "http://10.0.0.7:8443/redfish/v1/x/",
+            "//10.9.9.9:8443/redfish/v1/x/",
+            "https://u@10.0.0.7:8443/redfish/v1/x/",
+            "",
+        ] {
+            assert_eq!(respelt("/redfish/v1/x", to), None, "{to}");
         }
     }
 

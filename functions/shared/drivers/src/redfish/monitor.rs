@@ -95,7 +95,7 @@ impl Redfish {
 async fn look(session: &mut Session<'_>, enquiry: &Enquiry<'_>) -> Result<Ended, Stop> {
     match enquiry.profile {
         Profile::Openbmc | Profile::LenovoXcc => session.open_by_standard().await?,
-        Profile::Dmtf | Profile::Vmedia => _ = session.open_by_root().await?,
+        _ => _ = session.open_by_root().await?,
     }
     follow(session, enquiry.monitor.clone(), Some(Duration::ZERO)).await.map(Ended)
 }
@@ -123,14 +123,18 @@ pub(super) async fn write(
 
 /// Evaluates the answer to a write and waits for the end of a short operation; returns its body, if any.
 pub(super) async fn finish(session: &mut Session<'_>, answer: Answer) -> Result<Value, Stop> {
-    match (answer.status.as_u16(), answer.location()) {
-        (202, Some(location)) => {
-            let uri = location.to_owned();
-            follow(session, Monitor { uri }, answer.retry_after()).await?.map_err(Stop::Failed)
-        }
+    let monitor = answer.location().or_else(|| named(&answer.body)).map(Monitor::from);
+    match (answer.status.as_u16(), monitor) {
+        (202, Some(monitor)) => follow(session, monitor, answer.retry_after()).await?.map_err(Stop::Failed),
         (200..=299, _) => Ok(answer.body),
         _ => Err(answer.failure().into()),
     }
+}
+
+/// The task or job that a 202 without `Location` has in its body.
+fn named(body: &Value) -> Option<&str> {
+    ["TaskState", "JobState"].iter().find_map(|state| body.get(state))?;
+    body.get("@odata.id").and_then(Value::as_str)
 }
 
 async fn follow(
@@ -158,6 +162,9 @@ async fn follow(
     Err(Stop::Running { monitor, after })
 }
 
+/// The property of HPE's `HttpsCert` that has the request, once there is one.
+pub(super) const LATER: &str = "CertificateSigningRequest";
+
 enum State {
     Running,
     Ended,
@@ -167,22 +174,41 @@ enum State {
 }
 
 /// A monitor answers 202 until the operation has ended, then with the answer to the write. Some devices link to the
-/// task instead, whose body has the state. A monitor that no longer exists has ended: the trust slot will show the
-/// result.
+/// task instead, whose body has the state, or to a job (DSP8010 `Job`, Dell's `DellJob`). A monitor that no longer exists
+/// has ended: the trust slot will show the result.
 fn state(answer: &Answer) -> State {
-    let task = |key| answer.body.get(key).and_then(Value::as_str);
-    match (answer.status.as_u16(), task("TaskState")) {
+    let text = |key: &&str| answer.body.get(*key).and_then(Value::as_str);
+    let state = ["TaskState", "JobState"].iter().find_map(text);
+    let is_critical = ["TaskStatus", "JobStatus"].iter().filter_map(text).any(|status| status == "Critical");
+    let is_partial = answer.body.get("PercentComplete").and_then(Value::as_f64).is_some_and(|percent| percent < 100.0);
+    // HPE's resource for the web server has a request when its key is made.
+    let is_empty = answer.body.get(LATER).is_some_and(|request| request.as_str().is_none_or(str::is_empty));
+    match (answer.status.as_u16(), state.map(ending)) {
         (404 | 410, _) => State::Ended,
         (401 | 403 | 408 | 429 | 503, _) => State::Unknown(answer.failure()),
-        (200..=299, Some("Completed")) if task("TaskStatus") != Some("Critical") => State::Ended,
-        (200..=299, Some("Completed" | "Exception" | "Killed" | "Cancelled")) => {
+        (200..=299, Some(Some(true))) if !is_critical => State::Ended,
+        (200..=299, Some(Some(_))) => {
             let words = fault::words(&answer.body);
             let class = fault::by_words(ErrorClass::ServerError, &words);
             State::Failed(Failure::new(class, format!("The device's task failed: {words}")))
         }
-        (202, _) | (200..=299, Some(_)) => State::Running,
+        (202, _) | (200..=299, Some(None)) => State::Running,
+        (200..=299, None) if is_partial || is_empty => State::Running,
         (200..=299, None) => State::Ended,
         _ => State::Failed(answer.failure()),
+    }
+}
+
+/// Whether a state is an end, and a good one. Vendors write them differently (`CompletedWithErrors`, `Completed with
+/// Errors`).
+fn ending(state: &str) -> Option<bool> {
+    let letters: String = state.chars().filter(char::is_ascii_alphabetic).collect();
+    match letters.to_ascii_lowercase().as_str() {
+        "completed" | "rebootcompleted" => Some(true),
+        "exception" | "killed" | "cancelled" | "completedwitherrors" | "failed" | "rebootfailed" | "invalid" => {
+            Some(false)
+        }
+        _ => None,
     }
 }
 

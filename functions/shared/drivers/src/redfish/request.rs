@@ -7,25 +7,31 @@
 //! | profile | before | action | after |
 //! |---|---|---|---|
 //! | `openbmc` | log in | service, POST | log out |
-//! | `dmtf`, `lenovo-xcc` | root, log in, managers, network protocol | the same | log out |
+//! | `dmtf`, `lenovo-xcc`, `supermicro` | root, log in, managers, network protocol | the same | log out |
+//! | `dell-idrac` | root, log in, network protocol | the same | log out |
+//! | `hpe-ilo` | root, log in | one resource, POST, the same until it has the request | log out |
 //!
 //! A device only keeps the key of its last request. While a request is in use, no other request must be made.
 
+use std::time::Duration;
+
 use http::Method;
 use rootcast_core::deployment::lifecycle::Stage;
-use rootcast_core::device::Profile;
+use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_pki::subject::DeviceSubject;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Redfish;
+use super::fault;
 use super::install::Reference;
+use super::link::Link;
 use super::monitor::{self, Ended, Stop};
 use super::session::Session;
 use super::slot::link;
-use super::web::{self, WebServer};
+use super::web::{self, Kind, WebServer};
 use crate::credential::Credential;
 use crate::trust::{Endpoint, Progress};
 
@@ -37,11 +43,17 @@ const CSR_LIMIT: usize = 16 * 1024;
 const UNSAID: &str = "Unspecified";
 const NO_COUNTRY: &str = "ZZ";
 
+/// In seconds, if the device does not say: an RSA key may take a management controller minutes.
+const KEY_TIME: u32 = 120;
+const HPE_KEY_TIME: Duration = Duration::from_secs(60);
+
 /// One attempt on one device.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerateCsr<'a> {
     pub endpoint: &'a Endpoint,
     pub profile: Profile,
+    /// As in [`super::Installation`].
+    pub slot: Option<&'a Slot>,
     pub credential: &'a Credential,
     /// The subject of the request. It proves nothing: devices place it differently (OpenBMC puts the alternative
     /// names into the subject), so the issuer takes only the public key from the request.
@@ -79,7 +91,7 @@ impl Redfish {
         if let Some(earlier) = wanted.earlier {
             // If the device has forgotten the request, the attempt ends here: a new request within this attempt could
             // be forgotten again, without end.
-            return csr(earlier.body()?).map(Progress::Done);
+            return csr(earlier.body()?, wanted.profile).map(Progress::Done);
         }
         let mut session = self.session(wanted.endpoint, wanted.credential, wanted.deadline).await?;
         let outcome = attempt(&mut session, wanted).await;
@@ -89,21 +101,73 @@ impl Redfish {
 }
 
 async fn attempt(session: &mut Session<'_>, wanted: &GenerateCsr<'_>) -> Result<String, Stop> {
-    let server = web::find(session, wanted.profile).await?;
+    let server = web::find(session, wanted.profile, wanted.slot).await?;
     let service = session.get(&server.service).await?.json()?;
+    if server.kind == Kind::Hpe {
+        return hpe(session, wanted, &server, &service).await;
+    }
     let target = link(session, &service, "/Actions/#CertificateService.GenerateCSR/target")?;
     let target = target.unwrap_or_else(|| server.service.child("Actions/CertificateService.GenerateCSR"));
     let body = serde_json::to_value(Body::new(wanted, &server, &service))
         .map_err(|_| Failure::new(ErrorClass::Rejected, "The request cannot be written."))?;
-    let answer = session.ask(Method::POST, &target, Some(&body)).await?;
-    let body = monitor::finish(session, answer).await?;
-    Ok(csr(&body)?)
+    let body = post(session, &target, &body).await?;
+    Ok(csr(&body, wanted.profile)?)
 }
 
-fn csr(body: &Value) -> Result<String, Failure> {
+/// A device that is busy, or does not answer in time, still makes the key. Another request begins it anew.
+async fn post(session: &mut Session<'_>, target: &Link, body: &Value) -> Result<Value, Stop> {
+    let still_at_it = |failure: Failure| match failure.class {
+        ErrorClass::Throttled | ErrorClass::Timeout => {
+            let wait = failure.wait.unwrap_or(KEY_TIME);
+            failure.not_before(Some(wait))
+        }
+        _ => failure,
+    };
+    let answer = session.ask(Method::POST, target, Some(body)).await.map_err(still_at_it)?;
+    match monitor::finish(session, answer).await {
+        Err(Stop::Failed(failure)) => Err(still_at_it(failure).into()),
+        outcome => outcome,
+    }
+}
+
+/// iLO says that it has begun, and shows the request when it is done: after ten minutes at the latest.
+async fn hpe(
+    session: &mut Session<'_>,
+    wanted: &GenerateCsr<'_>,
+    server: &WebServer,
+    before: &Value,
+) -> Result<String, Stop> {
+    let said = Body::new(wanted, server, before);
+    let body = json!({
+        "City": said.city, "CommonName": said.common_name, "Country": said.country, "IncludeIP": true,
+        "OrgName": said.organization, "OrgUnit": said.organizational_unit, "State": said.state,
+    });
+    let body = post(session, &server.service.child("Actions/HpeHttpsCert.GenerateCSR"), &body).await?;
+    if let Ok(request) = csr(&body, wanted.profile) {
+        return Ok(request);
+    }
+    let now = session.get(&server.service).await?.json()?;
+    let is_old = |request: &String| csr(before, wanted.profile).is_ok_and(|before| before == *request);
+    match csr(&now, wanted.profile) {
+        Ok(request) if !is_old(&request) => Ok(request),
+        _ => Err(Stop::Running { monitor: server.service.as_str().into(), after: HPE_KEY_TIME }),
+    }
+}
+
+fn csr(body: &Value, profile: Profile) -> Result<String, Failure> {
     let unusable = |why: &str| Failure::new(ErrorClass::Unsupported, format!("The device's answer {why}."));
-    match body.get("CSRString").and_then(Value::as_str) {
-        None | Some("") => Err(unusable("has no CSRString with a request in it")),
+    match ["CSRString", monitor::LATER].iter().find_map(|name| body.get(name)?.as_str()) {
+        None | Some("") => {
+            let instead = match profile.takes_private_key() {
+                true => "; import a certificate with its private key, and deploy that one",
+                false => "",
+            };
+            let words = match fault::words(body).as_str() {
+                "" => String::new(),
+                words => format!(" but says: {words}"),
+            };
+            Err(unusable(&format!("has no CSRString with a request in it{words}{instead}")))
+        }
         Some(text) if text.len() > CSR_LIMIT => Err(unusable(&format!("has a CSRString of over {CSR_LIMIT} bytes"))),
         Some(text) => Ok(text.to_owned()),
     }
@@ -122,7 +186,8 @@ struct Body<'a> {
     city: &'a str,
     organization: &'a str,
     organizational_unit: &'a str,
-    key_pair_algorithm: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_pair_algorithm: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_curve_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,6 +198,7 @@ impl<'a> Body<'a> {
     fn new(wanted: &GenerateCsr<'a>, server: &'a WebServer, service: &Value) -> Self {
         let part = |kind| wanted.subject.and_then(|subject| subject.attributes().value(kind));
         let key = wanted.key;
+        let decides = wanted.profile == Profile::DellIdrac;
         Self {
             certificate_collection: Reference { id: server.certificates.collection.as_str() },
             common_name: wanted.subject.map_or(UNSAID, DeviceSubject::common_name),
@@ -142,9 +208,10 @@ impl<'a> Body<'a> {
             city: part("L").unwrap_or(UNSAID),
             organization: part("O").unwrap_or(UNSAID),
             organizational_unit: part("OU").unwrap_or(UNSAID),
-            key_pair_algorithm: key.algorithm(wanted.profile, service),
-            key_curve_id: key.curve(wanted.profile),
-            key_bit_length: key.bits(),
+            // iDRAC's own setting decides.
+            key_pair_algorithm: (!decides).then(|| key.algorithm(wanted.profile, service)),
+            key_curve_id: key.curve(wanted.profile).filter(|_| !decides),
+            key_bit_length: key.bits().filter(|_| !decides),
         }
     }
 }
@@ -166,7 +233,7 @@ impl RequestedKey {
             Profile::Openbmc => return if elliptic { "EC" } else { "RSA" },
             _ if !elliptic => return "TPM_ALG_RSA",
             Profile::LenovoXcc => ["TPM_ALG_ECDH", "TPM_ALG_ECDSA"],
-            Profile::Dmtf | Profile::Vmedia => ["TPM_ALG_ECDSA", "TPM_ALG_ECDH"],
+            _ => ["TPM_ALG_ECDSA", "TPM_ALG_ECDH"],
         };
         names.into_iter().find(|name| allowed.iter().any(|value| value == name)).unwrap_or(names[0])
     }

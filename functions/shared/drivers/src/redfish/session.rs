@@ -13,6 +13,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::connection::{Answer, Body, Connection, TOKEN, basic};
+use super::fault;
 use super::link::Link;
 use crate::credential::Credential;
 
@@ -35,6 +36,8 @@ pub(super) struct Session<'a> {
     opened: Vec<Link>,
     /// Something was sent that may have changed the device.
     pub(super) wrote: bool,
+    /// What the device answered to a log-in that is good for a change of the password alone.
+    restricted: Option<Value>,
 }
 
 #[derive(Clone)]
@@ -49,12 +52,19 @@ enum Access {
 
 impl<'a> Session<'a> {
     pub(super) const fn new(connection: Connection, credential: &'a Credential) -> Self {
-        Self { connection, credential, access: Access::Closed, opened: Vec::new(), wrote: false }
+        Self { connection, credential, access: Access::Closed, opened: Vec::new(), wrote: false, restricted: None }
     }
 
-    /// Logs in at the path given in the service root, which needs no authentication. Returns the service root.
+    /// Logs in at the path given in the service root. Returns the service root. By the standard it needs no authentication;
+    /// a device that demands it has its sessions where the standard has them.
     pub(super) async fn open_by_root(&mut self) -> Result<Value, Failure> {
-        let root = self.connection.ask(Method::GET, &Link::known("/redfish/v1/"), None).await?.json()?;
+        let link = Link::known("/redfish/v1/");
+        let answer = self.connection.ask(Method::GET, &link, None).await?;
+        if matches!(answer.status.as_u16(), 401 | 403) {
+            self.open_by_standard().await?;
+            return self.get(&link).await?.json();
+        }
+        let root = answer.json()?;
         let sessions = root.pointer("/Links/Sessions/@odata.id").and_then(Value::as_str);
         let service = root.pointer("/SessionService/@odata.id").and_then(Value::as_str);
         match (sessions, service) {
@@ -78,7 +88,10 @@ impl<'a> Session<'a> {
             return self.open_basic();
         }
         if !answer.status.is_success() {
-            return Err(self.scrubbed(answer.failure()));
+            let failure = answer.failure();
+            let is_full = fault::sessions_used_up(answer.status, &answer.body);
+            let class = if is_full { ErrorClass::Throttled } else { failure.class };
+            return Err(self.scrubbed(Failure { class, ..failure }));
         }
         let (Some(token), Some(own)) = (answer.token(), self.own(&answer)) else {
             let message = format!("POST {sessions}: the device logs in without X-Auth-Token or a session to delete.");
@@ -86,6 +99,7 @@ impl<'a> Session<'a> {
         };
         self.connection.identify(Some((TOKEN, token)));
         self.opened.push(own);
+        self.restricted = Some(answer.body).filter(fault::wants_another_password);
         self.access = Access::Token { sessions };
         Ok(())
     }
@@ -113,7 +127,12 @@ impl<'a> Session<'a> {
 
     /// As [`Self::ask`], with a serialised body.
     pub(super) async fn send(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
-        let answer = self.connection.ask(method.clone(), link, body).await?;
+        let mut answer = self.connection.ask(method.clone(), link, body).await?;
+        if let (401 | 403, Some(said)) = (answer.status.as_u16(), &self.restricted) {
+            // Another log-in would end the same way. The first one's answer names the cause.
+            answer.body = said.clone();
+            return Ok(answer);
+        }
         let ran_out = answer.status.as_u16() == 401 && self.opened.len() == 1;
         match self.access.clone() {
             Access::Token { sessions } if ran_out => {
@@ -123,6 +142,11 @@ impl<'a> Session<'a> {
             }
             _ => Ok(answer),
         }
+    }
+
+    /// Whether there is a session, and not a password with each request.
+    pub(super) const fn has_token(&self) -> bool {
+        matches!(self.access, Access::Token { .. })
     }
 
     pub(super) async fn get(&mut self, link: &Link) -> Result<Answer, Failure> {
@@ -147,7 +171,7 @@ impl<'a> Session<'a> {
     fn scrubbed(&self, failure: Failure) -> Failure {
         match self.credential.password.as_str() {
             "" => failure,
-            password => Failure::new(failure.class, failure.message.replace(password, "***")),
+            password => Failure { message: failure.message.replace(password, "***"), ..failure },
         }
     }
 }

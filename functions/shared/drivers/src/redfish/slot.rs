@@ -7,13 +7,19 @@
 //! | `dmtf` | the manager's `SecurityPolicy`: `TLS.Client.TrustedCertificates`; else `UpdateService`'s `RemoteServerCertificates` | what the manager trusts as a TLS client in general, before what it trusts for firmware |
 //! | `vmedia` | `Certificates` of the system's CD or DVD drive, else of its first virtual medium | images are booted from there |
 //!
-//! If a device has several managers or systems, the right one is unknown: the device's record must name its slot.
+//! | `dell-idrac` | `DelliDRACCardService`'s certificate type `CA` ([`super::dell`]) | its other types are for the web server, smart cards and key management |
+//! | `hpe-ilo` | `SecurityService/CertificateAuthentication/CACertificates` ([`super::ilo`]) | the one that takes CA certificates in each version since iLO 5 |
+//! | `supermicro` | as `dmtf`, under manager 1 | the standard's |
+//!
+//! A slot that the device's record names is a collection of the standard, whatever the profile. If a device has several
+//! managers: [`super::manager`]. If it has several systems, its record must name its slot.
 
 use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::Value;
 
 use super::link::Link;
+use super::manager;
 use super::session::Session;
 
 pub(super) struct TrustSlot {
@@ -37,6 +43,10 @@ pub(super) enum Shape {
     Members,
     /// One member, with all certificates in one text.
     Bundle,
+    /// One text, which actions of Dell's export and import; the collection is their service.
+    Dell,
+    /// HPE's service, which shows no certificate itself; the collection is the service.
+    Ilo,
 }
 
 pub(super) struct Replace {
@@ -54,52 +64,68 @@ pub(super) async fn find(
     profile: Profile,
     named: Option<&Slot>,
 ) -> Result<TrustSlot, Failure> {
+    let root = match profile {
+        Profile::Openbmc | Profile::LenovoXcc => {
+            session.open_by_standard().await?;
+            Value::Null
+        }
+        _ => session.open_by_root().await?,
+    };
+    at(session, profile, named, &root).await
+}
+
+/// The same after the log-in. `root`: the service root, which some profiles do without.
+pub(super) async fn at(
+    session: &mut Session<'_>,
+    profile: Profile,
+    named: Option<&Slot>,
+    root: &Value,
+) -> Result<TrustSlot, Failure> {
     let fixed = |path: &str| TrustSlot {
-        collection: named.map_or_else(|| Link::known(path), Link::from),
         limit: profile.places().filter(|_| named.is_none()),
-        expand: false,
-        shape: Shape::Members,
-        replace: None,
-        signatures: Vec::new(),
+        ..TrustSlot::members_of(named.map_or_else(|| Link::known(path), Link::from))
     };
     match profile {
-        Profile::Openbmc => {
-            session.open_by_standard().await?;
-            Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates"))
+        Profile::Openbmc => Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates")),
+        Profile::LenovoXcc => Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates")),
+        Profile::DellIdrac if named.is_none() => {
+            let service = "/redfish/v1/Managers/iDRAC.Embedded.1/Oem/Dell/DelliDRACCardService";
+            Ok(TrustSlot { shape: Shape::Dell, ..fixed(service) })
         }
-        Profile::LenovoXcc => {
-            session.open_by_standard().await?;
-            Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates"))
+        Profile::HpeIlo if named.is_none() => {
+            let service = "/redfish/v1/Managers/1/SecurityService/CertificateAuthentication";
+            Ok(TrustSlot { shape: Shape::Ilo, ..fixed(service) })
         }
-        Profile::Dmtf => {
-            let root = session.open_by_root().await?;
+        Profile::Dmtf | Profile::Supermicro | Profile::DellIdrac | Profile::HpeIlo => {
             let (collection, signatures) = match named {
                 Some(slot) => (Link::from(slot), Vec::new()),
-                None => standard(session, &root).await?,
+                None => standard(session, profile, root).await?,
             };
             let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
-            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None, signatures })
+            Ok(TrustSlot { expand, signatures, ..TrustSlot::members_of(collection) })
         }
         Profile::Vmedia => {
-            let root = session.open_by_root().await?;
             let collection = match named {
                 Some(slot) => Link::from(slot),
-                None => medium(session, &root).await?,
+                None => medium(session, root).await?,
             };
-            let replace = replace(session, &root)?;
-            let signatures = Vec::new();
-            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace, signatures })
+            let replace = replace(session, root)?;
+            Ok(TrustSlot { shape: Shape::Bundle, replace, ..TrustSlot::members_of(collection) })
         }
     }
 }
 
+impl TrustSlot {
+    pub(super) const fn members_of(collection: Link) -> Self {
+        let signatures = Vec::new();
+        Self { collection, limit: None, expand: false, shape: Shape::Members, replace: None, signatures }
+    }
+}
+
 /// The collection, and the signature algorithms that the same policy names.
-async fn standard(session: &mut Session<'_>, root: &Value) -> Result<(Link, Vec<String>), Failure> {
-    let manager = match link(session, root, "/Links/ManagerProvidingService/@odata.id")? {
-        Some(manager) => Some(manager),
-        None => only_member(session, root, "Managers").await?,
-    };
-    if let Some(manager) = manager {
+async fn standard(session: &mut Session<'_>, profile: Profile, root: &Value) -> Result<(Link, Vec<String>), Failure> {
+    if root.get("Managers").is_some() || profile.manager().is_some() {
+        let manager = manager::find(session, profile, root, None).await?;
         let answer = session.get(&manager.child("SecurityPolicy")).await?;
         if answer.status.as_u16() != 404 {
             let policy = answer.json()?;
@@ -146,7 +172,7 @@ fn replace(session: &Session<'_>, root: &Value) -> Result<Option<Replace>, Failu
     }))
 }
 
-pub(super) async fn only_member(session: &mut Session<'_>, root: &Value, name: &str) -> Result<Option<Link>, Failure> {
+async fn only_member(session: &mut Session<'_>, root: &Value, name: &str) -> Result<Option<Link>, Failure> {
     let Some(collection) = link(session, root, &format!("/{name}/@odata.id"))? else {
         return Ok(None);
     };
@@ -159,7 +185,7 @@ pub(super) async fn only_member(session: &mut Session<'_>, root: &Value, name: &
 }
 
 /// The first page suffices to see whether there is one member, or to find a drive.
-async fn members(session: &mut Session<'_>, collection: &Link) -> Result<Vec<Link>, Failure> {
+pub(super) async fn members(session: &mut Session<'_>, collection: &Link) -> Result<Vec<Link>, Failure> {
     let body = session.get(collection).await?.json()?;
     let members = body.get("Members").and_then(Value::as_array).into_iter().flatten();
     let links = members.filter_map(|member| member.get("@odata.id")?.as_str());

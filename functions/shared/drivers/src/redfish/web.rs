@@ -3,28 +3,46 @@
 //! | profile | certificates | action |
 //! |---|---|---|
 //! | `openbmc` | `Managers/bmc/NetworkProtocol/HTTPS/Certificates` | `CertificateService.ReplaceCertificate`; both are fixed paths of bmcweb's |
-//! | `dmtf`, `lenovo-xcc` | what `HTTPS.Certificates` of the manager's `NetworkProtocol` links to | where the service root's `CertificateService` says |
+//! | `dmtf`, `lenovo-xcc`, `supermicro` | what `HTTPS.Certificates` of the manager's `NetworkProtocol` links to | where the service root's `CertificateService` says |
+//! | `dell-idrac` | the same | `DelliDRACCardService.ImportSSLCertificate` |
+//! | `hpe-ilo` | `SecurityService/HttpsCert`, which does not show the certificate itself | its `HpeHttpsCert.ImportCertificate` |
 //!
-//! `lenovo-xcc` takes no private key, and `vmedia` has no web server: [`Profile::takes_private_key`],
+//! Which manager: [`super::manager`]. Who takes no private key, or has no web server: [`Profile::takes_private_key`],
 //! [`Profile::has_web_server`].
 
-use rootcast_core::device::Profile;
+use http::Method;
+use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::link::Link;
 use super::listing::{Listing, Member};
 use super::session::Session;
-use super::slot::{Shape, TrustSlot, link, only_member};
+use super::slot::{TrustSlot, link};
+use super::{dell, ilo, manager};
 use crate::identity::Identity;
 
 pub(super) struct WebServer {
     /// Its certificates, usually one member.
     pub(super) certificates: TrustSlot,
-    /// `CertificateService`.
+    /// `CertificateService`; of HPE, `HttpsCert`.
     pub(super) service: Link,
+    pub(super) kind: Kind,
+    /// What is restarted if it must be.
+    manager: Link,
     chains: Chains,
+}
+
+/// Whose actions request and replace the certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Standard,
+    /// The standard's request; a replacement of Dell's.
+    Dell,
+    Hpe,
 }
 
 /// How a web server accepts a certificate with its chain (DSP8010, `CertificateType`).
@@ -39,35 +57,45 @@ enum Chains {
 }
 
 /// Also logs in.
-pub(super) async fn find(session: &mut Session<'_>, profile: Profile) -> Result<WebServer, Failure> {
-    match profile {
-        Profile::Openbmc => {
+pub(super) async fn find(
+    session: &mut Session<'_>,
+    profile: Profile,
+    named: Option<&Slot>,
+) -> Result<WebServer, Failure> {
+    let standard = Link::known("/redfish/v1/CertificateService");
+    match (profile, manager::fixed(profile, named)) {
+        (Profile::Openbmc, Some(manager)) => {
             session.open_by_standard().await?;
             Ok(WebServer {
-                certificates: members_of(Link::known("/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates")),
-                service: Link::known("/redfish/v1/CertificateService"),
+                certificates: TrustSlot::members_of(manager.child("NetworkProtocol/HTTPS/Certificates")),
+                service: standard,
+                kind: Kind::Standard,
+                manager,
                 chains: Chains::AsPem,
             })
         }
-        Profile::Dmtf | Profile::LenovoXcc => {
+        (Profile::HpeIlo, Some(manager)) => {
+            session.open_by_root().await?;
+            let https = manager.child("SecurityService/HttpsCert");
+            let certificates = TrustSlot::members_of(https.clone());
+            Ok(WebServer { certificates, service: https, kind: Kind::Hpe, manager, chains: Chains::No })
+        }
+        (Profile::Vmedia, _) => Err(no_web_server(profile)),
+        _ => {
             let root = session.open_by_root().await?;
             let unsupported = |message| Failure::new(ErrorClass::Unsupported, message);
             let service = link(session, &root, "/CertificateService/@odata.id")?;
             let service = service.ok_or_else(|| unsupported("The device has no CertificateService."))?;
-            let manager = match link(session, &root, "/Links/ManagerProvidingService/@odata.id")? {
-                Some(manager) => Some(manager),
-                None => only_member(session, &root, "Managers").await?,
-            };
-            let manager = manager.ok_or_else(|| unsupported("The device has no manager."))?;
+            let manager = manager::find(session, profile, &root, named).await?;
             let protocol = session.get(&manager.child("NetworkProtocol")).await?.json()?;
             let certificates = link(session, &protocol, "/HTTPS/Certificates/@odata.id")?;
             let certificates = certificates.ok_or_else(|| {
                 unsupported("The manager's NetworkProtocol does not say where HTTPS.Certificates are.")
             })?;
             let chains = if profile.takes_chain() { Chains::Named } else { Chains::No };
-            Ok(WebServer { certificates: members_of(certificates), service, chains })
+            let kind = if profile == Profile::DellIdrac { Kind::Dell } else { Kind::Standard };
+            Ok(WebServer { certificates: TrustSlot::members_of(certificates), service, kind, manager, chains })
         }
-        Profile::Vmedia => Err(no_web_server(profile)),
     }
 }
 
@@ -88,6 +116,21 @@ fn no_web_server(profile: Profile) -> Failure {
 }
 
 impl WebServer {
+    /// `leaf`: the certificate to be recognised on a device that does not show it.
+    pub(super) async fn list(&mut self, session: &mut Session<'_>, leaf: &Certificate) -> Result<Listing, Failure> {
+        match self.kind {
+            Kind::Hpe => ilo::web(session, &self.service, leaf).await,
+            Kind::Standard | Kind::Dell => Listing::read(session, &mut self.certificates).await,
+        }
+    }
+
+    /// Restarts the controller, which ends our session, too (DSP8010, `Manager.Reset`).
+    pub(super) async fn restart(&self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let reset = self.manager.child("Actions/Manager.Reset");
+        let answer = session.ask(Method::POST, &reset, Some(&json!({"ResetType": "GracefulRestart"}))).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(answer.failure()) }
+    }
+
     /// The member to replace: the one that the device shows, or the only one.
     pub(super) fn member(&self, listing: &Listing, shown: Fingerprint) -> Result<Link, Failure> {
         let members = &listing.members;
@@ -102,10 +145,14 @@ impl WebServer {
         }
     }
 
-    /// `CertificateService.ReplaceCertificate`. Redfish defines the paths of action targets only by example, and
-    /// every implementation follows it.
+    /// `CertificateService.ReplaceCertificate`, or the vendor's own. Redfish defines the paths of action targets only by
+    /// example, and every implementation follows it.
     pub(super) fn replace(&self) -> Link {
-        self.service.child("Actions/CertificateService.ReplaceCertificate")
+        match self.kind {
+            Kind::Standard => self.service.child("Actions/CertificateService.ReplaceCertificate"),
+            Kind::Dell => dell::import(&self.manager.child("Oem/Dell/DelliDRACCardService")),
+            Kind::Hpe => self.service.child("Actions/HpeHttpsCert.ImportCertificate"),
+        }
     }
 
     /// The certificate's text, and its type's name in the standard.
@@ -113,8 +160,4 @@ impl WebServer {
         let kind = if self.chains == Chains::Named && identity.has_chain() { "PEMchain" } else { "PEM" };
         (identity.pem(self.chains != Chains::No), kind)
     }
-}
-
-const fn members_of(collection: Link) -> TrustSlot {
-    TrustSlot { collection, limit: None, expand: false, shape: Shape::Members, replace: None, signatures: Vec::new() }
 }

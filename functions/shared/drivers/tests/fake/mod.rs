@@ -60,6 +60,8 @@ struct Shared {
     /// After its certificate is replaced: how long the web server is down, and how long it then still shows the old
     /// one.
     restart: (Duration, Duration),
+    /// What its web server shows after the restart.
+    next: Option<Arc<ServerConfig>>,
     /// No connection is accepted before this time.
     down: Arc<Mutex<Instant>>,
     /// The `Date` of its answers.
@@ -123,7 +125,7 @@ impl Fake {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let web = Web { text: pem(&identity.certificate), replaced: None, pending: None };
+        let web = Web { text: pem(&identity.certificate), replaced: None, pending: None, restarts: false };
         let tls = RustlsConfig::from_config(Arc::new(identity.server(key, versions)));
         let down = Arc::new(Mutex::new(Instant::now()));
         let shared = Arc::new(Mutex::new(Shared {
@@ -133,6 +135,7 @@ impl Fake {
             tls: tls.clone(),
             versions: versions.to_vec(),
             restart: Default::default(),
+            next: None,
             down: Arc::clone(&down),
             date: None,
         }));
@@ -201,6 +204,11 @@ impl Fake {
         let mut shared = self.lock();
         shared.restart = Default::default();
         *shared.down.lock().unwrap() = Instant::now();
+    }
+
+    /// From now on it shows the certificate that it lists.
+    pub fn restart_controller(&self) {
+        self.lock().restart_controller();
     }
 
     /// From now on it reports success for every replacement, and keeps the old certificate.
@@ -360,6 +368,13 @@ impl<I, S> Accept<I, S> for Door {
 }
 
 impl Shared {
+    fn restart_controller(&mut self) {
+        self.restart = Default::default();
+        if let Some(config) = self.next.take() {
+            self.tls.reload_from_config(config);
+        }
+    }
+
     /// Serves the new certificate as soon as the restart is over.
     fn change_certificate(&mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
@@ -369,6 +384,7 @@ impl Shared {
         if old.is_zero() {
             return self.tls.reload_from_config(config);
         }
+        self.next = Some(Arc::clone(&config));
         let tls = self.tls.clone();
         tokio::spawn(async move {
             tokio::time::sleep(gone + old).await;
@@ -408,6 +424,9 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> 
         let reply = reply.unwrap_or_else(|| shared.state.answer(&request));
         if let Some((chain, key)) = shared.state.web.replaced.take() {
             shared.change_certificate(chain, key);
+        }
+        if std::mem::take(&mut shared.state.web.restarts) {
+            shared.restart_controller();
         }
         (reply, shared.date)
     };

@@ -33,6 +33,8 @@ pub(super) struct Web {
     pub(super) replaced: Option<(Vec<Vec<u8>>, Vec<u8>)>,
     /// The key of its last request, PKCS #8 DER, and when it was created.
     pub(super) pending: Option<(Vec<u8>, Instant)>,
+    /// A restart of the controller was asked for.
+    pub(super) restarts: bool,
 }
 
 pub const GENERATE: &str = "/redfish/v1/CertificateService/Actions/CertificateService.GenerateCSR";
@@ -63,6 +65,17 @@ impl State {
         self.next += 1;
         self.members.push((self.next, text));
         self.next
+    }
+
+    /// Its web server has this chain and key from now on, DER.
+    #[allow(dead_code, reason = "other tests record no exchange")]
+    pub fn install(&mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) {
+        self.web.replaced = Some((chain, key));
+    }
+
+    /// Restarts the controller after this answer.
+    pub fn restart(&mut self) {
+        self.web.restarts = true;
     }
 
     pub fn held(&self) -> Vec<Fingerprint> {
@@ -110,6 +123,10 @@ impl State {
             ("GET", path, None) if path == collection => self.list(query),
             ("POST", path, None) if path == collection => self.create(&request.body),
             ("POST", REPLACE, None) => self.replace(&request.body),
+            ("POST", path, None) if path.ends_with("/Actions/Manager.Reset") => {
+                self.restart();
+                Reply::status(204)
+            }
             ("POST", GENERATE, None) if self.has_web_server() => self.generate(&request.body),
             ("GET", path, None) if path == self.web_certificates() => {
                 Reply::json(json!({"Members": [{"@odata.id": self.web_certificate()}]}))

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::fake::{Fake, Model, PASSWORD, Reply, Request, USER, root};
 use super::{prints, sorted};
 
-const MODELS: [(Model, Profile); 5] = [
+pub(super) const MODELS: [(Model, Profile); 5] = [
     (Model::OpenBmc, Profile::Openbmc),
     (Model::Xcc, Profile::LenovoXcc),
     (Model::Dmtf { expand: true }, Profile::Dmtf),
@@ -26,7 +26,7 @@ async fn check_as(fake: &Fake, profile: Profile, password: &str, endpoint: &Endp
     let parameter = json!({"username": USER, "password": password}).to_string();
     let credential: Credential = parameter.parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    let wanted = Inspection { endpoint, profile, slot: None, credential: &credential, deadline };
+    let wanted = Inspection { endpoint, profile, slot: None, credential: &credential, known: &[], deadline };
     let read = Redfish::new(Arc::new("127.0.0.1".parse().unwrap())).check(&wanted).await;
     assert_eq!(fake.open_sessions(), 0, "a session stayed after {read:?}");
     read

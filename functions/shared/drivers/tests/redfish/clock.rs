@@ -82,6 +82,26 @@ async fn a_certificate_dropped_before_its_validity_is_a_clock_failure() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_the_validity_is_a_class_of_its_own() {
+    for (model, profile) in SHAPES {
+        let fake = Fake::start(model).await;
+        fake.lives_in("Fri, 31 Dec 9999 12:00:00 GMT");
+        fake.fault(|request, state| request.is("POST", state.collection()).then(|| error(400, "Expired.")));
+        let failure = Attempt::new(&fake, profile, install(&[&short()])).fails().await;
+        assert_eq!(failure.class, ErrorClass::ClockAhead, "{failure:?}");
+        assert!(failure.message.contains("9999-12-31") && !failure.class.is_retryable(), "{failure:?}");
+    }
+}
+
+/// A root that ends before the year 9999.
+fn short() -> Vec<u8> {
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec()
+}
+
+#[tokio::test]
 async fn a_slow_clock_that_keeps_the_certificate_is_no_failure() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.lives_in(REBOOTED);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant as Clock};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rootcast_core::deployment::lifecycle::Stage;
-use rootcast_core::device::{Pin, Profile};
+use rootcast_core::device::{Pin, Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Credential, Ended, Endpoint, Identity, Installation, Installed, Progress, Redfish, observe};
 use rootcast_pki::certificate::Certificate;
@@ -37,10 +37,11 @@ fn with_key(ca: &CertifiedIssuer<'_, KeyPair>, key: &KeyPair, other: Option<&Key
 pub(crate) struct Device<'a> {
     fake: &'a Fake,
     profile: Profile,
+    pub(crate) slot: Option<Slot>,
     pub(crate) pins: Vec<Pin>,
     earlier: Option<Ended>,
     stage: Stage,
-    limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 impl<'a> Device<'a> {
@@ -48,6 +49,7 @@ impl<'a> Device<'a> {
         Self {
             fake,
             profile,
+            slot: None,
             pins: vec![fake.pin],
             earlier: None,
             stage: Stage::InstallCertificate,
@@ -57,13 +59,18 @@ impl<'a> Device<'a> {
 
     /// Like a worker: reach, pin, install, and drop the old pin after the proof. `dies_before`: the step before which
     /// the worker dies.
-    async fn install(&mut self, identity: &Identity, dies_before: &str) -> Result<Progress<Installed>, Failure> {
+    pub(crate) async fn install(
+        &mut self,
+        identity: &Identity,
+        dies_before: &str,
+    ) -> Result<Progress<Installed>, Failure> {
         let endpoint = Endpoint { address: self.fake.address.clone(), pins: self.pins.clone() };
         let parameter = serde_json::json!({"username": USER, "password": PASSWORD}).to_string();
         let credential: Credential = parameter.parse().unwrap();
         let installation = Installation {
             endpoint: &endpoint,
             profile: self.profile,
+            slot: self.slot.as_ref(),
             credential: &credential,
             identity,
             stage: self.stage,
@@ -101,7 +108,7 @@ impl<'a> Device<'a> {
         observe(&"127.0.0.1".parse().unwrap(), &self.fake.address).await.unwrap().certificate
     }
 
-    fn writes(&self) -> usize {
+    pub(crate) fn writes(&self) -> usize {
         self.fake.requests().iter().filter(|request| request.is("POST", REPLACE)).count()
     }
 }
@@ -215,11 +222,60 @@ async fn a_long_restart_is_finished_by_an_attempt_without_writes() {
     device.limit = Duration::from_secs(2);
     let new = identity();
     let failure = device.fails(&new).await;
-    assert_eq!((failure.class, failure.stage), (ErrorClass::NotStored, Some(Stage::CheckConfiguration)));
+    assert_eq!((failure.class, failure.stage), (ErrorClass::NotShown, Some(Stage::CheckConfiguration)));
+    assert!(failure.message.contains("still shows") && failure.message.contains("restart its"), "{failure:?}");
     assert!(failure.class.is_retryable() && device.writes() == 1);
     device.limit = Duration::from_secs(20);
     assert!(!device.done(&new).await.changed, "the device lists it and was only slow");
     assert_eq!((device.writes(), device.shown().await), (0, new.leaf()));
+}
+
+#[tokio::test]
+async fn a_certificate_shown_after_a_restart_is_sent_once() {
+    let fake = Fake::start(Model::Dmtf { expand: false }).await;
+    let day = Duration::from_secs(24 * 3600);
+    fake.restarts(Duration::ZERO, day);
+    let mut device = Device::new(&fake, Profile::Dmtf);
+    device.limit = Duration::from_secs(2);
+    let new = identity();
+    for writes in [1, 0, 0] {
+        let failure = device.fails(&new).await;
+        assert_eq!((failure.class, device.writes()), (ErrorClass::NotShown, writes), "{failure:?}");
+        assert!(device.pins.contains(&fake.pin), "the old pin stays");
+    }
+    fake.restart_controller();
+    assert!(!device.done(&new).await.changed);
+    assert_eq!((device.writes(), device.pins.as_slice()), (0, [new.pin()].as_slice()));
+}
+
+#[tokio::test]
+async fn a_controller_restarts_where_its_profile_needs_it() {
+    let fake = Fake::start(Model::Xcc).await;
+    let new = super::request::signed(&super::request::Attempt::new(&fake, Profile::Supermicro).done().await);
+    fake.restarts(Duration::ZERO, Duration::from_secs(24 * 3600));
+    let mut device = Device::new(&fake, Profile::Supermicro);
+    device.limit = Duration::from_secs(40);
+    assert_eq!(device.done(&new).await.shown, new.leaf());
+    let restarts = |request: &super::fake::Request| request.is("POST", "/Managers/1/Actions/Manager.Reset");
+    let requests = fake.requests();
+    let asked: Vec<_> = requests.iter().filter(|request| restarts(request)).collect();
+    assert_eq!((asked.len(), asked[0].body["ResetType"].as_str()), (1, Some("GracefulRestart")));
+    assert_eq!(requests.iter().filter(|request| request.is("POST", REPLACE)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_common_name_fails_at_once_in_the_devices_words() {
+    let fake = Fake::start(Model::Dmtf { expand: false }).await;
+    fake.fault(|request, _| {
+        let said = serde_json::json!({"MessageId": "iLO.2.14.InvalidCertificateCommonName", "Message": "The common name is not this controller's."});
+        let body = serde_json::json!({"error": {"@Message.ExtendedInfo": [said]}});
+        request.is("POST", REPLACE).then(|| Reply::Json(400, Vec::new(), body))
+    });
+    let mut device = Device::new(&fake, Profile::Dmtf);
+    let failure = device.fails(&identity()).await;
+    assert_eq!((failure.class, failure.stage), (ErrorClass::Rejected, Some(Stage::InstallCertificate)));
+    assert!(failure.message.contains("not this controller's") && !failure.class.is_retryable(), "{failure:?}");
+    assert!(device.pins.contains(&fake.pin));
 }
 
 #[tokio::test]
@@ -256,6 +312,7 @@ async fn nothing_is_sent_before_its_record_or_to_strangers() {
     let installation = Installation {
         endpoint: &endpoint,
         profile: Profile::Openbmc,
+        slot: None,
         credential: &credential,
         identity: &new,
         stage: Stage::InstallCertificate,

@@ -9,11 +9,15 @@ mod clock;
 mod failures;
 mod hostile;
 mod install;
+mod managers;
 mod pinning;
+mod probe;
 mod profiles;
+mod redirects;
 mod request;
 mod sessions;
 mod tasks;
+mod vendors;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -109,13 +109,22 @@ async fn an_announced_but_refused_expand_costs_one_request() {
 #[tokio::test]
 async fn several_managers_require_a_named_slot() {
     let fake = Fake::start(Model::Dmtf { expand: false }).await;
-    fake.fault(|request, _| {
-        let members = serde_json::json!({"Members": [{"@odata.id": "/redfish/v1/Managers/1"}, {"@odata.id": "/redfish/v1/Managers/2"}]});
-        request.uri.ends_with("/Managers").then(|| Reply::json(members))
+    // The certificate that the device shows is listed by neither.
+    fake.fault(|request, _| match request.uri.as_str() {
+        "/redfish/v1/Managers" => {
+            let managers = ["1", "2"].map(|id| serde_json::json!({"@odata.id": format!("/redfish/v1/Managers/{id}")}));
+            Some(Reply::json(serde_json::json!({ "Members": managers })))
+        }
+        uri if uri.ends_with("/HTTPS/Certificates") => Some(Reply::json(serde_json::json!({"Members": []}))),
+        _ => None,
     });
     let failure = Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")])).fails().await;
     assert_eq!(failure.class, ErrorClass::Unsupported);
-    assert!(failure.message.contains("name its trust slot"), "{failure:?}");
+    assert!(
+        failure.message.contains("2 Managers (1, 2)") && failure.message.contains("name its trust slot"),
+        "{failure:?}"
+    );
+    assert!(fake.held().is_empty());
 }
 
 #[tokio::test]

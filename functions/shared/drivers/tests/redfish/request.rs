@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData, SignatureAlgorithm};
 use rootcast_core::deployment::lifecycle::Stage;
-use rootcast_core::device::{Pin, Profile};
+use rootcast_core::device::{Pin, Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Credential, Ended, Endpoint, GenerateCsr, Identity, Progress, Redfish, RequestedKey};
 use rootcast_pki::certificate::Certificate;
@@ -28,22 +28,23 @@ const MODELS: [(Model, Profile); 3] = [
 ];
 
 /// The parameters of an attempt that a test sets; the others have defaults.
-struct Attempt<'a> {
+pub(crate) struct Attempt<'a> {
     fake: &'a Fake,
     profile: Profile,
+    pub(crate) slot: Option<Slot>,
     pins: Vec<Pin>,
     key: RequestedKey,
-    earlier: Option<&'a Ended>,
+    pub(crate) earlier: Option<&'a Ended>,
     limit: Duration,
 }
 
 impl<'a> Attempt<'a> {
-    fn new(fake: &'a Fake, profile: Profile) -> Self {
+    pub(crate) fn new(fake: &'a Fake, profile: Profile) -> Self {
         let limit = Duration::from_secs(20);
-        Self { fake, profile, pins: vec![fake.pin], key: RequestedKey::default(), earlier: None, limit }
+        Self { fake, profile, slot: None, pins: vec![fake.pin], key: RequestedKey::default(), earlier: None, limit }
     }
 
-    async fn run(&self) -> Result<Progress<String>, Failure> {
+    pub(crate) async fn run(&self) -> Result<Progress<String>, Failure> {
         let parameter = json!({"username": USER, "password": PASSWORD}).to_string();
         let credential: Credential = parameter.parse().unwrap();
         let subject = DeviceSubject::new("bmc", ["bmc.example".to_owned()], vec![[10, 0, 0, 7].into()]).unwrap();
@@ -51,6 +52,7 @@ impl<'a> Attempt<'a> {
         let wanted = GenerateCsr {
             endpoint: &Endpoint { address: self.fake.address.clone(), pins: self.pins.clone() },
             profile: self.profile,
+            slot: self.slot.as_ref(),
             credential: &credential,
             subject: Some(&subject),
             key: self.key,
@@ -62,7 +64,7 @@ impl<'a> Attempt<'a> {
         outcome
     }
 
-    async fn done(&self) -> String {
+    pub(crate) async fn done(&self) -> String {
         match self.run().await {
             Ok(Progress::Done(text)) => text,
             other => panic!("not done: {other:?}"),
@@ -107,7 +109,7 @@ impl PublicKeyData for RequestKey {
 }
 
 /// A certificate for the P-384 key in the request, under a new CA.
-fn signed(request: &str) -> Identity {
+pub(crate) fn signed(request: &str) -> Identity {
     let (_, spki, _) = read(request);
     let point = spki[spki.len() - 97..].to_vec();
     let key = RequestKey { point, algorithm: &rcgen::PKCS_ECDSA_P384_SHA384 };
@@ -259,6 +261,47 @@ async fn hostile_answers_are_not_returned_as_requests() {
         assert_eq!(failure.class, ErrorClass::Unsupported);
         assert!(failure.message.contains(words), "{failure:?}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_request_is_quoted() {
+    for (model, profile, advises) in
+        [(Model::Dmtf { expand: false }, Profile::Dmtf, true), (Model::Xcc, Profile::LenovoXcc, false)]
+    {
+        let fake = Fake::start(model).await;
+        fake.fault(|request, _| {
+            let words = "A key is being made. Ask again in ten minutes.";
+            let said = json!([{"MessageId": "iLO.2.14.GeneratingCertificate", "Message": words}]);
+            let body = json!({"error": {"@Message.ExtendedInfo": said}});
+            request.is("POST", GENERATE).then(|| Reply::json(body))
+        });
+        let failure = Attempt::new(&fake, profile).fails().await;
+        assert_eq!(failure.class, ErrorClass::Unsupported);
+        for words in ["no CSRString", "Ask again in ten minutes."] {
+            assert!(failure.message.contains(words), "{failure:?}");
+        }
+        assert_eq!(failure.message.contains("import a certificate with its private key"), advises, "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_still_makes_its_key_gets_time() {
+    for (headers, wait) in [(Vec::new(), Some(120)), (vec![("Retry-After", "10".to_owned())], Some(10))] {
+        let fake = Fake::start(Model::Dmtf { expand: false }).await;
+        fake.fault(move |request, _| {
+            let body = json!({"error": {"message": "Not finished yet, come back in some minutes."}});
+            request.is("POST", GENERATE).then(|| Reply::Json(503, headers.clone(), body))
+        });
+        let failure = Attempt::new(&fake, Profile::Dmtf).fails().await;
+        assert_eq!((failure.class, failure.wait), (ErrorClass::Throttled, wait));
+        assert!(failure.message.contains("come back in some minutes"), "{failure:?}");
+    }
+    let fake = Fake::start(Model::Dmtf { expand: false }).await;
+    fake.fault(|request, _| request.is("POST", GENERATE).then_some(Reply::Hang));
+    let mut attempt = Attempt::new(&fake, Profile::Dmtf);
+    attempt.limit = Duration::from_secs(2);
+    let failure = attempt.fails().await;
+    assert_eq!((failure.class, failure.wait), (ErrorClass::Timeout, Some(120)));
 }
 
 #[tokio::test]

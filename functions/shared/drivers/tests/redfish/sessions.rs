@@ -74,6 +74,76 @@ async fn a_session_with_foreign_location_is_deleted_by_id() {
     assert_eq!(fake.open_sessions(), 0);
 }
 
+fn said(status: u16, id: &str, words: &str) -> Reply {
+    let said = json!([{"MessageId": id, "Message": words}]);
+    Reply::Json(status, Vec::new(), json!({"error": {"@Message.ExtendedInfo": said}}))
+}
+
+#[tokio::test]
+async fn used_up_sessions_are_throttled_not_a_full_store() {
+    for (status, id, words) in [
+        (503, "IDRAC.2.4.RAC0218", "The maximum number of user sessions is reached."),
+        (400, "Base.1.18.SessionLimitExceeded", "The session establishment failed."),
+        (403, "Base.1.18.SessionLimitExceeded", "The session establishment failed."),
+        (503, "Base.1.8.CreateLimitReachedForResource", "The create operation failed."),
+        (400, "Base.1.8.CreateLimitReachedForResource", "The create operation failed."),
+        (507, "Base.1.8.InsufficientStorage", "Insufficient storage."),
+        (400, "Oem.1.0.Sessions", "Too many sessions are open."),
+    ] {
+        let fake = Fake::start(Model::OpenBmc).await;
+        fake.fault(move |request, _| request.is("POST", "/Sessions").then(|| said(status, id, words)));
+        let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).fails().await;
+        assert_eq!(failure.class, ErrorClass::Throttled, "{status} {id}: {failure:?}");
+        assert!(failure.class.is_retryable() && failure.message.contains(words), "{failure:?}");
+        assert_eq!(fake.requests().len(), 1, "no Basic");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_must_be_changed_is_named_after_one_log_in() {
+    for (status, body) in [(403, true), (403, false), (401, false)] {
+        let fake = Fake::start(Model::OpenBmc).await;
+        fake.fault(move |request, state| {
+            let words = "Change the password first, then log in again.";
+            let entry = json!([{"MessageId": "Base.1.8.PasswordChangeRequired", "Message": words}]);
+            match request.method.as_str() {
+                "POST" => {
+                    let Reply::Json(made, headers, mut answer) = state.answer(request) else { return None };
+                    answer["@Message.ExtendedInfo"] = entry;
+                    Some(Reply::Json(made, headers, answer))
+                }
+                "GET" if body => Some(said(status, "Base.1.8.PasswordChangeRequired", words)),
+                "GET" => Some(Reply::status(status)),
+                _ => None,
+            }
+        });
+        let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).fails().await;
+        assert_eq!(failure.class, ErrorClass::Unauthorized);
+        assert!(failure.message.contains("Change the password first"), "{failure:?}");
+        let requests = fake.requests();
+        assert_eq!(requests.iter().filter(|request| request.is("POST", "/Sessions")).count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_service_root_behind_a_login_is_read_after_it() {
+    for model in [Model::Dmtf { expand: true }, Model::Dmtf { expand: false }] {
+        let fake = Fake::start(model).await;
+        fake.fault(|request, _| {
+            let is_root = request.uri.trim_end_matches('/') == "/redfish/v1";
+            (is_root && request.token.is_none()).then(|| error(401, "Log in first."))
+        });
+        let new = root("one");
+        assert!(Attempt::new(&fake, Profile::Dmtf, install(&[&new])).done().await.changed);
+        assert_eq!((fake.held(), fake.open_sessions()), (super::prints(&[&new]), 0));
+        let mut wrong = Attempt::new(&fake, Profile::Dmtf, install(&[&new]));
+        wrong.password = "wrong horse";
+        fake.requests();
+        assert_eq!(wrong.fails().await.class, ErrorClass::Unauthorized);
+        assert_eq!(fake.requests().iter().filter(|request| request.is("POST", "/Sessions")).count(), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_log_in_without_a_token_is_unsupported() {
     let fake = Fake::start(Model::OpenBmc).await;

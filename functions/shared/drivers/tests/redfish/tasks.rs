@@ -110,6 +110,82 @@ async fn every_profiles_monitor_can_be_queried() {
     }
 }
 
+const JOB: &str = "/redfish/v1/Managers/iDRAC.Embedded.1/Jobs/JID_1";
+
+/// A POST makes a job, which has these states one after another; the last one stays. After `Completed` the certificate is
+/// listed.
+fn works(fake: &Fake, states: &'static [(u16, &'static str)], location: bool) {
+    let (mut asked, mut body) = (0, Value::Null);
+    fake.fault(move |request, state| {
+        if request.is("POST", state.collection()) {
+            body = request.body.clone();
+            let headers = if location { vec![("Location", JOB.to_owned())] } else { Vec::new() };
+            return Some(Reply::Json(202, headers, json!({"@odata.id": JOB, "JobState": "New"})));
+        }
+        if !request.is("GET", JOB) {
+            return None;
+        }
+        let (status, said) = states[asked.min(states.len() - 1)];
+        asked += 1;
+        if (said == "Completed" || status == 404) && body.is_object() {
+            state.store(body.take()["CertificateString"].as_str().unwrap().to_owned());
+        }
+        let percent = if said == "Completed" { 100 } else { 20 };
+        let words = if said == "Failed" { "LC011: the import did not work." } else { "" };
+        let job = match said {
+            "" => json!({"PercentComplete": percent}),
+            said => json!({"Id": "JID_1", "JobState": said, "PercentComplete": percent, "Message": words}),
+        };
+        Some(Reply::Json(status, Vec::new(), job))
+    });
+}
+
+#[tokio::test]
+async fn a_vendors_job_is_followed_to_its_end() {
+    for states in [
+        &[(200, "Running"), (200, "Completed")][..],
+        &[(200, "Scheduled"), (200, "Completed")],
+        &[(200, ""), (200, "Completed")],
+        &[(200, "Running"), (404, "gone")],
+    ] {
+        for location in [true, false] {
+            let fake = Fake::start(Model::Dmtf { expand: false }).await;
+            works(&fake, states, location);
+            let new = root("one");
+            let done = Attempt::new(&fake, Profile::Dmtf, install(&[&new])).done().await;
+            assert_eq!(done.held.anchors, prints(&[&new]));
+            let posts = fake.requests().iter().filter(|request| request.is("POST", "/TrustedCertificates")).count();
+            assert_eq!(posts, 1, "{states:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_runs_for_long_is_asked_again_later() {
+    let fake = Fake::start(Model::Dmtf { expand: false }).await;
+    works(&fake, &[(200, "Running")], true);
+    let attempt = Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")]));
+    let Ok(Progress::Running { monitor, .. }) = attempt.run().await else { panic!("not running") };
+    assert_eq!((monitor.to_string().as_str(), fake.open_sessions()), (JOB, 0));
+}
+
+#[tokio::test]
+async fn a_failed_job_is_quoted() {
+    for states in [&[(200, "Failed")][..], &[(200, "Running"), (200, "Failed")]] {
+        let fake = Fake::start(Model::Dmtf { expand: false }).await;
+        works(&fake, states, true);
+        let failure = Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")])).fails().await;
+        assert_eq!(failure.class, ErrorClass::ServerError);
+        assert!(failure.message.contains("LC011: the import did not work."), "{failure:?}");
+    }
+    let fake = Fake::start(Model::Dmtf { expand: false }).await;
+    works(&fake, &[(200, "CompletedWithErrors")], true);
+    assert_eq!(
+        Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")])).fails().await.class,
+        ErrorClass::ServerError
+    );
+}
+
 #[tokio::test]
 async fn foreign_monitors_are_not_followed() {
     let fake = Fake::start(Model::OpenBmc).await;

@@ -3,6 +3,7 @@
 use rootcast_core::audit::Actor;
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::labels::Labels;
+use rootcast_core::device::probe::Probed;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{Ack, Failure};
@@ -44,6 +45,9 @@ pub struct DeviceRecord {
     pub unapproved: Option<Unapproved>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<ObservedTrustStore>,
+    /// The last probe that a person asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed: Option<Probed>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
     /// Visits that began since the last one that is known to have ended. Each lease counts as one.
@@ -152,6 +156,7 @@ impl DeviceRecord {
             pins: Vec::new(),
             unapproved: None,
             held: None,
+            probed: None,
             lease: None,
             begun: 0,
             tries: None,

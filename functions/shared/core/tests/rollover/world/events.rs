@@ -89,7 +89,7 @@ impl World {
             match pass {
                 Pass::Distribute => _ = self.holding.insert(device.clone()),
                 Pass::Withdraw => _ = self.holding.remove(&device),
-                Pass::Distrust | Pass::Install | Pass::Join | Pass::Preflight => {}
+                Pass::Distrust | Pass::Install | Pass::Join | Pass::Preflight | Pass::Probe => {}
             }
             self.proved.insert((pass, device.clone()), self.now);
         }
