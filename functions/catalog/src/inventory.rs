@@ -52,7 +52,7 @@ pub(crate) fn shown(record: DeviceRecord) -> Device {
             current: ack.of == version,
         }),
         failure: failure.map(|failure| LastFailure {
-            recovery: failure.class.recovery().to_owned(),
+            recovery: failure.recovery().to_owned(),
             class: failure.class,
             message: failure.message,
             at,

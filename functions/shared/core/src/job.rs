@@ -8,6 +8,7 @@ mod lap;
 pub mod message;
 mod purpose;
 mod record;
+mod haste;
 mod reopen;
 pub mod standing;
 pub mod task;
@@ -26,6 +27,7 @@ pub use self::cursor::Cursor;
 pub use self::lap::{Lap, Member, Reach};
 pub use self::purpose::{JobPurpose, NewPreflight};
 pub use self::record::{JobRecord, Refused};
+pub use self::haste::Haste;
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::deployment::lifecycle::Work;
@@ -418,6 +420,9 @@ pub struct Job {
     /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
+    /// Which waiting tasks are not to wait for their next try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub haste: Option<Haste>,
     /// Failed devices that the operator left as they are when retrying others. They do not count against the error
     /// budget in the current wave.
     #[serde(default)]
@@ -490,6 +495,7 @@ impl Job {
             preflight: None,
             since: None,
             reopen: Reopen::NOTHING,
+            haste: None,
             tolerated: 0,
             resends: 0,
             seen_settled: 0,

@@ -147,7 +147,7 @@ pub(crate) fn failure(whom: &dyn fmt::Display, error: &(dyn StdError + 'static))
         while let Some(source) = root.source() {
             root = source;
         }
-        return Failure::new(ErrorClass::Connect, format!("{whom}: {root}."));
+        return Failure::new(ErrorClass::Connect, format!("{whom}: {}.", without_urls(&root.to_string())));
     };
     let (class, why) = match tls {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) if other.is::<NotThePin>() => {
@@ -157,9 +157,15 @@ pub(crate) fn failure(whom: &dyn fmt::Display, error: &(dyn StdError + 'static))
             let why = "the peer shows the approved certificate but does not hold its key";
             (ErrorClass::PinMismatch, why.to_owned())
         }
-        other => (ErrorClass::TlsHandshake, other.to_string()),
+        other => (ErrorClass::TlsHandshake, without_urls(&other.to_string())),
     };
     Failure::new(class, format!("{whom}: {why}."))
+}
+
+/// A library's words, without the addresses of its manual and of the request, which the failure names itself.
+pub(crate) fn without_urls(words: &str) -> String {
+    let kept: Vec<&str> = words.split_whitespace().filter(|word| !word.contains("://")).collect();
+    kept.join(" ").trim_end_matches([':', ' ', '.']).to_owned()
 }
 
 /// Searches the error's chain of sources; [`std::io::Error`] hides its inner error from this chain.

@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
     fn scrubbed(&self, failure: Failure) -> Failure {
         match self.credential.password.as_str() {
             "" => failure,
-            password => Failure::new(failure.class, failure.message.replace(password, "***")),
+            password => Failure { message: failure.message.replace(password, "***"), ..failure },
         }
     }
 }

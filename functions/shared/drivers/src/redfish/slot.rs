@@ -13,8 +13,10 @@ use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::Value;
 
+use super::absence::Witness;
 use super::link::Link;
 use super::session::Session;
+use super::web;
 
 pub(super) struct TrustSlot {
     /// The collection of certificates.
@@ -26,6 +28,8 @@ pub(super) struct TrustSlot {
     pub(super) shape: Shape,
     /// `CertificateService.ReplaceCertificate`, if the device has it.
     pub(super) replace: Option<Replace>,
+    /// What has to answer before an empty list counts.
+    pub(super) witness: Witness,
     /// Signature algorithms that the device accepts as a TLS client; empty: it does not say.
     pub(super) signatures: Vec<String>,
 }
@@ -60,6 +64,10 @@ pub(super) async fn find(
         expand: false,
         shape: Shape::Members,
         replace: None,
+        witness: match profile {
+            Profile::Openbmc => Witness::Collection(Link::known(web::OPENBMC)),
+            _ => Witness::Above,
+        },
         signatures: Vec::new(),
     };
     match profile {
@@ -77,8 +85,9 @@ pub(super) async fn find(
                 Some(slot) => (Link::from(slot), Vec::new()),
                 None => standard(session, &root).await?,
             };
+            let witness = if named.is_some() { Witness::Above } else { Witness::Told };
             let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
-            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None, signatures })
+            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None, witness, signatures })
         }
         Profile::Vmedia => {
             let root = session.open_by_root().await?;
@@ -87,8 +96,8 @@ pub(super) async fn find(
                 None => medium(session, &root).await?,
             };
             let replace = replace(session, &root)?;
-            let signatures = Vec::new();
-            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace, signatures })
+            let (witness, signatures) = (Witness::Above, Vec::new());
+            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace, witness, signatures })
         }
     }
 }

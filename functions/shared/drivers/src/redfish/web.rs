@@ -13,11 +13,15 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_pki::fingerprint::Fingerprint;
 use zeroize::Zeroizing;
 
+use super::absence::Witness;
 use super::link::Link;
 use super::listing::{Listing, Member};
 use super::session::Session;
 use super::slot::{Shape, TrustSlot, link, only_member};
 use crate::identity::Identity;
+
+/// A fixed path of bmcweb's.
+pub(super) const OPENBMC: &str = "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates";
 
 pub(super) struct WebServer {
     /// Its certificates, usually one member.
@@ -44,7 +48,7 @@ pub(super) async fn find(session: &mut Session<'_>, profile: Profile) -> Result<
         Profile::Openbmc => {
             session.open_by_standard().await?;
             Ok(WebServer {
-                certificates: members_of(Link::known("/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates")),
+                certificates: members_of(Link::known(OPENBMC)),
                 service: Link::known("/redfish/v1/CertificateService"),
                 chains: Chains::AsPem,
             })
@@ -94,6 +98,13 @@ impl WebServer {
         let is_shown = |member: &&Member| member.leaf() == Some(shown);
         match (members.iter().find(is_shown), members.as_slice()) {
             (Some(member), _) | (None, [member]) => Ok(member.link.clone()),
+            (None, []) => {
+                let collection = &self.certificates.collection;
+                let message = format!(
+                    "{collection} is listed as empty, although the device shows a certificate: its certificate service may be down."
+                );
+                Err(Failure::new(ErrorClass::ServerError, message))
+            }
             (None, members) => {
                 let collection = &self.certificates.collection;
                 let message = format!("{collection} has {} members, and none is what the device shows.", members.len());
@@ -115,6 +126,7 @@ impl WebServer {
     }
 }
 
-const fn members_of(collection: Link) -> TrustSlot {
-    TrustSlot { collection, limit: None, expand: false, shape: Shape::Members, replace: None, signatures: Vec::new() }
+fn members_of(collection: Link) -> TrustSlot {
+    let (shape, witness, signatures) = (Shape::Members, Witness::Told, Vec::new());
+    TrustSlot { collection, limit: None, expand: false, shape, replace: None, witness, signatures }
 }

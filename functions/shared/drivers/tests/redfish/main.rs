@@ -104,11 +104,11 @@ async fn ended(fake: &Fake, monitor: &Monitor) -> Ended {
 }
 
 fn install(ders: &[&[u8]]) -> TrustGoal {
-    TrustGoal { install: ders.iter().map(|der| der.to_vec()).collect(), remove: Vec::new() }
+    TrustGoal { install: ders.iter().map(|der| der.to_vec()).collect(), ..TrustGoal::default() }
 }
 
 fn remove(ders: &[&[u8]]) -> TrustGoal {
-    TrustGoal { install: Vec::new(), remove: prints(ders) }
+    TrustGoal { remove: prints(ders), ..TrustGoal::default() }
 }
 
 fn prints(ders: &[&[u8]]) -> Vec<Fingerprint> {
