@@ -103,7 +103,9 @@ pub(crate) async fn show(
         Some(TaskAttempt { job: binding.job?, pass: Pass::Install, attempt: binding.lifecycle.attempt })
     });
     let tries = match present {
-        Some(present) => ledger.device(&id).await?.and_then(|device| device.tries).filter(|tries| tries.task == present),
+        Some(present) => {
+            ledger.device(&id).await?.and_then(|device| device.tries).filter(|tries| tries.task == present)
+        }
         None => None,
     };
     let unbound = || Lifecycle::idle(Default::default(), "The device does not have it any more.");

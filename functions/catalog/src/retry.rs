@@ -58,7 +58,8 @@ pub(crate) async fn retry(
     }
     let parts = app.parts().await?;
     let retried = parts.operations().retry(id, &filters, &caller.acting(&request_id)).await;
-    let rootcast_operations::Retried { job, devices, hastened } = retried.map_err(|why| refused(id, Asked::Retry, why))?;
+    let rootcast_operations::Retried { job, devices, hastened } =
+        retried.map_err(|why| refused(id, Asked::Retry, why))?;
     info!(caller = caller.name, job.id = %id, devices.retried = devices, devices.hastened = hastened, ?filters, "failed devices are retried");
     let message = Message::done(
         match hastened {

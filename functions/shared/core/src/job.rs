@@ -4,11 +4,11 @@
 pub mod backoff;
 mod command;
 mod cursor;
+mod haste;
 mod lap;
 pub mod message;
 mod purpose;
 mod record;
-mod haste;
 mod reopen;
 pub mod standing;
 pub mod task;
@@ -24,10 +24,10 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
+pub use self::haste::Haste;
 pub use self::lap::{Lap, Member, Reach};
 pub use self::purpose::{JobPurpose, NewPreflight};
 pub use self::record::{JobRecord, Refused};
-pub use self::haste::Haste;
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::deployment::lifecycle::Work;

@@ -179,3 +179,24 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
         None => find(error.source()?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// rustls and reqwest add addresses: of a manual, and of the request, which the failure names in its own words.
+    #[test]
+    fn a_failures_words_have_no_address_of_a_library() {
+        let closed = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+        let sent = "error sending request for url (https://10.0.0.7/redfish/v1/)";
+        for (words, kept) in [
+            (closed, "https://10.0.0.7: GET /x: peer closed connection without sending TLS close_notify."),
+            (sent, "https://10.0.0.7: GET /x: error sending request for url."),
+        ] {
+            let failure = failure(&"https://10.0.0.7: GET /x", &std::io::Error::other(words));
+            assert_eq!((failure.class, failure.message.as_str()), (ErrorClass::Connect, kept));
+        }
+        let general = rustls::Error::General(closed.to_owned());
+        assert!(!failure(&"x", &general).message.contains("docs.rs"));
+    }
+}

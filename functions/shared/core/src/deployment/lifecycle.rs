@@ -259,7 +259,8 @@ impl Lifecycle {
     pub fn lead_back(&self, attempt: u32, failure: &Failure, at: OffsetDateTime) -> Option<Self> {
         use ErrorClass::{Rejected, ServerError};
         let stage = self.current(attempt).ok().filter(|stage| *stage >= Stage::InstallCertificate)?;
-        let is_refusal = failure.stage == Some(Stage::InstallCertificate) && matches!(failure.class, Rejected | ServerError);
+        let is_refusal =
+            failure.stage == Some(Stage::InstallCertificate) && matches!(failure.class, Rejected | ServerError);
         let mut since = self.history.iter().rev().take_while(|entry| entry.result != StageResult::Queued);
         let is_again = since.any(|entry| matches!(entry.result, StageResult::Failed(_)));
         if self.work != Work::Issue || !is_refusal || is_again {

@@ -111,7 +111,9 @@ pub fn open(
     let tries = tries.filter(|tries| tries.task == task);
     match tries {
         Some(tries @ Tries { next: None, .. }) => return Opening::Record(tries.clone()),
-        Some(tries @ Tries { next: Some(next), .. }) if *next > now + EARLY && !hastens(tries) => return Opening::Wait { until: *next },
+        Some(tries @ Tries { next: Some(next), .. }) if *next > now + EARLY && !hastens(tries) => {
+            return Opening::Wait { until: *next };
+        }
         _ => {}
     }
     if begun > MOST_UNENDED {

@@ -4,12 +4,14 @@
 #[path = "../fake/mod.rs"]
 mod fake;
 
+mod absence;
 mod check;
 mod clock;
 mod failures;
 mod hostile;
 mod install;
 mod pinning;
+mod places;
 mod profiles;
 mod request;
 mod sessions;
