@@ -37,7 +37,7 @@ pub struct TrustStoreContent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converged {
     pub held: TrustStoreContent,
-    /// Whether anything was written.
+    /// Whether anything was written, besides optional anchors.
     pub changed: bool,
 }
 

@@ -139,3 +139,18 @@ pub(super) async fn show(api: &Api, show: Show, format: Format) -> Result<End> {
     }
     Ok(End::unless(own.in_error))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use serde_json::json;
+
+    #[test]
+    fn a_waiting_certificate_is_shown_with_its_failed_visits() {
+        let tries = json!({"count": 2, "class": "connect", "message": "Nobody answers.", "at": "2026-01-02T03:04:05Z", "next": "2026-01-02T03:05:05Z"});
+        let own = json!({"id": "scs1600313391074", "dn": "x", "stage": 400, "inError": false, "status": "Queued.", "tries": tries, "history": []});
+        let standing = super::standing(&serde_json::from_value(own).unwrap());
+        assert_eq!(standing, "at stage 400: 2 visits failed, next at 2026-01-02T03:05:05Z; connect: Nobody answers.");
+    }
+}

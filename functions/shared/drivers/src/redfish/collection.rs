@@ -55,8 +55,8 @@ pub(super) async fn converge(
     if listing.members.is_empty() && !goal.remove.is_empty() && !is_served {
         absence::proven(session, slot, absence::RESTART).await?;
     }
+    // Not a change: whoever lost such an anchor has lost nothing that it had proven.
     if install_optional(session, slot, goal, &listing).await? {
-        changed = true;
         listing = Listing::read(session, slot).await?;
     }
     // A device may have dropped one certificate when it stored another.
