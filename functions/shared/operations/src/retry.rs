@@ -64,7 +64,9 @@ impl Operations<'_> {
                 Some((_, devices)) => devices,
                 None => count(ledger, &job, &selection).await?,
             };
-            let hastened = waiting(ledger, &job, &selection).await?;
+            // Without a failed one, what is chosen of a class or a wave is not known before every device is read.
+            let is_known = devices > 0 || selection.is_everything() || !selection.devices.is_empty();
+            let hastened = if is_known { waiting(ledger, &job, &selection).await? } else { 0 };
             let retried = if devices > 0 { retried } else { job };
             let next = match retried.clone().hasten(&selection, now).filter(|_| hastened > 0) {
                 Some(next) => next,
