@@ -153,6 +153,11 @@ fn a_retry_hastens_a_device_that_waits_for_its_next_try() {
 fn a_resume_hastens_a_device_of_a_deployment() {
     scene(1, async |scene| {
         scene.signs("1.1").await;
+        // It has joined: its failed visits are those of one task.
+        while !scene.holds(1, 1) {
+            sleep(Duration::from_secs(1)).await;
+        }
+        sleep(Duration::from_secs(60)).await;
         scene.mood(1, Mood::Refuses);
         let job = scene.issues().await;
         scene.tried(4).await;
