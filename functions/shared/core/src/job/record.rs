@@ -8,6 +8,7 @@ use crate::deployment::{Deployment, NotResumed};
 
 /// A job by its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is read at a time, and none is kept")]
 pub enum JobRecord {
     Rollover(Box<Job>),
     Deployment(Deployment),
