@@ -60,7 +60,7 @@ pub(crate) fn shown(record: DeviceRecord) -> Device {
 }
 
 fn told(failure: Failure, at: String) -> LastFailure {
-    LastFailure { recovery: failure.class.recovery().to_owned(), class: failure.class, message: failure.message, at }
+    LastFailure { recovery: failure.recovery().to_owned(), class: failure.class, message: failure.message, at }
 }
 
 fn probe(Probed { number, at, found, failure }: Probed) -> Probe {
@@ -68,7 +68,7 @@ fn probe(Probed { number, at, found, failure }: Probed) -> Probe {
     // Told once, as text.
     let found = found.map(|found| Found { clock: None, ..found });
     let at = stamp(at);
-    let failure = failure.map(|failure| LastFailure { recovery: failure.class.remedy(), ..told(failure, at.clone()) });
+    let failure = failure.map(|failure| LastFailure { recovery: failure.remedy(), ..told(failure, at.clone()) });
     Probe { number, at, clock, found, failure }
 }
 

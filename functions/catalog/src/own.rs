@@ -10,6 +10,8 @@ use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::Pass;
+use rootcast_core::job::visit::TaskAttempt;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_dialects::native::{Issued, OwnCertificate};
 use rootcast_gate::{Principal, RequestId};
@@ -24,7 +26,7 @@ use crate::deployments::path;
 use crate::devices::{may, no_such_device};
 use crate::extract::Id;
 use crate::stamp::stamp;
-use crate::tasks::past;
+use crate::tasks::{past, visits};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,7 +79,7 @@ fn refused(id: &DeviceId, why: NotDone<NotBegun>) -> LenovoError {
     }
 }
 
-/// Three calls: name, certificate, use.
+/// Three calls: name, certificate, use; and the device, while a job works on it.
 pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -97,14 +99,23 @@ pub(crate) async fn show(
     let held = held.ok_or_else(none)?;
     let binding = ledger.uses_by(certificate, [&id]).await?.pop();
     let job = binding.as_ref().and_then(|binding| binding.job);
+    let present = binding.as_ref().filter(|binding| binding.is_under_way()).and_then(|binding| {
+        Some(TaskAttempt { job: binding.job?, pass: Pass::Install, attempt: binding.lifecycle.attempt })
+    });
+    let tries = match present {
+        Some(present) => {
+            ledger.device(&id).await?.and_then(|device| device.tries).filter(|tries| tries.task == present)
+        }
+        None => None,
+    };
     let unbound = || Lifecycle::idle(Default::default(), "The device does not have it any more.");
     let Lifecycle { stage, in_error, status, history, .. } = binding.map_or_else(unbound, |binding| binding.lifecycle);
     let issued = match &held {
         CertificateOrPending::Certificate(record) => Some(issued(record)),
         CertificateOrPending::Pending(_) => None,
     };
-    let (id, dn, history) = (certificate, held.dn(), past(history));
-    Ok(Envelope::success(OwnCertificate { id, dn, issued, stage, in_error, status, job, history }))
+    let (id, dn, history, tries) = (certificate, held.dn(), past(history), tries.as_ref().map(visits));
+    Ok(Envelope::success(OwnCertificate { id, dn, issued, stage, in_error, status, job, tries, history }))
 }
 
 fn issued(record: &CertificateRecord) -> Issued {

@@ -34,7 +34,7 @@ pub(crate) fn refused(id: JobId, asked: Asked, why: NotDone<JobRefusal>) -> Leno
 
 pub(crate) fn nothing_chosen(job: JobId) -> LenovoError {
     LenovoError::conflict(
-        format!("No failed device of job {job} matches the request."),
+        format!("No failed device of job {job} matches the request, and none that is named waits for its next try."),
         format!(
             "GET /jobs/{job}/tasks?state=failed shows what failed and its class, GET /jobs/{job} its waves; correct the body."
         ),

@@ -37,6 +37,8 @@ pub(crate) struct Retried {
     #[serde(flatten)]
     job: native::Job,
     retried: u64,
+    /// Devices without a result that are not waited for: their next try is now.
+    hastened: u64,
 }
 
 pub(crate) async fn retry(
@@ -56,13 +58,19 @@ pub(crate) async fn retry(
     }
     let parts = app.parts().await?;
     let retried = parts.operations().retry(id, &filters, &caller.acting(&request_id)).await;
-    let rootcast_operations::Retried { job, devices } = retried.map_err(|why| refused(id, Asked::Retry, why))?;
-    info!(caller = caller.name, job.id = %id, devices.retried = devices, ?filters, "failed devices are retried");
+    let rootcast_operations::Retried { job, devices, hastened } =
+        retried.map_err(|why| refused(id, Asked::Retry, why))?;
+    info!(caller = caller.name, job.id = %id, devices.retried = devices, devices.hastened = hastened, ?filters, "failed devices are retried");
     let message = Message::done(
-        format!("{devices} failed devices of job {id} are tried again."),
+        match hastened {
+            0 => format!("{devices} failed devices of job {id} are tried again."),
+            _ => format!(
+                "{devices} failed devices of job {id} are tried again; of {hastened} without a result, those that wait for their next try are tried now."
+            ),
+        },
         "What else failed stays as it is.",
     );
-    let shown = Retried { job: view(&parts.ledger, &job).await?, retried: devices };
+    let shown = Retried { job: view(&parts.ledger, &job).await?, retried: devices, hastened };
     Ok(Envelope::success(shown).saying(message))
 }
 

@@ -123,7 +123,7 @@ fn findings(checked: Checked) -> Vec<TaskFinding> {
     checked.findings.into_iter().map(shown).collect()
 }
 
-fn visits(tries: &Tries) -> Visits {
+pub(crate) fn visits(tries: &Tries) -> Visits {
     let Failure { class, message, .. } = tries.failure.clone();
     Visits { count: tries.count, class, message, at: stamp(tries.at), next: tries.next.map(stamp) }
 }
@@ -138,6 +138,10 @@ fn shown(pass: Pass, state: TaskState, row: Row) -> Task {
         None => (1, None, None, None, Vec::new(), None),
     };
     let class = failure.as_ref().map(|failure| failure.class);
+    let recovery = failure.as_ref().map(|failure| match pass {
+        Pass::Preflight => failure.remedy(),
+        _ => failure.recovery().to_owned(),
+    });
     Task {
         device: row.device,
         pass,
@@ -146,10 +150,7 @@ fn shown(pass: Pass, state: TaskState, row: Row) -> Task {
         class,
         stage,
         message: failure.map(|failure| failure.message),
-        recovery: class.map(|class| match pass {
-            Pass::Preflight => class.remedy(),
-            _ => class.recovery().to_owned(),
-        }),
+        recovery,
         findings: checked.map(findings),
         waiver,
         tries: None,

@@ -12,6 +12,7 @@ use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
+use rootcast_core::job::{Haste, JobRecord};
 use rootcast_core::rollover::windows::Schedule;
 use rootcast_drivers::{Credential, Endpoint, Monitor};
 use rootcast_ledger::{DeviceRecord, Lease, LeaseRefused, Left, ObservedTrustStore, Settlement};
@@ -36,6 +37,8 @@ pub(crate) struct Attempt {
     pub(crate) owner: String,
     /// When work may begin at which devices.
     pub(crate) schedule: Arc<Schedule>,
+    /// Which devices an operator wants to be tried now.
+    pub(crate) haste: Option<Haste>,
     pub(crate) credential: Option<Credential>,
     /// Whether the device was contacted.
     pub(crate) visited: bool,
@@ -89,6 +92,7 @@ impl Attempt {
             device: None,
             owner,
             schedule,
+            haste: None,
             credential: None,
             visited: false,
             tries: None,
@@ -222,7 +226,8 @@ impl App {
     fn open(&self, attempt: &mut Attempt, device: DeviceRecord, now: OffsetDateTime) {
         let approved = device.approved_version().is_some();
         let meant = attempt.goal.is_meant_for(device.version());
-        let opening = visit::open(attempt.task(), device.tries.as_ref(), device.begun, now);
+        let hastens = |tries: &Tries| attempt.haste.as_ref().is_some_and(|haste| haste.concerns(&device.id, tries));
+        let opening = visit::open(attempt.task(), device.tries.as_ref(), hastens, device.begun, now);
         attempt.tries.clone_from(&device.tries);
         attempt.working.clone_from(&device.working);
         let is_closed = !attempt.schedule.turn(&device.labels).is_open();

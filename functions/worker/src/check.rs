@@ -4,8 +4,7 @@ use rootcast_core::device::Driver;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::preflight::{Checked, Expected, OnRecord, Reading, judge};
 use rootcast_drivers::Inspection;
-use rootcast_ledger::DeviceRecord;
-use rootcast_pki::bundle::Bundle;
+use rootcast_ledger::{BundleRecord, DeviceRecord};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
@@ -19,7 +18,7 @@ impl App {
     pub(crate) async fn check(
         &self,
         attempt: &Attempt,
-        bundle: Option<&Bundle>,
+        bundle: Option<&BundleRecord>,
         expected: Expected,
         deadline: Instant,
     ) -> Visit {
@@ -74,9 +73,19 @@ impl App {
         }
     }
 
-    fn judged(&self, read: &Reading, device: &DeviceRecord, bundle: Option<&Bundle>, expected: Expected) -> Checked {
-        let anchors: Vec<Fingerprint> =
-            bundle.iter().flat_map(|bundle| bundle.needed((self.clock)())).map(Certificate::fingerprint).collect();
+    fn judged(
+        &self,
+        read: &Reading,
+        device: &DeviceRecord,
+        record: Option<&BundleRecord>,
+        expected: Expected,
+    ) -> Checked {
+        let anchors: Vec<Fingerprint> = record
+            .into_iter()
+            .flat_map(|record| record.required((self.clock)()))
+            .map(Certificate::fingerprint)
+            .collect();
+        let bundle = record.map(|record| &record.bundle);
         let on_record = OnRecord {
             bundle: &anchors,
             withdrawn: bundle.map_or(&[], |bundle| &bundle.withdrawn),

@@ -11,8 +11,7 @@ use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_core::preflight::Expected;
 use rootcast_drivers::Identity;
-use rootcast_ledger::{LedgerError, UseRecord};
-use rootcast_pki::bundle::Bundle;
+use rootcast_ledger::{BundleRecord, LedgerError, UseRecord};
 use tracing::error;
 
 use crate::App;
@@ -20,7 +19,7 @@ use crate::batch::TaskWork;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Goal {
-    Trust(Arc<Bundle>),
+    Trust(Arc<BundleRecord>),
     /// Without an identity, there is nothing to install and the task fails. Without a binding, the device no longer
     /// takes part.
     Install {
@@ -35,7 +34,7 @@ pub(crate) enum Goal {
     PassOn,
     /// Read, and write nothing. `bundle`: `None` before the first root.
     Check {
-        bundle: Option<Arc<Bundle>>,
+        bundle: Option<Arc<BundleRecord>>,
         expected: Expected,
     },
     /// Look at the device for a person, and write nothing.
@@ -46,7 +45,7 @@ impl Goal {
     /// The bundle version that fences off late tasks for an older bundle.
     pub(crate) fn fence(&self) -> Option<u64> {
         match self {
-            Self::Trust(bundle) => Some(bundle.version),
+            Self::Trust(record) => Some(record.bundle.version),
             Self::Install { .. } | Self::Request { .. } | Self::PassOn | Self::Check { .. } | Self::Probe => None,
         }
     }
@@ -79,7 +78,7 @@ impl Goal {
 
 #[derive(Default)]
 pub(crate) struct Goals {
-    bundles: HashMap<u64, Arc<Bundle>>,
+    bundles: HashMap<u64, Arc<BundleRecord>>,
     /// By certificate, and whether it is a device's own, which has no private key here.
     identities: HashMap<(CertificateId, bool), Result<Arc<Identity>, Failure>>,
     uses: Vec<UseRecord>,
@@ -162,7 +161,7 @@ impl App {
         Ok(goals)
     }
 
-    async fn bundle(&self, version: u64) -> Result<Option<Arc<Bundle>>, LedgerError> {
+    async fn bundle(&self, version: u64) -> Result<Option<Arc<BundleRecord>>, LedgerError> {
         let known = || self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bundle) = known().get(&version) {
             return Ok(Some(Arc::clone(bundle)));
@@ -171,7 +170,7 @@ impl App {
             error!(bundle.version = version, "the job's bundle is missing");
             return Ok(None);
         };
-        let bundle = Arc::new(record.bundle);
+        let bundle = Arc::new(record);
         known().insert(version, Arc::clone(&bundle));
         Ok(Some(bundle))
     }

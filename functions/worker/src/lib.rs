@@ -31,8 +31,7 @@ use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::rollover::windows::Schedule;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
-use rootcast_ledger::{Authority, BatchRecords, Ledger, LedgerError, OpenTask};
-use rootcast_pki::bundle::Bundle;
+use rootcast_ledger::{Authority, BatchRecords, BundleRecord, Ledger, LedgerError, OpenTask};
 use rootcast_queue::{Delivery, Queue, Returning};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
@@ -74,7 +73,7 @@ pub struct App {
     /// Randomises retries.
     pub random: fn() -> u32,
     /// Cache: bundles never change, and a process sees one or two.
-    pub bundles: Mutex<HashMap<u64, Arc<Bundle>>>,
+    pub bundles: Mutex<HashMap<u64, Arc<BundleRecord>>>,
 }
 
 /// Never fails as a whole: the response names each message that is not done.
@@ -134,8 +133,11 @@ impl App {
         for OpenTask { mut message, work, wave, history } in open {
             message.body.wave = wave;
             let schedule = schedules.get(&message.body.job).cloned().unwrap_or_default();
+            let haste = records.jobs().get(&message.body.job).and_then(JobRecord::haste).cloned();
             match goals.of(work, &message.body) {
-                Some(goal) => attempts.push(Attempt::new(message, goal, history, owner, schedule)),
+                Some(goal) => {
+                    attempts.push(Attempt { haste, ..Attempt::new(message, goal, history, owner, schedule) });
+                }
                 None => done.push((message, AfterVisit::Soon)),
             }
         }

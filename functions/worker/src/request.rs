@@ -6,7 +6,6 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Ended, Endpoint, GenerateCsr, Progress, RequestedKey};
 use rootcast_ledger::{Issuance, LedgerError, UseRecord};
 use rootcast_pki::request::SigningRequest;
-use rootcast_pki::subject::DeviceSubject;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -59,8 +58,7 @@ impl App {
         }
     }
 
-    /// Gets a CSR that the issuer would accept. The subject is only informative, for people who look at the device: if
-    /// it cannot be certified, the task fails at approval.
+    /// Gets a CSR that the issuer would accept.
     async fn generate(
         &self,
         attempt: &Attempt,
@@ -72,13 +70,11 @@ impl App {
         };
         let endpoint = endpoint(device);
         let Endpoint { address, .. } = &endpoint;
-        let subject = device.subject.clone().or_else(|| DeviceSubject::of_host(address.host()).ok());
         let wanted = GenerateCsr {
             endpoint: &endpoint,
             profile: device.profile,
             slot: device.slot.as_ref(),
             credential,
-            subject: subject.as_ref(),
             key: RequestedKey::default(),
             earlier,
             deadline,

@@ -4,9 +4,10 @@ use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
 use rootcast_core::job::task::{Ack, ErrorClass, Failure, Outcome, Probe};
 use rootcast_drivers::{Assignment, Converged, Ended, Progress, TrustGoal};
-use rootcast_ledger::DeviceRecord;
+use rootcast_ledger::{BundleRecord, DeviceRecord};
 use rootcast_pki::bundle::{Bundle, content_hash};
 use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -17,12 +18,12 @@ impl App {
     pub(crate) async fn trust(
         &self,
         attempt: &Attempt,
-        bundle: &Bundle,
+        record: &BundleRecord,
         earlier: Option<&Ended>,
         deadline: Instant,
     ) -> Visit {
-        match self.converge(attempt, bundle, earlier, deadline).await {
-            Ok(Progress::Done(converged)) => self.prove(attempt, bundle, &converged, earlier.is_some()),
+        match self.converge(attempt, record, earlier, deadline).await {
+            Ok(Progress::Done(converged)) => self.prove(attempt, record, &converged, earlier.is_some()),
             Ok(Progress::Running { monitor, after }) => Visit::Running { monitor, after },
             Err(failure) => {
                 let read_back = failure.class == ErrorClass::NotStored;
@@ -35,16 +36,18 @@ impl App {
     async fn converge(
         &self,
         attempt: &Attempt,
-        bundle: &Bundle,
+        record: &BundleRecord,
         earlier: Option<&Ended>,
         deadline: Instant,
     ) -> Result<Progress, Failure> {
         let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
         let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else { return Err(missing()) };
         let endpoint = endpoint(device);
+        let der = |anchor: &Certificate| anchor.der().to_vec();
         let goal = TrustGoal {
-            install: bundle.needed((self.clock)()).map(|anchor| anchor.der().to_vec()).collect(),
-            remove: bundle.withdrawn.clone(),
+            install: record.required((self.clock)()).map(der).collect(),
+            optional: record.optional((self.clock)()).map(der).collect(),
+            remove: record.bundle.withdrawn.clone(),
         };
         let assignment = Assignment {
             endpoint: &endpoint,
@@ -61,15 +64,13 @@ impl App {
         self.within(deadline, converged).await
     }
 
-    /// The ack consists only of what was read back; an anchor that has expired counts as held. `earlier`: an earlier visit of
-    /// this attempt wrote something.
-    fn prove(&self, attempt: &Attempt, bundle: &Bundle, converged: &Converged, earlier: bool) -> Visit {
-        let held = &converged.held.anchors;
-        let needed: Vec<_> = bundle.needed((self.clock)()).map(Certificate::fingerprint).collect();
-        let wanted = bundle.anchors.iter().map(Certificate::fingerprint);
-        let sha256 = content_hash(wanted.filter(|anchor| held.contains(anchor) || !needed.contains(anchor)));
-        let withdrawn = bundle.withdrawn.iter().any(|gone| held.contains(gone));
-        if sha256 != bundle.sha256() || withdrawn {
+    /// The ack consists only of what was read back; an anchor that has expired is not needed. `earlier`: an earlier visit of this attempt wrote something.
+    fn prove(&self, attempt: &Attempt, record: &BundleRecord, converged: &Converged, earlier: bool) -> Visit {
+        let (bundle, held) = (&record.bundle, &converged.held.anchors);
+        let is_held = |anchor: &Fingerprint| held.contains(anchor);
+        let sha256 = content_hash(bundle.anchors.iter().map(Certificate::fingerprint).filter(is_held));
+        let is_missing = !record.required((self.clock)()).map(Certificate::fingerprint).all(|anchor| is_held(&anchor));
+        if is_missing || bundle.withdrawn.iter().any(is_held) {
             let message = "The trust store that was read back differs from the bundle.";
             let failure = Failure::new(ErrorClass::NotStored, message).at(Stage::EndTrustStoreProcessing);
             return Visit::Failed(Failure { wrote: converged.changed, ..failure });

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use rootcast_core::device::Driver;
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_core::job::visit::Working;
+use rootcast_core::job::visit::{Tries, Working};
 use rootcast_drivers::{Ended, Enquiry, Monitor, Progress};
 use rootcast_ledger::UseRecord;
 use tokio::time::{Instant, timeout_at};
@@ -124,11 +124,39 @@ impl App {
             Some(stage) => failure.at(stage),
             None => failure,
         };
+        let before = attempt.tries.clone();
         let next = if overdue { self.gave_up(attempt, failure.clone()) } else { self.after(attempt, failure.clone()) };
+        if matches!(next, AfterVisit::Settle(_))
+            && let Some(back) = self.lead_back(attempt, &failure, before).await
+        {
+            return back;
+        }
         if let (AfterVisit::Again { .. }, Goal::Install { binding: Some(binding), .. }) = (&next, &attempt.goal) {
             self.remember(binding, &failure).await;
         }
         next
+    }
+
+    /// If the device is to make another request. `None`: the failure stands. `before`: the tries before this visit.
+    async fn lead_back(&self, attempt: &mut Attempt, failure: &Failure, before: Option<Tries>) -> Option<AfterVisit> {
+        let (Goal::Install { binding: Some(binding), .. }, now) = (&attempt.goal, (self.clock)()) else { return None };
+        let lifecycle = binding.lifecycle.lead_back(binding.lifecycle.attempt, failure, now)?;
+        let next = UseRecord { issuance: None, ..binding.with(lifecycle, now) };
+        let saved = self.ledger.save_use(&next).await;
+        let task = attempt.task();
+        match saved {
+            Ok(()) => {
+                info!(job.id = task.job.0, device.id = %next.device, "the device is to make another request, since it refused its certificate");
+                // The next stage has its own tries.
+                attempt.tries = before.filter(|tries| tries.task != task);
+                Some(AfterVisit::Again { seconds: crate::SOON })
+            }
+            Err(error) => {
+                warn!(device.id = %next.device, error = &error as &dyn Error, "what the device is to do next could not be recorded");
+                attempt.tries = before;
+                Some(AfterVisit::Soon)
+            }
+        }
     }
 
     /// Records the stage reached. The next attempt resumes there, and if the device cannot be reached any more, it

@@ -13,7 +13,7 @@ use rootcast_core::job::{JobId, JobState, Phase};
 use rootcast_dialects::native::{Job, Task, Work};
 use serde_json::Value;
 
-pub(crate) use self::show::failures;
+pub(crate) use self::show::{failures, in_vain};
 use crate::{
     api::{Api, ApiError},
     exit::{End, Usage},

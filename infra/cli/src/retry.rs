@@ -20,7 +20,7 @@ use crate::{
     watch,
 };
 
-/// Retries the devices that match every filter; without a filter, all failed devices.
+/// Retries the failed devices that match every filter, and those that wait for their next try at once; without a filter, all.
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     #[command(flatten)]
@@ -96,6 +96,9 @@ fn tell(id: JobId, answer: Value, is_watched: bool) -> Result<()> {
         retried => format!("{} failed devices are", retried.unwrap_or_default()),
     };
     out!("Job {id}: {devices} tried again.");
+    if let Some(hastened) = answer["hastened"].as_u64().filter(|hastened| *hastened > 0) {
+        out!("Of {hastened} without a result, those that wait for their next try are tried now.");
+    }
     if !is_watched {
         out!("{}", plain(&read(id, answer)?.summary.reason));
         out!("Follow it: rootcast job watch {id}");

@@ -1,5 +1,6 @@
 //! A management controller in memory. It behaves as OpenBMC was observed to: 200 on create, 500 on a duplicate and on
-//! the eleventh certificate, arbitrary numbers of members, one certificate request at a time.
+//! the eleventh certificate, arbitrary numbers of members, one certificate request at a time, empty lists while the
+//! service that keeps the certificates is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub enum Mood {
     Declines,
     /// Stores an anchor, and is broken from then on.
     Crashes,
+    /// The services that keep its certificates are down: their lists are empty.
+    Quiet,
 }
 
 #[derive(Clone)]
@@ -78,6 +81,8 @@ pub struct Bmc {
     sessions: Vec<(u32, String)>,
     /// Certificates in asynchronous tasks, and when they are stored.
     tasks: Vec<(u32, Duration, Certificate)>,
+    /// So many of its next requests are followed by somebody else's, with another key.
+    pub overtaken: u32,
     /// The key of its last request.
     requested: Option<Arc<KeyPair>>,
     next: u32,
@@ -121,6 +126,7 @@ impl Bmc {
             places: PLACES,
             sessions: Vec::new(),
             tasks: Vec::new(),
+            overtaken: 0,
             requested: None,
             next: 1,
         }
@@ -171,6 +177,11 @@ impl Bmc {
         self.requested = None;
     }
 
+    /// Somebody removed it by hand.
+    pub fn drop_anchor(&mut self, anchor: &Fingerprint) {
+        self.anchors.retain(|(_, held)| held.fingerprint() != *anchor);
+    }
+
     /// Its trust store has no place left.
     pub fn fill(&mut self) {
         while self.anchors.len() < self.places {
@@ -218,6 +229,15 @@ impl Bmc {
         }
         if !self.sessions.iter().any(|(_, known)| Some(known.as_str()) == token) {
             return error(401, "The session is not valid.");
+        }
+        let is_kept = path.starts_with(TRUSTED) || path.starts_with(OWN);
+        match method {
+            "GET" if self.mood == Mood::Quiet && (path == TRUSTED || path == OWN) => {
+                return Reply::of(200, json!({ "Members": [] }));
+            }
+            "POST" if self.mood == Mood::Quiet && path != SESSIONS => return error(500, "Internal error."),
+            _ if self.mood == Mood::Quiet && is_kept => return error(404, "No such resource."),
+            _ => {}
         }
         let number = |under: &str| path.strip_prefix(under)?.strip_prefix('/')?.parse::<u32>().ok();
         match method {
@@ -309,11 +329,16 @@ impl Bmc {
 
     /// Creates a new key; the key of the last request is forgotten.
     fn request(&mut self, body: &Value) -> Reply {
+        let is_long = |name: &str, most: usize| body[name].as_str().is_none_or(|text| text.len() > most);
+        if is_long("CommonName", 64) || is_long("Organization", 64) || is_long("Country", 2) {
+            return error(500, "Internal error.");
+        }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, body["CommonName"].as_str().unwrap_or_default());
         let request = params.serialize_request(&key).unwrap().pem().unwrap();
-        self.requested = Some(Arc::new(key));
+        self.requested = (self.overtaken == 0).then(|| Arc::new(key));
+        self.overtaken = self.overtaken.saturating_sub(1);
         Reply::of(200, json!({ "CSRString": request }))
     }
 

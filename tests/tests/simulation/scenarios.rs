@@ -1,6 +1,7 @@
 //! Ordinary actions while a job runs, step by step. Each scenario has once broken the gate.
 
 mod anchors;
+mod bmc;
 mod chains;
 mod compromise;
 mod fences;

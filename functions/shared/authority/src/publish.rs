@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use rootcast_core::anchors::Anchors;
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Job, JobId};
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due, percent_left};
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
@@ -185,7 +186,10 @@ impl CertificateAuthority {
             issued: now,
             exp: None,
         };
-        self.sign_dated(bundle, roots, new, now).await
+        let superseded = live(roots).filter(|root| root.state == GenerationState::Superseded);
+        let superseded = superseded.filter_map(|root| root.certificate.as_ref()).map(Certificate::fingerprint);
+        let signed = self.sign_dated(bundle, roots, new, now).await?;
+        Ok(BundleRecord { superseded: superseded.collect(), ..signed })
     }
 
     /// Signs the current bundle again, with the same version and content, when half of its life is over. Nothing is
@@ -208,6 +212,7 @@ impl CertificateAuthority {
         let roots = self.ledger.roots(authority).await?;
         let signed = Box::pin(self.sign_dated(published.bundle.clone(), &roots, None, now));
         let renewed = self.awake("the bundle is signed again", &Actor::function("conduct"), now, signed).await?;
+        let renewed = BundleRecord { superseded: published.superseded.clone(), ..renewed };
         let lost = match &renewed.unsigned_by {
             _ if renewed.is_unsigned() && !published.is_unsigned() => Lost::All,
             missing if missing.iter().any(|root| !published.unsigned_by.contains(root)) => Lost::Some,
@@ -269,7 +274,7 @@ impl CertificateAuthority {
         if let Some(error) = denied.filter(|_| unsigned_by.len() == live(roots).count()) {
             return Err(error);
         }
-        let record = BundleRecord { bundle, jws: signed.to_json(), unsigned_by };
+        let record = BundleRecord { bundle, jws: signed.to_json(), unsigned_by, superseded: Vec::new() };
         if !record.unsigned_by.is_empty() {
             warn!(bundle.version = record.bundle.version, "{}", without_signatures(&record));
         }

@@ -18,7 +18,7 @@ use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
 use crate::job::message::Task;
-use crate::job::{JobId, Pass, Reopen, Selection, Tally};
+use crate::job::{Haste, JobId, Pass, Reopen, Selection, Tally};
 use crate::rollover::plan::MAX_RESENDS;
 
 /// Most devices of one deployment: the limit of Huawei Cloud's `resources`. All of them, with their records, fit into
@@ -62,6 +62,9 @@ pub struct Deployment {
     /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
+    /// Which waiting tasks are not to wait for their next try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub haste: Option<Haste>,
     /// Resends of the open tasks since a device was last settled.
     #[serde(default)]
     pub resends: u32,
@@ -106,6 +109,7 @@ impl Deployment {
             requested_by,
             sent: false,
             reopen: Reopen::NOTHING,
+            haste: None,
             resends: 0,
             seen_settled: 0,
             progress_at: now,
@@ -190,6 +194,12 @@ impl Deployment {
         self.progress_at = now;
     }
 
+    /// The job after waiting devices were to be tried now: their messages are sent again.
+    #[must_use]
+    pub fn hasten(self, selection: &Selection, now: OffsetDateTime) -> Self {
+        Self { haste: Some(Haste::new(selection)), sent: false, updated: now, ..self }
+    }
+
     pub fn end(&mut self, outcome: DeploymentOutcome, why: &str) {
         self.outcome = Some(outcome);
         why.clone_into(&mut self.reason);
@@ -200,6 +210,9 @@ impl Deployment {
     pub fn retry(mut self, selection: Selection, now: OffsetDateTime) -> Result<Self, NotResumed> {
         if self.outcome == Some(DeploymentOutcome::Deployed) {
             return Err(NotResumed::NothingFailed);
+        }
+        if self.is_running() {
+            self = self.hasten(&selection, now);
         }
         if !self.reopen.add(selection) {
             return Err(NotResumed::ManyRetries);

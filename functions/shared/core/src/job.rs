@@ -4,6 +4,7 @@
 pub mod backoff;
 mod command;
 mod cursor;
+mod haste;
 mod in_use;
 mod lap;
 pub mod message;
@@ -25,6 +26,7 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
+pub use self::haste::Haste;
 pub use self::in_use::InUse;
 pub use self::lap::{Lap, Member, Reach};
 pub use self::phase::{NotAStop, Pass, Phase};
@@ -286,6 +288,9 @@ pub struct Job {
     /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
+    /// Which waiting tasks are not to wait for their next try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub haste: Option<Haste>,
     /// Failed devices that the operator left as they are when retrying others. They do not count against the error
     /// budget in the current wave.
     #[serde(default)]
@@ -359,6 +364,7 @@ impl Job {
             preflight: None,
             since: None,
             reopen: Reopen::NOTHING,
+            haste: None,
             tolerated: 0,
             resends: 0,
             seen_settled: 0,

@@ -99,7 +99,7 @@ pub struct Reading {
 /// What is on record of a device's trust store.
 #[derive(Debug, Clone, Copy)]
 pub struct OnRecord<'a> {
-    /// The anchors of the current bundle.
+    /// The anchors of the current bundle that every device has to hold.
     pub bundle: &'a [Fingerprint],
     /// What the bundle withdraws.
     pub withdrawn: &'a [Fingerprint],

@@ -46,6 +46,15 @@ impl Anchor {
         pins.contains(&Pin::Certificate(self.fingerprint)) || key.is_some_and(|key| pins.contains(&Pin::Key(key)))
     }
 
+    /// For an operator who looks for it: its common name, and the beginning of its SHA-256.
+    pub(crate) fn name(&self) -> String {
+        let name = Certificate::from_der(self.der.clone()).ok();
+        let name = name.and_then(|certificate| certificate.subject_dn().split(',').next().map(str::to_owned));
+        let short: String = self.fingerprint.to_string().chars().take(16).collect();
+        let name: String = name.unwrap_or_default().chars().take(40).collect();
+        format!("{name} (sha256 {short}…)")
+    }
+
     pub(crate) fn to_pem(&self) -> String {
         let mut pem = String::with_capacity(encoded_length(&self.der));
         encode("CERTIFICATE", &self.der, &mut pem);

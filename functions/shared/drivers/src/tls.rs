@@ -147,7 +147,7 @@ pub(crate) fn failure(whom: &dyn fmt::Display, error: &(dyn StdError + 'static))
         while let Some(source) = root.source() {
             root = source;
         }
-        return Failure::new(ErrorClass::Connect, format!("{whom}: {root}."));
+        return Failure::new(ErrorClass::Connect, format!("{whom}: {}.", without_urls(&root.to_string())));
     };
     let (class, why) = match tls {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(other))) if other.is::<NotThePin>() => {
@@ -157,9 +157,15 @@ pub(crate) fn failure(whom: &dyn fmt::Display, error: &(dyn StdError + 'static))
             let why = "the peer shows the approved certificate but does not hold its key";
             (ErrorClass::PinMismatch, why.to_owned())
         }
-        other => (ErrorClass::TlsHandshake, other.to_string()),
+        other => (ErrorClass::TlsHandshake, without_urls(&other.to_string())),
     };
     Failure::new(class, format!("{whom}: {why}."))
+}
+
+/// A library's words, without the addresses of its manual and of the request, which the failure names itself.
+pub(crate) fn without_urls(words: &str) -> String {
+    let kept: Vec<&str> = words.split_whitespace().filter(|word| !word.contains("://")).collect();
+    kept.join(" ").trim_end_matches([':', ' ', '.']).to_owned()
 }
 
 /// Searches the error's chain of sources; [`std::io::Error`] hides its inner error from this chain.
@@ -171,5 +177,26 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
     match wrapped {
         Some(inner) => find(inner),
         None => find(error.source()?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// rustls and reqwest add addresses: of a manual, and of the request, which the failure names in its own words.
+    #[test]
+    fn a_failures_words_have_no_address_of_a_library() {
+        let closed = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof";
+        let sent = "error sending request for url (https://10.0.0.7/redfish/v1/)";
+        for (words, kept) in [
+            (closed, "https://10.0.0.7: GET /x: peer closed connection without sending TLS close_notify."),
+            (sent, "https://10.0.0.7: GET /x: error sending request for url."),
+        ] {
+            let failure = failure(&"https://10.0.0.7: GET /x", &std::io::Error::other(words));
+            assert_eq!((failure.class, failure.message.as_str()), (ErrorClass::Connect, kept));
+        }
+        let general = rustls::Error::General(closed.to_owned());
+        assert!(!failure(&"x", &general).message.contains("docs.rs"));
     }
 }

@@ -16,12 +16,14 @@ pub struct Endpoint {
     pub pins: Vec<Pin>,
 }
 
-/// The wanted change of a device's trust slot. Anchors in neither list stay unchanged.
+/// The wanted change of a device's trust slot. Anchors in no list stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustGoal {
-    /// Certificates, DER.
+    /// Certificates, DER, the most urgent first: a device may have places for some only.
     pub install: Vec<Vec<u8>>,
-    /// Certificates that must be absent afterwards. A certificate in both lists is refused.
+    /// Certificates, DER, for the places that are left. That a device refuses one is no failure.
+    pub optional: Vec<Vec<u8>>,
+    /// Certificates that must be absent afterwards. A certificate to be installed, too, is refused.
     pub remove: Vec<Fingerprint>,
 }
 
@@ -35,7 +37,7 @@ pub struct TrustStoreContent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converged {
     pub held: TrustStoreContent,
-    /// Whether anything was written.
+    /// Whether anything was written, besides optional anchors.
     pub changed: bool,
 }
 

@@ -71,7 +71,7 @@ impl Wire for Tls {
             .pool_max_idle_per_host(1)
             .connect_timeout(CONNECT_LIMIT)
             .build()
-            .map_err(|why| Failure::new(ErrorClass::Connect, format!("{name}: {why}.")))?;
+            .map_err(|why| tls::failure(&name, &why))?;
         Ok(Box::new(TlsLine { name, client }))
     }
 

@@ -251,9 +251,28 @@ pub struct BundleRecord {
     /// Live generations whose KMS key was disabled, pending deletion or gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsigned_by: Vec<u32>,
+    /// Those of the anchors that neither sign nor are about to: a device holds them if it has places left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<Fingerprint>,
 }
 
 impl BundleRecord {
+    /// The anchors that every device has to hold, the newest of our roots first: a device may have places for some
+    /// only, and then the next root is worth more than an older one. Nothing verifies with an expired one, and devices
+    /// refuse to store it.
+    pub fn required(&self, now: OffsetDateTime) -> impl Iterator<Item = &Certificate> {
+        let ours = self.bundle.signers().collect::<Vec<_>>().into_iter().rev();
+        let others = self.bundle.anchors.iter().filter(|anchor| self.bundle.others.contains(&anchor.fingerprint()));
+        let required = ours.filter(|root| !self.superseded.contains(&root.fingerprint())).chain(others);
+        required.filter(move |anchor| anchor.not_after() > now)
+    }
+
+    /// The others, the newest first.
+    pub fn optional(&self, now: OffsetDateTime) -> impl Iterator<Item = &Certificate> {
+        let is_superseded = |anchor: &&Certificate| self.superseded.contains(&anchor.fingerprint());
+        self.bundle.anchors.iter().rev().filter(is_superseded).filter(move |anchor| anchor.not_after() > now)
+    }
+
     /// Whether the bundle has roots, but no signature.
     pub fn is_unsigned(&self) -> bool {
         !self.unsigned_by.is_empty() && self.unsigned_by.len() == self.bundle.signers().count()

@@ -13,7 +13,7 @@ use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, TaskRecord, TaskState};
 use rootcast_core::job::{Job, JobId, JobRecord, Pass, Refused, Selection, Stretch, Tally};
-use rootcast_ledger::{Ledger, LedgerError, TaskKey};
+use rootcast_ledger::{DeviceRecord, Ledger, LedgerError, TaskKey};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -35,6 +35,8 @@ pub struct Filters {
 pub struct Retried {
     pub job: JobRecord,
     pub devices: u64,
+    /// Devices that may have waited for their next try, and are tried now.
+    pub hastened: u64,
 }
 
 /// When failed devices were queued again.
@@ -46,7 +48,8 @@ pub enum Requeued {
 }
 
 impl Operations<'_> {
-    /// Retries the chosen failed devices of a job: all of them, or those of some classes, waves or ids.
+    /// Retries the chosen failed devices of a job: all of them, or those of some classes, waves or ids. Those of a running
+    /// job that are chosen and wait for their next try are tried now.
     pub async fn retry(&self, id: JobId, filters: &Filters, by: &Actor) -> Result<Retried, NotDone<JobRefusal>> {
         let (ledger, now) = (self.ledger, (self.clock)());
         let counted: Mutex<Option<(Pass, u64)>> = Mutex::default();
@@ -54,19 +57,27 @@ impl Operations<'_> {
         let retried = attempts(|| async {
             let job = self.job(id).await?;
             let selection = filters.select(ledger, &job, now).await?;
-            let next = job.clone().retry(selection.clone(), now)?;
+            let retried = job.clone().retry(selection.clone(), now)?;
             // An abort between two attempts starts a pass with other tasks.
             let known = last().filter(|(pass, _)| *pass == job.pass());
             let devices = match known {
                 Some((_, devices)) => devices,
                 None => count(ledger, &job, &selection).await?,
             };
-            if devices == 0 {
-                return Err(JobRefusal::NothingChosen.into());
-            }
-            *last() = Some((job.pass(), devices));
-            ledger.save_job(&next, act(id, by, now).with("devices", devices)).await?;
-            Ok(Retried { job: next, devices })
+            // Without a failed one, what is chosen of a class or a wave is not known before every device is read.
+            let is_known = devices > 0 || selection.is_everything() || !selection.devices.is_empty();
+            let hastened = if is_known { waiting(ledger, &job, &selection).await? } else { 0 };
+            let retried = if devices > 0 { retried } else { job };
+            let next = match retried.clone().hasten(&selection, now).filter(|_| hastened > 0) {
+                Some(next) => next,
+                None if devices == 0 => return Err(JobRefusal::NothingChosen.into()),
+                None => retried,
+            };
+            *last() = Some((next.pass(), devices));
+            let act = act(id, by, now).with("devices", devices);
+            let act = if hastened > 0 { act.with("hastened", hastened) } else { act };
+            ledger.save_job(&next, act).await?;
+            Ok(Retried { job: next, devices, hastened })
         })
         .await?;
         self.wake(id, "retry").await;
@@ -159,6 +170,24 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
     let in_shard = |shard| ledger.troubled_tasks(job.id, job.pass(), shard);
     let counts = stream::iter(0..SHARDS).map(in_shard).buffer_unordered(usize::from(SHARDS));
     counts.try_fold(0, |sum, tasks| async move { Ok(sum + chosen(&mut tasks.into_iter())) }).await
+}
+
+/// The chosen devices without a result; if they are named, those that wait for their next try.
+async fn waiting(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Result<u64, LedgerError> {
+    if !selection.devices.is_empty() {
+        let devices = ledger.devices_by_id(&selection.devices).await?;
+        let is_waiting = |device: &&DeviceRecord| {
+            let tries =
+                device.tries.as_ref().filter(|tries| (tries.task.job, tries.task.pass) == (job.id(), job.pass()));
+            tries.is_some_and(|tries| tries.next.is_some())
+        };
+        return Ok(devices.values().filter(is_waiting).count() as u64);
+    }
+    let counted: Tally = ledger.counters(job.id(), job.pass()).await?.into_iter().sum();
+    Ok(match job {
+        JobRecord::Rollover(_) => counted.waiting(),
+        JobRecord::Deployment(job) => job.tally(counted).waiting(),
+    })
 }
 
 /// The tasks of the devices that no later job has taken over, and that were not reset.

@@ -96,11 +96,6 @@ impl Bundle {
         self.anchors.iter().filter(|anchor| !self.others.contains(&anchor.fingerprint()))
     }
 
-    /// The anchors that a device must hold. Nothing verifies with an expired one, and devices refuse to store it.
-    pub fn needed(&self, now: OffsetDateTime) -> impl Iterator<Item = &Certificate> {
-        self.anchors.iter().filter(move |anchor| anchor.not_after() > now)
-    }
-
     /// [`content_hash`] of the anchors.
     pub fn sha256(&self) -> Fingerprint {
         content_hash(self.anchors.iter().map(Certificate::fingerprint))

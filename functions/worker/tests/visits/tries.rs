@@ -1,5 +1,6 @@
 //! What uses up a task's tries, and what does not.
 
+use rootcast_core::job::Selection;
 use rootcast_core::job::task::ErrorClass;
 
 use crate::aws::Fault;
@@ -71,6 +72,24 @@ async fn a_message_before_the_next_try_causes_no_visit() {
     world.fake.recover();
     assert!(world.deliver().await);
     world.assert_acked();
+}
+
+/// As by `rootcast retry`: the job says so, and nobody writes the device's record.
+#[tokio::test]
+async fn a_hastened_message_is_visited_before_its_next_try() {
+    let mut world = World::new().await;
+    fails(&world);
+    world.deliver().await;
+    world.job = world.job.hasten(&Selection::everything(crate::now()), crate::now());
+    world.aws.state().job = crate::aws::wire(&serde_json::to_value(&world.job).unwrap());
+    world.aws.state().job["M"]["pk"] = serde_json::json!({ "S": "7" });
+    world.aws.state().job["M"]["sk"] = serde_json::json!({ "S": "meta" });
+    later(1);
+    assert!(!world.deliver().await, "it fails again");
+    assert_eq!(world.device().tries.map(|tries| tries.count), Some(2));
+    world.fake.requests();
+    assert!(!world.deliver().await, "and is not hastened twice");
+    assert_eq!(world.fake.requests().len(), 0);
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use serde_json::Value;
 use crate::{
     api::{Api, ApiError},
     exit::End,
-    output::{self, Format, out, plain, table},
+    job::in_vain,
+    output::{self, Format, note, out, plain, table},
 };
 
 /// Concurrent requests. Job numbers come from one counter, so more requests would only wait for each other.
@@ -80,10 +81,17 @@ async fn one(api: &Api, device: DeviceId, wait: bool) -> Result<Renewed> {
         }
         Err(error) => return Err(error.into()),
     };
+    let mut told = None;
     loop {
         let own: OwnCertificate = api.get(&path, &[]).await?;
         if !wait || own.stage.is_none() || own.in_error {
             return Ok(Renewed { device, job_path, failed: own.in_error, status: standing(&own) });
+        }
+        if own.tries != told {
+            if let Some(tries) = &own.tries {
+                note!("{device}: {}", in_vain(tries));
+            }
+            told = own.tries;
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -92,7 +100,10 @@ async fn one(api: &Api, device: DeviceId, wait: bool) -> Result<Renewed> {
 fn standing(own: &OwnCertificate) -> String {
     match (own.stage, own.in_error) {
         (Some(stage), true) => format!("failed at stage {stage}: {}", own.status),
-        (Some(stage), false) => format!("at stage {stage}: {}", own.status),
+        (Some(stage), false) => match &own.tries {
+            Some(tries) => format!("at stage {stage}: {}", in_vain(tries)),
+            None => format!("at stage {stage}: {}", own.status),
+        },
         (None, _) => own.status.clone(),
     }
 }
@@ -127,4 +138,19 @@ pub(super) async fn show(api: &Api, show: Show, format: Format) -> Result<End> {
         out!("{}", table(["at", "stage", "attempt", "result", "words"], &rows));
     }
     Ok(End::unless(own.in_error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use serde_json::json;
+
+    #[test]
+    fn a_waiting_certificate_is_shown_with_its_failed_visits() {
+        let tries = json!({"count": 2, "class": "connect", "message": "Nobody answers.", "at": "2026-01-02T03:04:05Z", "next": "2026-01-02T03:05:05Z"});
+        let own = json!({"id": "scs1600313391074", "dn": "x", "stage": 400, "inError": false, "status": "Queued.", "tries": tries, "history": []});
+        let standing = super::standing(&serde_json::from_value(own).unwrap());
+        assert_eq!(standing, "at stage 400: 2 visits failed, next at 2026-01-02T03:05:05Z; connect: Nobody answers.");
+    }
 }

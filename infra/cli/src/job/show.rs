@@ -227,11 +227,7 @@ fn waves(waves: &[Wave]) -> String {
 /// Failed attempts of devices under way, and the time of the next attempt. `all`: number of devices under way.
 fn under_way(tasks: &[Task], all: u64) -> String {
     let tried = tasks.iter().filter_map(|task| Some((&task.device, task.tries.as_ref()?)));
-    let row = |(device, tries): (&DeviceId, &Visits)| {
-        let visits = if tries.count == 1 { "visit" } else { "visits" };
-        let next = tries.next.as_ref().map_or_else(|| "that was the last".to_owned(), |next| format!("next at {next}"));
-        format!("  {device}  {} {visits} failed, {next}; {}: {}", tries.count, tries.class, plain(&tries.message))
-    };
+    let row = |(device, tries): (&DeviceId, &Visits)| format!("  {device}  {}", in_vain(tries));
     let mut lines: Vec<String> = tried.take(SHOWN_FAILURES).map(row).collect();
     let more = all.saturating_sub(lines.len() as u64);
     match lines.is_empty() {
@@ -242,6 +238,13 @@ fn under_way(tasks: &[Task], all: u64) -> String {
         lines.push(format!("and {more} more"));
     }
     lines.join("\n")
+}
+
+/// The failed attempts at a device, and the time of the next one.
+pub(crate) fn in_vain(tries: &Visits) -> String {
+    let visits = if tries.count == 1 { "visit" } else { "visits" };
+    let next = tries.next.as_ref().map_or_else(|| "that was the last".to_owned(), |next| format!("next at {next}"));
+    format!("{} {visits} failed, {next}; {}: {}", tries.count, tries.class, plain(&tries.message))
 }
 
 /// Each failure with the device's message, grouped by remedy. `all`: number of failed devices.

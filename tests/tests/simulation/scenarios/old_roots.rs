@@ -6,7 +6,7 @@ use crate::keys::State;
 const ALL_THE_WAY: &str = "?canary=20&errorBudget=100&holdDown=600&until=retire";
 
 impl Scene {
-    async fn roll_over(&self, query: &str) -> u64 {
+    pub(super) async fn roll_over(&self, query: &str) -> u64 {
         let job = self.world.regenerate(query).await.unwrap();
         self.job_is(job, "ended").await;
         job

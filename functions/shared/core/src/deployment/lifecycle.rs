@@ -324,6 +324,27 @@ impl Lifecycle {
         Ok(Self { stage: Some(stage), in_error: true, status: failure.message.clone(), ..after })
     }
 
+    /// After a device refused its own certificate for good: it may have another key by now than that of its request, since
+    /// somebody else had it make one. Leads back to the request, once in an attempt, so that a device that refuses
+    /// everything fails.
+    pub fn lead_back(&self, attempt: u32, failure: &Failure, at: OffsetDateTime) -> Option<Self> {
+        use ErrorClass::{Rejected, ServerError};
+        let stage = self.current(attempt).ok().filter(|stage| *stage >= Stage::InstallCertificate)?;
+        let is_refusal =
+            failure.stage == Some(Stage::InstallCertificate) && matches!(failure.class, Rejected | ServerError);
+        let mut since = self.history.iter().rev().take_while(|entry| entry.result != StageResult::Queued);
+        let is_again = since.any(|entry| matches!(entry.result, StageResult::Failed(_)));
+        if self.work != Work::Issue || !is_refusal || is_again {
+            return None;
+        }
+        let after = self.with(&[(stage, StageResult::Failed(failure.class))], &failure.message, at);
+        let status = format!(
+            "The device refused its certificate and may have another key by now: it makes a new one, this once. {}",
+            failure.message
+        );
+        Some(Self { stage: Some(Stage::CreateCsr), status, ..after })
+    }
+
     /// Whether it failed because the device, which was reached, did not accept its certificate. The device may have lost the key
     /// that it made for it, so that the same certificate would never be accepted.
     pub fn was_refused(&self) -> bool {

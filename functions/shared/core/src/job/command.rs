@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
+use super::{Continued, Haste, Job, JobOutcome, JobState, Phase, Reopen, Selection};
 use crate::rollover::survey::{Purpose, Survey};
 
 /// What an operator requests.
@@ -110,6 +110,17 @@ impl Job {
         Ok(self)
     }
 
+    /// The job after waiting devices were to be tried now: their messages are sent again. While a survey runs, nobody
+    /// waits for a next try for long.
+    pub fn hasten(mut self, selection: &Selection, now: OffsetDateTime) -> Self {
+        self.haste = Some(Haste::new(selection));
+        if self.sweep.as_ref().is_none_or(|sweep| sweep.purpose != Purpose::Survey) {
+            self.sweep_lap(Purpose::Resend);
+        }
+        self.updated = now;
+        self
+    }
+
     /// A job that has ended runs again from the phase that it reached.
     fn go_further(mut self, until: Phase, now: OffsetDateTime) -> Result<Self, Refusal> {
         let is_given_up = self.abort_requested || self.rollback_requested;
@@ -182,6 +193,7 @@ impl Job {
         }
         self.go_on(now);
         self.reopen = Reopen::everything(now);
+        self.haste = Some(Haste::new(&Selection::everything(now)));
         self.tolerated = 0;
         self.in_use = None;
         self.reason = "Resumed by the operator: failed devices are retried.".to_owned();

@@ -3,11 +3,12 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Command, Job, JobId, JobPurpose, JobState, Pass, Refusal, Selection};
+use super::{Command, Haste, Job, JobId, JobPurpose, JobState, Pass, Refusal, Selection};
 use crate::deployment::{Deployment, NotResumed};
 
 /// A job by its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is read at a time, and none is kept")]
 pub enum JobRecord {
     Rollover(Box<Job>),
     Deployment(Deployment),
@@ -58,6 +59,25 @@ impl JobRecord {
         match self {
             Self::Rollover(job) => Ok(Self::Rollover(Box::new(job.retry(selection, now)?))),
             Self::Deployment(job) => Ok(Self::Deployment(job.retry(selection, now)?)),
+        }
+    }
+
+    /// The job after selected tasks that wait for their next try were to be tried now. `None`: it takes no work now.
+    pub fn hasten(self, selection: &Selection, now: OffsetDateTime) -> Option<Self> {
+        match self {
+            Self::Rollover(job) if job.state == JobState::Running => {
+                Some(Self::Rollover(Box::new(job.hasten(selection, now))))
+            }
+            Self::Deployment(job) if job.is_running() => Some(Self::Deployment(job.hasten(selection, now))),
+            Self::Rollover(_) | Self::Deployment(_) => None,
+        }
+    }
+
+    /// Which waiting tasks are not to wait for their next try.
+    pub const fn haste(&self) -> Option<&Haste> {
+        match self {
+            Self::Rollover(job) => job.haste.as_ref(),
+            Self::Deployment(job) => job.haste.as_ref(),
         }
     }
 

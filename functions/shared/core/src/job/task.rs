@@ -167,7 +167,7 @@ impl ErrorClass {
                 "Compare the device's new address, pins, profile, slot, credential and subject with the approved ones and approve them (`rootcast device approve`), then resume the job. A certificate with its private key is deployed again: it only goes to the device as it was approved then."
             }
             Self::StoreFull => {
-                "Remove certificates that are no longer needed from the device's trust store, then resume the job."
+                "Remove certificates that are no longer needed from the device's trust store: the message names some. Superseded roots leave all devices when their rollover goes on (`rootcast job continue`). Then resume the job."
             }
             Self::AddressRefused => {
                 "Add the device's network to the DeviceCidrs parameter, or correct the device's address, then resume the job."
@@ -206,8 +206,12 @@ impl ErrorClass {
 impl ErrorClass {
     /// [`Self::recovery`] where no job waits to be resumed.
     pub fn remedy(self) -> String {
-        self.recovery().replace(", then resume the job", "").replace(" Then resume the job.", "")
+        without_a_job(self.recovery())
     }
+}
+
+fn without_a_job(recovery: &str) -> String {
+    recovery.replace(", then resume the job", "").replace(" Then resume the job.", "")
 }
 
 impl fmt::Display for ErrorClass {
@@ -257,6 +261,17 @@ pub struct Failure {
     /// No other try before this many seconds have passed: the device said so, or works until then. Of no use later.
     #[serde(skip)]
     pub wait: Option<u32>,
+    /// Set if what the operator should do is another than for the rest of the class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<Advice>,
+}
+
+/// What the operator should do about a failure that its class does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Advice {
+    /// The device lets the user in only to change the password.
+    ChangePassword,
 }
 
 impl Failure {
@@ -266,7 +281,22 @@ impl Failure {
     /// Replaces control characters with spaces and truncates long text: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
         let message = Self::clean(message.as_ref(), Self::MESSAGE_LIMIT);
-        Self { class, message, stage: None, wrote: false, wait: None }
+        Self { class, message, stage: None, wrote: false, wait: None, advice: None }
+    }
+
+    /// What the operator should do.
+    pub const fn recovery(&self) -> &'static str {
+        match self.advice {
+            Some(Advice::ChangePassword) => {
+                "The user name and password are right, but the device demands a new password. Change it on the device, store the new one in the device's credential, then resume the job."
+            }
+            None => self.class.recovery(),
+        }
+    }
+
+    /// [`Self::recovery`] where no job waits to be resumed.
+    pub fn remedy(&self) -> String {
+        without_a_job(self.recovery())
     }
 
     /// A device's text, without control characters and of at most so many characters.

@@ -108,12 +108,21 @@ pub enum Opening {
     Record(Tries),
 }
 
-/// `begun`: visits that began and are not known to have ended, including this one.
-pub fn open(task: TaskAttempt, tries: Option<&Tries>, begun: u32, now: OffsetDateTime) -> Opening {
+/// `hastens`: which tries nobody waits for any more. `begun`: visits that began and are not known to have ended,
+/// including this one.
+pub fn open(
+    task: TaskAttempt,
+    tries: Option<&Tries>,
+    hastens: impl Fn(&Tries) -> bool,
+    begun: u32,
+    now: OffsetDateTime,
+) -> Opening {
     let tries = tries.filter(|tries| tries.task == task);
     match tries {
         Some(tries @ Tries { next: None, .. }) => return Opening::Record(tries.clone()),
-        Some(Tries { next: Some(next), .. }) if *next > now + EARLY => return Opening::Wait { until: *next },
+        Some(tries @ Tries { next: Some(next), .. }) if *next > now + EARLY && !hastens(tries) => {
+            return Opening::Wait { until: *next };
+        }
         _ => {}
     }
     if begun > MOST_UNENDED {
@@ -169,6 +178,10 @@ mod tests {
         TaskAttempt { job: JobId(7), pass: Pass::Distribute, attempt }
     }
 
+    const fn never(_: &Tries) -> bool {
+        false
+    }
+
     fn refused(class: ErrorClass) -> Failure {
         Failure::new(class, "No.")
     }
@@ -205,7 +218,7 @@ mod tests {
     #[test]
     fn a_new_attempt_counts_from_zero() {
         let used_up = gave_up(task(1), None, refused(ErrorClass::Connect), NOW);
-        assert_eq!(open(task(2), Some(&used_up), 1, NOW), Opening::Visit);
+        assert_eq!(open(task(2), Some(&used_up), never, 1, NOW), Opening::Visit);
         let first = failed(task(2), Some(&used_up), refused(ErrorClass::Connect), PATIENCE, 0, NOW);
         assert_eq!((first.count, first.next.is_some()), (1, true));
     }
@@ -213,20 +226,28 @@ mod tests {
     #[test]
     fn a_known_failure_is_recorded_without_a_visit() {
         let known = gave_up(task(1), None, refused(ErrorClass::Unauthorized), NOW);
-        assert_eq!(open(task(1), Some(&known), 1, NOW), Opening::Record(known.clone()));
+        assert_eq!(open(task(1), Some(&known), never, 1, NOW), Opening::Record(known.clone()));
     }
 
     #[test]
     fn a_visit_before_its_time_waits() {
         let tries = failed(task(1), None, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
-        assert_eq!(open(task(1), Some(&tries), 1, NOW), Opening::Wait { until: NOW + Duration::seconds(15) });
-        assert_eq!(open(task(1), Some(&tries), 1, NOW + Duration::seconds(13)), Opening::Visit);
+        assert_eq!(open(task(1), Some(&tries), never, 1, NOW), Opening::Wait { until: NOW + Duration::seconds(15) });
+        assert_eq!(open(task(1), Some(&tries), never, 1, NOW + Duration::seconds(13)), Opening::Visit);
+    }
+
+    #[test]
+    fn a_hastened_visit_does_not_wait_but_final_failures_stay() {
+        let tries = failed(task(1), None, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
+        assert_eq!(open(task(1), Some(&tries), |_| true, 1, NOW), Opening::Visit);
+        let known = gave_up(task(1), None, refused(ErrorClass::Unauthorized), NOW);
+        assert_eq!(open(task(1), Some(&known), |_| true, 1, NOW), Opening::Record(known.clone()));
     }
 
     #[test]
     fn a_device_that_killed_several_workers_is_left_alone() {
-        assert_eq!(open(task(1), None, 3, NOW), Opening::Visit);
-        let Opening::Record(tries) = open(task(1), None, 4, NOW) else { panic!("visited") };
+        assert_eq!(open(task(1), None, never, 3, NOW), Opening::Visit);
+        let Opening::Record(tries) = open(task(1), None, never, 4, NOW) else { panic!("visited") };
         assert_eq!((tries.failure.class, tries.next), (ErrorClass::Lost, None));
     }
 
@@ -262,7 +283,7 @@ mod tests {
             let (mut now, mut tries, mut visits) = (NOW, None, 0);
             for (gap, random) in gaps {
                 now += Duration::seconds(gap);
-                if open(task(1), tries.as_ref(), 1, now) == Opening::Visit {
+                if open(task(1), tries.as_ref(), never, 1, now) == Opening::Visit {
                     visits += 1;
                     tries = Some(failed(task(1), tries.as_ref(), refused(ErrorClass::Timeout), patience, random, now));
                 }

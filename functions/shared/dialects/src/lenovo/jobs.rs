@@ -106,7 +106,7 @@ impl DeviceResult {
                 Word::Failed,
                 "The device failed.",
                 failure.map_or_else(String::new, |failure| {
-                    format!("{} [{}] {}", failure.message, failure.class, failure.class.recovery())
+                    format!("{} [{}] {}", failure.message, failure.class, failure.recovery())
                 }),
             ),
             Standing::Settled(TaskState::Skipped) => (

@@ -12,7 +12,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 
-use super::Past;
+use super::{Past, Visits};
 
 /// `GET /signingCertificate/details`. Source:
 /// <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_details_get>; the attributes after `notAfter`
@@ -187,6 +187,9 @@ pub struct OwnCertificate {
     pub status: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
+    /// Of work under way: failed visits to the device so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries: Option<Visits>,
     pub history: Vec<Past>,
 }
 

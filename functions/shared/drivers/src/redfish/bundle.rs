@@ -13,6 +13,7 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::{Value, json};
 
 use super::Goal;
+use super::absence;
 use super::collection::{by_clock, has_second_chance, kept, proven};
 use super::link::Link;
 use super::listing::Listing;
@@ -35,6 +36,9 @@ pub(super) async fn converge(
     let wanted = wanted(&listing, goal);
     let wanted_set: BTreeSet<_> = wanted.iter().map(|anchor| anchor.fingerprint).collect();
     if wanted_set == listing.fingerprints() {
+        if listing.members.is_empty() && !goal.remove.is_empty() {
+            absence::proven(session, slot, absence::RESTART).await?;
+        }
         return Ok(Converged { held: listing.held(), changed: false });
     }
     earlier?;
@@ -49,6 +53,7 @@ pub(super) async fn converge(
         Err(Stop::Failed(failure)) if has_second_chance(&failure) => Some(failure),
         Err(stop) => return Err(stop),
     };
+    let is_refused = failure.is_some();
     let listing = match (Listing::read(session, slot).await, failure) {
         (Ok(listing), Some(failure)) if listing.fingerprints() != wanted_set => Err(failure),
         (Err(_), Some(failure)) => Err(failure),
@@ -56,6 +61,9 @@ pub(super) async fn converge(
     }
     .map_err(|failure| by_clock(session, &goal.install, failure))?;
     proven(&wanted, &listing).map_err(|failure| by_clock(session, &goal.install, failure))?;
+    if is_refused && listing.members.is_empty() {
+        absence::proven(session, slot, absence::RESTART).await?;
+    }
     match goal.remove.iter().find(|fingerprint| listing.holds(fingerprint)) {
         Some(fingerprint) => Err(kept(fingerprint).into()),
         None => Ok(Converged { held: listing.held(), changed: true }),
@@ -76,7 +84,7 @@ pub(super) async fn list(session: &mut Session<'_>, slot: &mut TrustSlot) -> Res
 /// The existing anchors in their order, then the new ones, without duplicates.
 pub(super) fn wanted(listing: &Listing, goal: &Goal) -> Vec<Anchor> {
     let mut wanted: Vec<Anchor> = Vec::new();
-    for anchor in listing.anchors().chain(&goal.install) {
+    for anchor in listing.anchors().chain(&goal.install).chain(&goal.optional) {
         if !goal.remove.contains(&anchor.fingerprint) && !wanted.contains(anchor) {
             wanted.push(anchor.clone());
         }

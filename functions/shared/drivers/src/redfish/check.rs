@@ -2,6 +2,8 @@
 //!
 //! A device that sends no `Date` is asked for its manager's `DateTime` as well.
 
+use std::time::Duration;
+
 use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::Failure;
 use rootcast_core::preflight::Reading;
@@ -14,7 +16,7 @@ use super::link::Link;
 use super::listing::Listing;
 use super::session::Session;
 use super::slot::{self, Shape};
-use super::{Redfish, bundle, dell, ilo};
+use super::{Redfish, absence, bundle, dell, ilo};
 use crate::credential::Credential;
 use crate::pem::Anchor;
 use crate::trust::Endpoint;
@@ -55,6 +57,9 @@ async fn read(session: &mut Session<'_>, wanted: &Inspection<'_>) -> Result<Read
             ilo::list(session, &slot, &known).await?
         }
     };
+    if listing.members.is_empty() {
+        absence::proven(session, &mut slot, Duration::ZERO).await?;
+    }
     let clock = clock(session).await;
     Ok(Reading {
         held: listing.held().anchors,

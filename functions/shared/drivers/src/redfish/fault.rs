@@ -1,7 +1,7 @@
 //! Classifies a device's error answer, and quotes its messages.
 
 use http::StatusCode;
-use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{Advice, ErrorClass, Failure};
 use serde_json::Value;
 
 use super::clock;
@@ -14,6 +14,7 @@ pub(super) fn classify(status: StatusCode, body: &Value) -> ErrorClass {
         _ if says("SessionLimitExceeded") => ErrorClass::Throttled,
         _ if says("PasswordChangeRequired") => ErrorClass::Unauthorized,
         401 | 403 => ErrorClass::Unauthorized,
+        _ if wants_another_password(body) => ErrorClass::Unauthorized,
         404 | 405 | 501 => ErrorClass::Unsupported,
         408 => ErrorClass::Timeout,
         429 | 503 => ErrorClass::Throttled,
@@ -53,7 +54,12 @@ pub(super) fn failure(asked: &str, status: StatusCode, body: &Value) -> Failure 
     };
     let class = by_words(classify(status, body), &words);
     let class = message_ids(body).fold(class, by_words);
-    Failure::new(class, message)
+    let advice = wants_another_password(body).then_some(Advice::ChangePassword);
+    Failure { advice, ..Failure::new(class, message) }
+}
+
+fn wants_another_password(body: &Value) -> bool {
+    message_ids(body).any(|id| id == "PasswordChangeRequired")
 }
 
 /// A message about the device's clock overrides the class of the status.
@@ -148,6 +154,18 @@ mod tests {
             ("plain".to_owned(), "plain"),
         ] {
             assert_eq!(words(&json!({"error": {"message": text}})), kept);
+        }
+    }
+
+    #[test]
+    fn a_demand_for_another_password_has_its_own_advice() {
+        let said = json!({"MessageId": "Base.1.8.PasswordChangeRequired", "Message": "Change the password first."});
+        let body = json!({"error": {"@Message.ExtendedInfo": [said]}});
+        for status in [StatusCode::FORBIDDEN, StatusCode::BAD_REQUEST] {
+            let failure = failure("GET /redfish/v1/x", status, &body);
+            assert_eq!(failure.class, ErrorClass::Unauthorized);
+            assert!(failure.recovery().contains("demands a new password"), "{failure:?}");
+            assert!(failure.message.contains("Change the password first."), "{failure:?}");
         }
     }
 

@@ -65,6 +65,12 @@ impl Link {
         Self(self.0.trim_end_matches('/').to_owned())
     }
 
+    /// The resource above, or `None` for what only the service root is above of.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let (above, _) = self.0.trim_end_matches('/').rsplit_once('/')?;
+        (above.split('/').count() > 3).then(|| Self(above.to_owned()))
+    }
+
     pub(super) fn with_query(&self, query: &str) -> Self {
         Self(format!("{}?{query}", self.0))
     }
@@ -112,6 +118,13 @@ mod tests {
         ] {
             assert_eq!(Link::parse(text, &origin()).unwrap().as_str(), path);
         }
+    }
+
+    #[test]
+    fn a_parent_lies_below_the_service_root() {
+        let parent = |path| Link::known(path).parent();
+        assert_eq!(parent("/redfish/v1/UpdateService/Certificates/"), Some(Link::known("/redfish/v1/UpdateService")));
+        assert_eq!((parent("/redfish/v1/UpdateService"), parent("/redfish/v1")), (None, None));
     }
 
     #[test]

@@ -19,7 +19,6 @@ use http::Method;
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_pki::subject::DeviceSubject;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -38,8 +37,9 @@ use crate::trust::{Endpoint, Progress};
 /// In bytes. A request with an RSA key of 8192 bits and a hundred names has half this size.
 const CSR_LIMIT: usize = 16 * 1024;
 
-/// Implementations require every part of the subject (as DSP8010 does). Only the request's public key is used, so
-/// unknown parts get this value; `ZZ` is no country (ISO 3166-1 leaves it to users, CLDR calls it unknown).
+/// Implementations require every part of the subject (as DSP8010 does), and many refuse what a certificate may say:
+/// OpenBMC answers 500 to a name of over 64 bytes, as ten letters beyond ASCII may be. Only the request's public key is
+/// used, so every part has this value; `ZZ` is no country (ISO 3166-1 leaves it to users, CLDR calls it unknown).
 const UNSAID: &str = "Unspecified";
 const NO_COUNTRY: &str = "ZZ";
 
@@ -55,9 +55,6 @@ pub struct GenerateCsr<'a> {
     /// As in [`super::Installation`].
     pub slot: Option<&'a Slot>,
     pub credential: &'a Credential,
-    /// The subject of the request. It proves nothing: devices place it differently (OpenBMC puts the alternative
-    /// names into the subject), so the issuer takes only the public key from the request.
-    pub subject: Option<&'a DeviceSubject>,
     pub key: RequestedKey,
     /// The result of the request that an earlier attempt at this task started.
     pub earlier: Option<&'a Ended>,
@@ -179,8 +176,6 @@ fn csr(body: &Value, profile: Profile) -> Result<String, Failure> {
 struct Body<'a> {
     certificate_collection: Reference<'a>,
     common_name: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    alternative_names: Vec<String>,
     country: &'a str,
     state: &'a str,
     city: &'a str,
@@ -196,28 +191,22 @@ struct Body<'a> {
 
 impl<'a> Body<'a> {
     fn new(wanted: &GenerateCsr<'a>, server: &'a WebServer, service: &Value) -> Self {
-        let part = |kind| wanted.subject.and_then(|subject| subject.attributes().value(kind));
         let key = wanted.key;
         let decides = wanted.profile == Profile::DellIdrac;
         Self {
             certificate_collection: Reference { id: server.certificates.collection.as_str() },
-            common_name: wanted.subject.map_or(UNSAID, DeviceSubject::common_name),
-            alternative_names: wanted.subject.map(names).unwrap_or_default(),
-            country: part("C").unwrap_or(NO_COUNTRY),
-            state: part("ST").unwrap_or(UNSAID),
-            city: part("L").unwrap_or(UNSAID),
-            organization: part("O").unwrap_or(UNSAID),
-            organizational_unit: part("OU").unwrap_or(UNSAID),
+            common_name: UNSAID,
+            country: NO_COUNTRY,
+            state: UNSAID,
+            city: UNSAID,
+            organization: UNSAID,
+            organizational_unit: UNSAID,
             // iDRAC's own setting decides.
             key_pair_algorithm: (!decides).then(|| key.algorithm(wanted.profile, service)),
             key_curve_id: key.curve(wanted.profile).filter(|_| !decides),
             key_bit_length: key.bits().filter(|_| !decides),
         }
     }
-}
-
-fn names(subject: &DeviceSubject) -> Vec<String> {
-    subject.dns_names().iter().cloned().chain(subject.ip_addresses().iter().map(ToString::to_string)).collect()
 }
 
 impl RequestedKey {

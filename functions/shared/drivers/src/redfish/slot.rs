@@ -18,9 +18,11 @@ use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::Value;
 
+use super::absence::Witness;
 use super::link::Link;
 use super::manager;
 use super::session::Session;
+use super::web;
 
 pub(super) struct TrustSlot {
     /// The collection of certificates.
@@ -32,6 +34,8 @@ pub(super) struct TrustSlot {
     pub(super) shape: Shape,
     /// `CertificateService.ReplaceCertificate`, if the device has it.
     pub(super) replace: Option<Replace>,
+    /// What has to answer before an empty list counts.
+    pub(super) witness: Witness,
     /// Signature algorithms that the device accepts as a TLS client; empty: it does not say.
     pub(super) signatures: Vec<String>,
 }
@@ -83,6 +87,11 @@ pub(super) async fn at(
 ) -> Result<TrustSlot, Failure> {
     let fixed = |path: &str| TrustSlot {
         limit: profile.places().filter(|_| named.is_none()),
+        witness: match (profile, manager::fixed(profile, named)) {
+            (Profile::Openbmc, Some(manager)) => Witness::Collection(manager.child(web::OPENBMC)),
+            (Profile::DellIdrac | Profile::HpeIlo, _) => Witness::Told,
+            _ => Witness::Above,
+        },
         ..TrustSlot::members_of(named.map_or_else(|| Link::known(path), Link::from))
     };
     match profile {
@@ -101,8 +110,9 @@ pub(super) async fn at(
                 Some(slot) => (Link::from(slot), Vec::new()),
                 None => standard(session, profile, root).await?,
             };
+            let witness = if named.is_some() { Witness::Above } else { Witness::Told };
             let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
-            Ok(TrustSlot { expand, signatures, ..TrustSlot::members_of(collection) })
+            Ok(TrustSlot { expand, witness, signatures, ..TrustSlot::members_of(collection) })
         }
         Profile::Vmedia => {
             let collection = match named {
@@ -110,15 +120,16 @@ pub(super) async fn at(
                 None => medium(session, root).await?,
             };
             let replace = replace(session, root)?;
-            Ok(TrustSlot { shape: Shape::Bundle, replace, ..TrustSlot::members_of(collection) })
+            let witness = Witness::Above;
+            Ok(TrustSlot { shape: Shape::Bundle, replace, witness, ..TrustSlot::members_of(collection) })
         }
     }
 }
 
 impl TrustSlot {
     pub(super) const fn members_of(collection: Link) -> Self {
-        let signatures = Vec::new();
-        Self { collection, limit: None, expand: false, shape: Shape::Members, replace: None, signatures }
+        let (shape, witness, signatures) = (Shape::Members, Witness::Told, Vec::new());
+        Self { collection, limit: None, expand: false, shape, replace: None, witness, signatures }
     }
 }
 

@@ -25,6 +25,9 @@ use super::slot::{TrustSlot, link};
 use super::{dell, ilo, manager};
 use crate::identity::Identity;
 
+/// A fixed path of bmcweb's, below the manager.
+pub(super) const OPENBMC: &str = "NetworkProtocol/HTTPS/Certificates";
+
 pub(super) struct WebServer {
     /// Its certificates, usually one member.
     pub(super) certificates: TrustSlot,
@@ -67,7 +70,7 @@ pub(super) async fn find(
         (Profile::Openbmc, Some(manager)) => {
             session.open_by_standard().await?;
             Ok(WebServer {
-                certificates: TrustSlot::members_of(manager.child("NetworkProtocol/HTTPS/Certificates")),
+                certificates: TrustSlot::members_of(manager.child(OPENBMC)),
                 service: standard,
                 kind: Kind::Standard,
                 manager,
@@ -137,6 +140,13 @@ impl WebServer {
         let is_shown = |member: &&Member| member.leaf() == Some(shown);
         match (members.iter().find(is_shown), members.as_slice()) {
             (Some(member), _) | (None, [member]) => Ok(member.link.clone()),
+            (None, []) => {
+                let collection = &self.certificates.collection;
+                let message = format!(
+                    "{collection} is listed as empty, although the device shows a certificate: its certificate service may be down."
+                );
+                Err(Failure::new(ErrorClass::ServerError, message))
+            }
             (None, members) => {
                 let collection = &self.certificates.collection;
                 let message = format!("{collection} has {} members, and none is what the device shows.", members.len());

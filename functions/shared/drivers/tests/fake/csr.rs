@@ -50,9 +50,13 @@ impl State {
 
     /// One at a time; the key of an earlier request is forgotten.
     pub(super) fn generate(&mut self, body: &Value) -> Reply {
-        let missing = SUBJECT.iter().find(|(name, _)| body[name].as_str().is_none_or(str::is_empty));
-        if let Some((name, _)) = missing {
+        // OpenBMC takes empty ones.
+        let is_missing = |text: Option<&str>| text.is_none_or(|text| text.is_empty() && self.model != Model::OpenBmc);
+        if let Some((name, _)) = SUBJECT.iter().find(|(name, _)| is_missing(body[name].as_str())) {
             return property_missing(name);
+        }
+        if self.model == Model::OpenBmc && (self.down || is_too_long(body)) {
+            return error(500, "The request failed due to an internal service error.");
         }
         if body.pointer("/CertificateCollection/@odata.id").and_then(Value::as_str) != Some(self.web_certificates()) {
             return error(400, "The parameter CertificateCollection is not supported.");
@@ -64,7 +68,12 @@ impl State {
         if begun.is_some_and(|begun| begun < self.csr.takes) {
             return error(503, "The service is temporarily unavailable. Retry in 10 seconds.");
         }
-        let (request, key) = made(&subject(body), &algorithm, self.csr.flaw);
+        let is_kept = self.model == Model::OpenBmc && algorithm[0].starts_with("rsa");
+        let stored = self.web.rsa.clone().filter(|_| is_kept);
+        let (request, key) = made(&subject(body, self.model), &algorithm, stored.as_deref(), self.csr.flaw);
+        if is_kept {
+            self.web.rsa = Some(key.clone());
+        }
         self.web.pending = Some((key, Instant::now()));
         Reply::json(json!({
             "CSRString": format!("-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n", BASE64_STANDARD.encode(request)),
@@ -90,25 +99,43 @@ impl State {
     }
 }
 
-/// In OpenBMC's format: names and usages are parts of the subject.
-fn subject(body: &Value) -> String {
+/// In bytes of UTF-8: OpenSSL, which OpenBMC hands the subject to, counts so.
+fn is_too_long(body: &Value) -> bool {
+    let length = |name: &str| body[name].as_str().unwrap_or_default().len();
+    length("Country") > 2 || length("CommonName") > 64 || length("Organization") > 64
+}
+
+/// In OpenBMC's format: names, usages and the key's algorithm are parts of the subject.
+fn subject(body: &Value, model: Model) -> String {
     let names = body["AlternativeNames"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let names = names.map(|name| ("subjectAltName", name));
     let said = SUBJECT.iter().map(|(name, short)| (*short, body[name].as_str().unwrap_or_default()));
-    let parts = names.chain(said).chain([("extendedKeyUsage", "ServerAuthentication")]);
+    let algorithm = Some(("algorithm", body["KeyPairAlgorithm"].as_str().unwrap_or_default()));
+    let algorithm = algorithm.filter(|_| model == Model::OpenBmc);
+    let parts = names.chain(said).chain([("extendedKeyUsage", "ServerAuthentication")]).chain(algorithm);
+    let parts = parts.filter(|(_, value)| !value.is_empty());
     let escaped = |value: &str| value.replace('\\', "\\\\").replace('/', "\\/").replace('+', "\\+");
     parts.map(|(kind, value)| format!("/{kind}={}", escaped(value))).collect()
 }
 
-/// The request and its key, DER. As on OpenBMC, SHA-256 is used with every key, and the version is one too high.
-fn made(subject: &str, algorithm: &[String], flaw: Option<Flaw>) -> (Vec<u8>, Vec<u8>) {
+/// The request and its key, DER. `stored`: a key that was made before. As on OpenBMC, SHA-256 is used with every key, and the version is one too high.
+fn made(subject: &str, algorithm: &[String], stored: Option<&[u8]>, flaw: Option<Flaw>) -> (Vec<u8>, Vec<u8>) {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("key.pem");
     let weak = ["rsa:1024".to_owned()];
     let algorithm = if flaw == Some(Flaw::WeakKey) { &weak } else { algorithm };
     let mut make = Command::new("openssl");
     make.args(["req", "-new", "-sha256", "-nodes", "-batch", "-utf8", "-outform", "DER", "-subj", subject]);
-    let request = output(make.arg("-keyout").arg(&path).arg("-newkey").args(algorithm), b"");
+    let make = match stored {
+        Some(key) => {
+            let text =
+                format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", BASE64_STANDARD.encode(key));
+            std::fs::write(&path, text).unwrap();
+            make.arg("-key").arg(&path)
+        }
+        None => make.arg("-keyout").arg(&path).arg("-newkey").args(algorithm),
+    };
+    let request = output(make, b"");
     let (_, request) = element(&request);
     let (rest, _) = element(request);
     let mut info = request[..request.len() - rest.len()].to_vec();

@@ -125,7 +125,7 @@ impl Fake {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let web = Web { text: pem(&identity.certificate), replaced: None, pending: None, restarts: false };
+        let web = Web { text: pem(&identity.certificate), replaced: None, pending: None, restarts: false, rsa: None };
         let tls = RustlsConfig::from_config(Arc::new(identity.server(key, versions)));
         let down = Arc::new(Mutex::new(Instant::now()));
         let shared = Arc::new(Mutex::new(Shared {
@@ -209,6 +209,12 @@ impl Fake {
     /// From now on it shows the certificate that it lists.
     pub fn restart_controller(&self) {
         self.lock().restart_controller();
+    }
+
+    /// Whether the services that keep its certificates are down: its web server answers 200 with empty lists. When they
+    /// are back, they have given every certificate another number.
+    pub fn services(&self, down: bool) {
+        self.lock().state.set_down(down);
     }
 
     /// From now on it reports success for every replacement, and keeps the old certificate.

@@ -14,7 +14,8 @@ use super::{PASSWORD, Reply, Request, USER};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Model {
-    /// 200 on create, 500 on a duplicate and on the eleventh.
+    /// 200 on create, 500 on a duplicate, on garbage and on the eleventh. Takes a leaf as an anchor. One RSA key for all
+    /// requests. Empty lists while its [services](super::Fake::services) are down.
     OpenBmc,
     /// 201 on create, 409 on the fifth.
     Xcc,
@@ -35,6 +36,8 @@ pub(super) struct Web {
     pub(super) pending: Option<(Vec<u8>, Instant)>,
     /// A restart of the controller was asked for.
     pub(super) restarts: bool,
+    /// OpenBMC's only RSA key, PKCS #8 DER.
+    pub(super) rsa: Option<Vec<u8>>,
 }
 
 pub const GENERATE: &str = "/redfish/v1/CertificateService/Actions/CertificateService.GenerateCSR";
@@ -49,12 +52,14 @@ pub struct State {
     pub sessions: Vec<(u32, String)>,
     /// How requests are created.
     pub csr: Csr,
+    /// The services that keep its certificates are down.
+    pub(super) down: bool,
     next: u32,
 }
 
 impl State {
     pub(super) fn new(model: Model, web: Web) -> Self {
-        Self { model, members: Vec::new(), web, sessions: Vec::new(), csr: Csr::default(), next: 1 }
+        Self { model, members: Vec::new(), web, sessions: Vec::new(), csr: Csr::default(), down: false, next: 1 }
     }
 
     pub fn add(&mut self, der: &[u8]) {
@@ -76,6 +81,14 @@ impl State {
     /// Restarts the controller after this answer.
     pub fn restart(&mut self) {
         self.web.restarts = true;
+    }
+
+    pub(super) fn set_down(&mut self, down: bool) {
+        self.down = down;
+        for (id, _) in &mut self.members {
+            self.next += 1;
+            *id = self.next;
+        }
     }
 
     pub fn held(&self) -> Vec<Fingerprint> {
@@ -109,6 +122,13 @@ impl State {
             return error(401, "The session is not valid.");
         }
         let collection = self.collection();
+        if self.down && (path.starts_with(collection) || path.starts_with(self.web_certificates())) {
+            return match request.method.as_str() {
+                "GET" if path == collection || path == self.web_certificates() => Reply::json(json!({"Members": []})),
+                "POST" => error(500, "The request failed due to an internal service error."),
+                _ => error(404, "The requested resource was not found."),
+            };
+        }
         let member = path.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
         match (request.method.as_str(), path, member) {
             ("GET", _, Some(id)) => match self.members.iter().find(|(known, _)| *known == id) {
@@ -164,6 +184,10 @@ impl State {
     fn replace_own(&mut self, text: &str, body: &Value) -> Reply {
         let kind = body["CertificateType"].as_str().unwrap_or_default();
         let (chain, sent) = (ders(text), key(text));
+        let is_held = chain.first().is_some_and(|leaf| ders(&self.web.text).first() == Some(leaf));
+        if self.model == Model::OpenBmc && (chain.is_empty() || is_held || self.down) {
+            return error(500, "The request failed due to an internal service error.");
+        }
         let fits = match self.model {
             Model::OpenBmc => kind == "PEM",
             Model::Xcc => kind == "PEM" && chain.len() == 1,
@@ -240,6 +264,10 @@ impl State {
             "/redfish/v1/Managers/1/NetworkProtocol" => {
                 Reply::json(json!({"HTTPS": {"Port": 443, "Certificates": {"@odata.id": self.web_certificates()}}}))
             }
+            "/redfish/v1/UpdateService" if self.model == Model::Xcc => {
+                Reply::json(json!({"RemoteServerCertificates": {"@odata.id": self.collection()}}))
+            }
+            "/redfish/v1/Systems/1/VirtualMedia/Cd1" => Reply::json(json!({"Id": "Cd1"})),
             "/redfish/v1/CertificateService" if self.has_web_server() => Reply::json(self.certificate_service()),
             _ => error(404, "No such resource."),
         }
@@ -268,9 +296,9 @@ impl State {
 
     fn create(&mut self, body: &Value) -> Reply {
         let text = body["CertificateString"].as_str().unwrap_or_default().to_owned();
-        let known = ders(&text).iter().any(|der| self.held().contains(&Fingerprint::of(der)));
+        let first = ders(&text).first().map(|der| Fingerprint::of(der));
         let status = match self.model {
-            Model::OpenBmc if known || self.members.len() >= 10 => {
+            Model::OpenBmc if first.is_none_or(|first| self.held().contains(&first)) || self.members.len() >= 10 => {
                 return error(500, "The request failed due to an internal service error.");
             }
             Model::OpenBmc => 200,

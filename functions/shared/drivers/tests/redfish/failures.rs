@@ -180,7 +180,7 @@ async fn addresses_outside_the_policy_are_not_connected_to() {
 async fn a_contradictory_goal_is_refused_without_a_request() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
-    let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&new]) };
+    let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&new]), ..TrustGoal::default() };
     assert_eq!(Attempt::new(&fake, Profile::Openbmc, goal).fails().await.class, ErrorClass::Rejected);
     assert!(fake.requests().is_empty());
 }

@@ -4,6 +4,7 @@
 #[path = "../fake/mod.rs"]
 mod fake;
 
+mod absence;
 mod check;
 mod clock;
 mod failures;
@@ -11,6 +12,7 @@ mod hostile;
 mod install;
 mod managers;
 mod pinning;
+mod places;
 mod probe;
 mod profiles;
 mod redirects;
@@ -108,11 +110,11 @@ async fn ended(fake: &Fake, monitor: &Monitor) -> Ended {
 }
 
 fn install(ders: &[&[u8]]) -> TrustGoal {
-    TrustGoal { install: ders.iter().map(|der| der.to_vec()).collect(), remove: Vec::new() }
+    TrustGoal { install: ders.iter().map(|der| der.to_vec()).collect(), ..TrustGoal::default() }
 }
 
 fn remove(ders: &[&[u8]]) -> TrustGoal {
-    TrustGoal { install: Vec::new(), remove: prints(ders) }
+    TrustGoal { remove: prints(ders), ..TrustGoal::default() }
 }
 
 fn prints(ders: &[&[u8]]) -> Vec<Fingerprint> {

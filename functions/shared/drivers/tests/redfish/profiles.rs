@@ -51,7 +51,7 @@ async fn other_anchors_stay_and_only_named_ones_are_removed() {
 #[tokio::test]
 async fn new_anchors_are_proven_before_old_ones_are_removed() {
     let (old, new) = (root("old"), root("new"));
-    let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&old]) };
+    let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&old]), ..TrustGoal::default() };
     let fake = Fake::start(Model::OpenBmc).await;
     fake.hold(&old);
     fake.fault(|request, _| request.is("POST", "/Truststore").then(|| Reply::status(204)));

@@ -14,7 +14,6 @@ use rootcast_drivers::{Credential, Ended, Endpoint, GenerateCsr, Identity, Progr
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::request::SigningRequest;
-use rootcast_pki::subject::DeviceSubject;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -47,14 +46,11 @@ impl<'a> Attempt<'a> {
     pub(crate) async fn run(&self) -> Result<Progress<String>, Failure> {
         let parameter = json!({"username": USER, "password": PASSWORD}).to_string();
         let credential: Credential = parameter.parse().unwrap();
-        let subject = DeviceSubject::new("bmc", ["bmc.example".to_owned()], vec![[10, 0, 0, 7].into()]).unwrap();
-        let subject = subject.with_attributes("O=A/B \\+ C,L=Jena".parse().unwrap());
         let wanted = GenerateCsr {
             endpoint: &Endpoint { address: self.fake.address.clone(), pins: self.pins.clone() },
             profile: self.profile,
             slot: self.slot.as_ref(),
             credential: &credential,
-            subject: Some(&subject),
             key: self.key,
             earlier: self.earlier,
             deadline: Instant::now() + self.limit,
@@ -138,16 +134,18 @@ async fn each_profile_gets_its_algorithm_names_and_creates_fresh_keys() {
         let (subject, first, verifies) = read(&text);
         assert!(verifies);
         assert_eq!(SigningRequest::parse(&text).unwrap().spki_der(), first, "ours reads what OpenSSL reads");
-        for junk in ["subjectAltName = bmc.example", "O = \"A/B + C\"", "extendedKeyUsage = ServerAuthentication"] {
-            assert!(subject.contains(junk), "the fake is as bad as the device: {subject}");
-        }
+        assert!(
+            subject.contains("extendedKeyUsage = ServerAuthentication"),
+            "the fake is as bad as the device: {subject}"
+        );
         let requests = fake.requests();
         assert_eq!(requests.len(), count, "{model:?}");
         let body = generated(&requests)[0];
         assert_eq!((&body["KeyPairAlgorithm"], &body["KeyCurveId"]), (&json!(algorithm), &json!(curve)));
-        assert_eq!(body["AlternativeNames"], json!(["bmc.example", "10.0.0.7"]));
-        let said = ["CommonName", "Country", "State", "City", "KeyBitLength"].map(|name| body[name].clone());
-        assert_eq!(said, [json!("bmc"), json!("ZZ"), json!("Unspecified"), json!("Jena"), Value::Null]);
+        // Whatever the device's record says: of the request only the key is used.
+        let said = ["CommonName", "Organization", "Country", "AlternativeNames", "KeyBitLength"];
+        let said = said.map(|name| body[name].clone());
+        assert_eq!(said, [json!("Unspecified"), json!("Unspecified"), json!("ZZ"), Value::Null, Value::Null]);
         assert_ne!(read(&attempt.done().await).1, first);
     }
 }
@@ -190,6 +188,14 @@ async fn a_certificate_for_the_devices_key_is_sent_without_key() {
         assert_eq!((text.matches("BEGIN CERTIFICATE").count(), text.matches("PRIVATE KEY").count()), (blocks, 0));
         assert!(!device.done(&identity).await.changed);
     }
+}
+
+#[tokio::test]
+async fn openbmc_has_one_rsa_key_for_all_requests() {
+    let fake = Fake::start(Model::OpenBmc).await;
+    let mut attempt = Attempt::new(&fake, Profile::Openbmc);
+    attempt.key = RequestedKey::Rsa2048;
+    assert_eq!(read(&attempt.done().await).1, read(&attempt.done().await).1);
 }
 
 #[tokio::test]

@@ -44,6 +44,27 @@ fn the_worst_lifecycle_represents_all() {
 }
 
 #[test]
+fn a_refused_certificate_leads_back_to_the_request_once_an_attempt() {
+    let refused = |class| Failure { stage: Some(Stage::InstallCertificate), ..Failure::new(class, "Another key.") };
+    let at_800 = |life: &Lifecycle| life.advance(life.attempt, Stage::InstallCertificate, "Signed.", NOW).unwrap();
+    let signed = at_800(&Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "Begun.", NOW));
+    for class in [ErrorClass::Connect, ErrorClass::Unauthorized, ErrorClass::NotStored] {
+        assert_eq!(signed.lead_back(1, &refused(class), NOW), None, "{class}");
+    }
+    let back = signed.lead_back(1, &refused(ErrorClass::Rejected), NOW).unwrap();
+    assert_eq!((back.stage, back.in_error, back.attempt), (Some(Stage::CreateCsr), false, 1));
+    assert!(back.status.contains("makes a new one, this once. Another key."), "{}", back.status);
+    assert_eq!(results(&back).last(), Some(&(800, 1, StageResult::Failed(ErrorClass::Rejected))));
+    let again = at_800(&back);
+    assert_eq!(again.lead_back(1, &refused(ErrorClass::Rejected), NOW), None, "it refuses everything");
+    let retried = again.fail(1, &refused(ErrorClass::Rejected), NOW).unwrap().retry(NOW).unwrap();
+    assert!(retried.lead_back(2, &refused(ErrorClass::ServerError), NOW).is_some());
+    assert_eq!(retried.lead_back(1, &refused(ErrorClass::Rejected), NOW), None, "of an earlier attempt");
+    let imported = Lifecycle::idle(Work::Install, "").begin(Work::Install, "Begun.", NOW);
+    assert_eq!(imported.lead_back(1, &refused(ErrorClass::Rejected), NOW), None, "the device made no key");
+}
+
+#[test]
 fn a_retry_resumes_at_the_failed_stage_and_keeps_history() {
     use StageResult::{Done, Failed, Queued};
     let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "Begun.", NOW);

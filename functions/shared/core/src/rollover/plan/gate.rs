@@ -150,7 +150,8 @@ fn settle(phase: Phase, found: Findings) -> Step {
 fn aborted(found: Findings) -> String {
     let unread = match found.waived {
         0 => String::new(),
-        waived => format!(" {waived} waived devices were not read, and may still hold it."),
+        1 => " 1 waived device was not read, and may still hold it: see the waived tasks.".to_owned(),
+        waived => format!(" {waived} waived devices were not read, and may still hold it: see the waived tasks."),
     };
     format!(
         "Aborted: none of the {} devices that were read holds the new root, and its key is scheduled for deletion.{unread}",
