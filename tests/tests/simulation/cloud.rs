@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::devices::Fleet;
-use crate::dynamo::{Key, Tables};
+use crate::dynamo::{Called, Place, Tables};
 use crate::functions::Function;
 use crate::keys::Keys;
 use crate::loopback::Loopback;
@@ -154,16 +154,17 @@ impl Cloud {
             self.note(format_args!("{process} {operation} !{}", refusal.code));
             return Ok(refused(&refusal));
         }
-        let written = |answer: Answer| answer.map(|answer| serde_json::to_vec(&answer).unwrap());
-        let answer = match service {
+        let written = |answer: Answer| Called {
+            answer: answer.map(|answer| serde_json::to_vec(&answer).unwrap()),
+            rows: Vec::new(),
+        };
+        let Called { answer, rows } = match service {
             "DynamoDB" => self.tables.call(process.function, operation, body),
             "AmazonSQS" => written(self.queues.call(self, operation, body)),
             "TrentService" => written(self.keys.call(self, operation, body)),
             "ResourceGroupsTaggingAPI" => written(self.keys.tagged(body)),
             _ => written(self.services.call(operation, body)),
         };
-        let writes = matches!(operation, "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem");
-        let rows = if writes { crate::dynamo::written(operation, body) } else { Vec::new() };
         self.note(format_args!("{process} {operation} {}", summary(operation, body, &rows, &answer)));
         if answer.is_ok() {
             self.truth.after(self, process.function, operation, body, &rows);
@@ -219,13 +220,13 @@ impl fmt::Debug for Cloud {
 }
 
 /// A short form of a call for the trace.
-fn summary(operation: &str, body: &[u8], rows: &[(String, Key)], answer: &Result<Vec<u8>, Refusal>) -> String {
-    let name = |key: &Key| key.values().filter_map(Value::as_str).collect::<Vec<_>>().join("/");
+fn summary(operation: &str, body: &[u8], rows: &[Place], answer: &Result<Vec<u8>, Refusal>) -> String {
+    let name = |Place { pk, sk, .. }: &Place| if sk.is_empty() { pk.clone() } else { format!("{pk}/{sk}") };
     let mut told = match operation {
         "SendMessage" | "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
             String::from_utf8_lossy(body).replace("\\\"", "'").chars().take(160).collect()
         }
-        _ => rows.iter().map(|(_, key)| name(key)).collect::<Vec<_>>().join(", "),
+        _ => rows.iter().map(name).collect::<Vec<_>>().join(", "),
     };
     if let Err(refusal) = answer {
         told = format!("{told} = {} {}", refusal.code, json!(refusal.reasons));

@@ -1,13 +1,22 @@
 //! DynamoDB: a strict engine in memory.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use dynoxide::actions::delete_item::{DeleteItemRequest, DeleteItemResponse};
+use dynoxide::actions::get_item::GetItemRequest;
+use dynoxide::actions::put_item::{PutItemRequest, PutItemResponse};
+use dynoxide::actions::transact_write_items::{TransactWriteItemsRequest, TransactWriteItemsResponse};
+use dynoxide::actions::update_item::{UpdateItemRequest, UpdateItemResponse};
 use dynoxide::storage_backend::Clock;
+use dynoxide::types::{AttributeValue, ConsumedCapacity, Item};
 use dynoxide::{Database, DynoxideError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::charges::{self, Charges};
 use crate::clock;
@@ -22,19 +31,58 @@ pub const AUDIT: &str = "audit";
 pub const HEADS: &str = "heads";
 pub const NAMES: [&str; 6] = [CERTIFICATES, JOBS, DEVICES, ACCESS, AUDIT, HEADS];
 
+const WRITES: [&str; 4] = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"];
+
 pub struct Tables {
     database: Database,
     /// Write units used, by table.
-    units: Mutex<BTreeMap<String, f64>>,
+    units: Mutex<BTreeMap<&'static str, f64>>,
     /// Each write by itself, in worlds that ask for it.
     charges: Mutex<Option<Charges>>,
+    /// Every row as it was read back after its last write, without types: invariants look at all of them all the time.
+    seen: Mutex<BTreeMap<Place, Row>>,
 }
 
 /// Every row with its types, by table and key.
 pub type Rows = BTreeMap<(&'static str, String), Value>;
 
-/// A row's key in DynamoDB's format, without types.
-pub type Key = Map<String, Value>;
+/// A row without the types of its values.
+pub type Row = Arc<Value>;
+
+/// Where a row is. A table whose key is one attribute, `id`, has no `sk`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub table: &'static str,
+    pub pk: String,
+    pub sk: String,
+}
+
+impl Place {
+    fn of(table: &str, attributes: &Item) -> Self {
+        let table = NAMES.into_iter().find(|name| *name == table).unwrap();
+        let text = |name: &str| match attributes.get(name) {
+            Some(AttributeValue::S(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let [pk, sk] = match key_names(table) {
+            [pk, sk] => [text(pk), text(sk)],
+            names => [text(names[0]), String::new()],
+        };
+        Self { table, pk, sk }
+    }
+
+    fn key(&self) -> Item {
+        let values = [&self.pk, &self.sk];
+        let named = key_names(self.table).iter().zip(values);
+        named.map(|(name, value)| ((*name).to_owned(), AttributeValue::S(value.clone()))).collect()
+    }
+}
+
+/// A call's answer, and the rows that it names, if it is a write.
+pub struct Called {
+    pub answer: Result<Vec<u8>, Refusal>,
+    pub rows: Vec<Place>,
+}
 
 struct VirtualClock;
 
@@ -54,7 +102,7 @@ impl Tables {
         for table in tables() {
             database.create_table(serde_json::from_value(table).unwrap()).unwrap();
         }
-        Self { database, units: Mutex::default(), charges: Mutex::default() }
+        Self { database, units: Mutex::default(), charges: Mutex::default(), seen: Mutex::default() }
     }
 
     pub fn write_units(&self) -> f64 {
@@ -68,42 +116,66 @@ impl Tables {
 
     /// A refusal has an entry in the audit, and changes nothing else.
     pub fn write_units_without_audit(&self) -> f64 {
-        self.units.lock().unwrap().iter().filter(|(table, _)| *table != AUDIT).map(|(_, units)| units).sum()
+        self.units.lock().unwrap().iter().filter(|(table, _)| **table != AUDIT).map(|(_, units)| units).sum()
     }
 
-    pub fn call(&self, function: Function, operation: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let writes = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems");
-        let counted = writes.then(|| [&body[..body.len() - 1], br#","ReturnConsumedCapacity":"TOTAL"}"#].concat());
-        let body = counted.as_deref().unwrap_or(body);
+    pub fn call(&self, function: Function, operation: &str, body: &[u8]) -> Called {
         let database = &self.database;
-        let is_charged = writes && self.charges.lock().unwrap().is_some();
+        let is_charged = WRITES.contains(&operation) && self.charges.lock().unwrap().is_some();
         let charged = is_charged.then(|| charges::writes(database, operation, body));
-        let answer = match operation {
-            "GetItem" => run(body, |request| database.get_item(request)),
-            "PutItem" => run(body, |request| database.put_item(request)),
-            "UpdateItem" => run(body, |request| database.update_item(request)),
-            "DeleteItem" => run(body, |request| database.delete_item(request)),
-            "Query" => run(body, |request| database.query(request)),
-            "Scan" => run(body, |request| database.scan(request)),
-            "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
-            "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
-            "TransactGetItems" => run(body, |request| database.transact_get_items(request)),
-            other => Err(Refusal::new("UnknownOperationException", format!("{function:?} called {other}"))),
-        }?;
-        if writes {
-            let answer: Value = serde_json::from_slice(&answer).unwrap();
-            let used = &answer["ConsumedCapacity"];
-            let all: &[Value] = used.as_array().map_or(std::slice::from_ref(used), Vec::as_slice);
-            let mut units = self.units.lock().unwrap();
-            for used in all {
-                let table = used["TableName"].as_str().unwrap_or_default().to_owned();
-                *units.entry(table).or_default() += used["CapacityUnits"].as_f64().unwrap_or(0.0);
+        let read = |answer| Called { answer, rows: Vec::new() };
+        let called = match operation {
+            "PutItem" => self.write::<PutItemRequest>(body),
+            "UpdateItem" => self.write::<UpdateItemRequest>(body),
+            "DeleteItem" => self.write::<DeleteItemRequest>(body),
+            "TransactWriteItems" => self.write::<TransactWriteItemsRequest>(body),
+            "GetItem" => read(run(body, |request| database.get_item(request))),
+            "Query" => read(run(body, |request| database.query(request))),
+            "Scan" => read(run(body, |request| database.scan(request))),
+            "BatchGetItem" => read(run(body, |request| database.batch_get_item(request))),
+            "TransactGetItems" => read(run(body, |request| database.transact_get_items(request))),
+            other => {
+                read(Err(Refusal::new("UnknownOperationException", format!("{function:?} called {other}"))))
             }
-        }
-        if let (Some(writes), Some(charges)) = (charged, &mut *self.charges.lock().unwrap()) {
+        };
+        if let (Ok(_), Some(writes), Some(charges)) = (&called.answer, charged, &mut *self.charges.lock().unwrap()) {
             charges::add(charges, database, &tables(), function, writes);
         }
-        Ok(answer)
+        called
+    }
+
+    fn write<Q: Write>(&self, body: &[u8]) -> Called {
+        let mut rows = Vec::new();
+        let answer = run(body, |request: Q| {
+            rows = request.rows();
+            let answer = request.run(&self.database)?;
+            let mut units = self.units.lock().unwrap();
+            for used in Q::used(&answer) {
+                let table = NAMES.into_iter().find(|name| *name == used.table_name).unwrap();
+                *units.entry(table).or_default() += used.capacity_units;
+            }
+            Ok(answer)
+        });
+        if answer.is_ok() {
+            rows.iter().for_each(|row| self.look(row));
+        }
+        Called { answer, rows }
+    }
+
+    /// Reads a row back.
+    fn look(&self, at: &Place) {
+        let request = GetItemRequest {
+            table_name: at.table.to_owned(),
+            key: at.key(),
+            consistent_read: Some(true),
+            ..GetItemRequest::default()
+        };
+        let item = self.database.get_item(request).unwrap().item;
+        let mut seen = self.seen.lock().unwrap();
+        match item {
+            Some(item) => _ = seen.insert(at.clone(), Arc::new(plain(item))),
+            None => _ = seen.remove(at),
+        }
     }
 
     /// A read by the tests.
@@ -116,33 +188,38 @@ impl Tables {
         serde_json::from_slice(&run(&request, |request| call(&self.database, request)).unwrap()).unwrap()
     }
 
-    /// One row, without the types of its values.
-    pub fn row(&self, table: &str, key: &Key) -> Option<Value> {
-        let key: Map<String, Value> = key.iter().map(|(name, value)| (name.clone(), json!({ "S": value }))).collect();
-        let request = json!({ "TableName": table, "Key": key, "ConsistentRead": true });
-        let answer = self.read(&request, |database, request| database.get_item(request));
-        answer.get("Item").map(plain)
+    pub fn row(&self, at: &Place) -> Option<Row> {
+        self.seen.lock().unwrap().get(at).cloned()
     }
 
-    pub fn named(&self, table: &str, id: &str) -> Option<Value> {
-        self.row(table, &Map::from_iter([("id".to_owned(), id.into())]))
+    pub fn named(&self, table: &'static str, id: &str) -> Option<Row> {
+        self.row(&Place { table, pk: id.to_owned(), sk: String::new() })
+    }
+
+    /// A row of the jobs table.
+    pub fn of_jobs(&self, pk: &str, sk: &str) -> Option<Row> {
+        self.row(&Place { table: JOBS, pk: pk.to_owned(), sk: sk.to_owned() })
     }
 
     /// All rows of a partition of the jobs table.
-    pub fn partition(&self, pk: &str) -> Vec<Value> {
-        let mut request = json!({
-            "TableName": JOBS, "KeyConditionExpression": "pk = :pk", "ConsistentRead": true,
-            "ExpressionAttributeValues": { ":pk": { "S": pk } },
-        });
-        let mut rows = Vec::new();
-        loop {
-            let answer = self.read(&request, |database, request| database.query(request));
-            rows.extend(answer["Items"].as_array().unwrap().iter().map(plain));
-            match answer.get("LastEvaluatedKey") {
-                Some(last) => request["ExclusiveStartKey"] = last.clone(),
-                None => return rows,
-            }
-        }
+    pub fn partition(&self, pk: &str) -> Vec<Row> {
+        self.seen_from(JOBS, pk, |at| at.pk == pk)
+    }
+
+    pub fn all(&self, table: &'static str) -> Vec<Row> {
+        self.seen_from(table, "", |_| true)
+    }
+
+    /// The rows of certificates whose id begins so.
+    pub fn beginning(&self, with: &str) -> Vec<Row> {
+        self.seen_from(CERTIFICATES, with, |at| at.pk.starts_with(with))
+    }
+
+    fn seen_from(&self, table: &'static str, pk: &str, is: impl Fn(&Place) -> bool) -> Vec<Row> {
+        let first = Place { table, pk: pk.to_owned(), sk: String::new() };
+        let seen = self.seen.lock().unwrap();
+        let rows = seen.range((Bound::Included(first), Bound::Unbounded));
+        rows.take_while(|(at, _)| at.table == table && is(at)).map(|(_, row)| Arc::clone(row)).collect()
     }
 
     /// Everything that the tables hold.
@@ -168,8 +245,10 @@ impl Tables {
     pub fn restore(&self, rows: &Rows) {
         let now = self.rows();
         for ((table, _), row) in now.iter().filter(|(id, _)| !rows.contains_key(*id)) {
-            let request = json!({ "TableName": table, "Key": key(table, row) });
+            let key = key(table, row);
+            let request = json!({ "TableName": table, "Key": key });
             self.read(&request, |database, request| database.delete_item(request));
+            self.look(&place(table, &key));
         }
         for ((table, _), row) in rows.iter().filter(|(id, row)| now.get(*id) != Some(row)) {
             self.put(table, row);
@@ -179,19 +258,68 @@ impl Tables {
     /// A write by the tests: `row` with its types.
     pub fn put(&self, table: &str, row: &Value) {
         self.read(&json!({ "TableName": table, "Item": row }), |database, request| database.put_item(request));
+        self.look(&place(table, &key(table, row)));
     }
+}
 
-    pub fn all(&self, table: &str) -> Vec<Value> {
-        let mut request = json!({ "TableName": table });
-        let mut rows = Vec::new();
-        loop {
-            let answer = self.read(&request, |database, request| database.scan(request));
-            rows.extend(answer["Items"].as_array().unwrap().iter().map(plain));
-            match answer.get("LastEvaluatedKey") {
-                Some(last) => request["ExclusiveStartKey"] = last.clone(),
-                None => return rows,
+/// A request that changes rows.
+trait Write: DeserializeOwned {
+    type Answer: Serialize;
+
+    /// The rows that it may change.
+    fn rows(&self) -> Vec<Place>;
+
+    fn run(self, database: &Database) -> Result<Self::Answer, DynoxideError>;
+
+    fn used(answer: &Self::Answer) -> &[ConsumedCapacity];
+}
+
+/// A write of one row. `$attributes`: of its request, those that name the row.
+macro_rules! write_of_one {
+    ($request:ty, $answer:ty, $call:ident, $attributes:ident) => {
+        impl Write for $request {
+            type Answer = $answer;
+
+            fn rows(&self) -> Vec<Place> {
+                vec![Place::of(&self.table_name, &self.$attributes)]
+            }
+
+            fn run(mut self, database: &Database) -> Result<$answer, DynoxideError> {
+                self.return_consumed_capacity = Some("TOTAL".to_owned());
+                database.$call(self)
+            }
+
+            fn used(answer: &$answer) -> &[ConsumedCapacity] {
+                answer.consumed_capacity.as_slice()
             }
         }
+    };
+}
+
+write_of_one!(PutItemRequest, PutItemResponse, put_item, item);
+write_of_one!(UpdateItemRequest, UpdateItemResponse, update_item, key);
+write_of_one!(DeleteItemRequest, DeleteItemResponse, delete_item, key);
+
+impl Write for TransactWriteItemsRequest {
+    type Answer = TransactWriteItemsResponse;
+
+    fn rows(&self) -> Vec<Place> {
+        let items = self.transact_items.iter().filter_map(|write| {
+            let put = write.put.as_ref().map(|put| Place::of(&put.table_name, &put.item));
+            let update = || write.update.as_ref().map(|update| Place::of(&update.table_name, &update.key));
+            let delete = || write.delete.as_ref().map(|delete| Place::of(&delete.table_name, &delete.key));
+            put.or_else(update).or_else(delete)
+        });
+        items.collect()
+    }
+
+    fn run(mut self, database: &Database) -> Result<Self::Answer, DynoxideError> {
+        self.return_consumed_capacity = Some("TOTAL".to_owned());
+        database.transact_write_items(self)
+    }
+
+    fn used(answer: &Self::Answer) -> &[ConsumedCapacity] {
+        answer.consumed_capacity.as_deref().unwrap_or_default()
     }
 }
 
@@ -213,7 +341,7 @@ fn run<Q: DeserializeOwned, A: Serialize>(
 }
 
 pub fn key_names(table: &str) -> &'static [&'static str] {
-    if table == JOBS || table == AUDIT { &["pk", "sk"] } else { &["id"] }
+    if [JOBS, AUDIT, HEADS].contains(&table) { &["pk", "sk"] } else { &["id"] }
 }
 
 /// The attributes that a row's key consists of.
@@ -221,41 +349,26 @@ fn key(table: &str, row: &Value) -> Value {
     key_names(table).iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
 }
 
-/// The rows that a write names.
-pub fn written(operation: &str, body: &[u8]) -> Vec<(String, Key)> {
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let one = |write: &Value| {
-        let table = write["TableName"].as_str()?.to_owned();
-        let named = write.get("Key").or_else(|| write.get("Item"))?.as_object()?;
-        let key =
-            ["id", "pk", "sk"].into_iter().filter_map(|name| Some((name.to_owned(), named.get(name)?["S"].clone())));
-        let wanted = key_names(&table);
-        Some((table, key.filter(|(name, _)| wanted.contains(&name.as_str())).collect()))
-    };
-    if operation == "TransactWriteItems" {
-        let writes = body["TransactItems"].as_array().cloned().unwrap_or_default();
-        let inner = |write: &Value| ["Put", "Update", "Delete"].iter().find_map(|kind| one(write.get(*kind)?));
-        return writes.iter().filter_map(inner).collect();
-    }
-    one(&body).into_iter().collect()
+fn place(table: &str, key: &Value) -> Place {
+    Place::of(table, &serde_json::from_value(key.clone()).unwrap())
 }
 
 /// `{"S": "x"}` becomes `"x"`, and so on.
-fn plain(value: &Value) -> Value {
-    let Some(fields) = value.as_object() else { return value.clone() };
-    Value::Object(fields.iter().map(|(name, value)| (name.clone(), untyped(value))).collect())
+fn plain(item: Item) -> Value {
+    Value::Object(item.into_iter().map(|(name, value)| (name, untyped(value))).collect())
 }
 
-fn untyped(value: &Value) -> Value {
-    let Some((kind, inner)) = value.as_object().and_then(|fields| fields.iter().next()) else { return Value::Null };
-    match kind.as_str() {
-        "N" => {
-            inner.as_str().and_then(|text| text.parse::<serde_json::Number>().ok()).map_or(Value::Null, Value::Number)
-        }
-        "NULL" => Value::Null,
-        "M" => plain(inner),
-        "L" => inner.as_array().map(|all| all.iter().map(untyped).collect()).unwrap_or_default(),
-        _ => inner.clone(),
+fn untyped(value: AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => text.into(),
+        AttributeValue::N(text) => text.parse().map_or(Value::Null, Value::Number),
+        AttributeValue::B(bytes) => BASE64_STANDARD.encode(bytes).into(),
+        AttributeValue::BOOL(is) => is.into(),
+        AttributeValue::NULL(_) => Value::Null,
+        AttributeValue::SS(all) | AttributeValue::NS(all) => all.into(),
+        AttributeValue::BS(all) => all.iter().map(|bytes| BASE64_STANDARD.encode(bytes)).collect(),
+        AttributeValue::L(all) => all.into_iter().map(untyped).collect(),
+        AttributeValue::M(all) => plain(all),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Row};
 use crate::imported;
 use crate::keys::State;
 use crate::people::approve;
@@ -124,9 +124,9 @@ async fn finish_replacing(world: &World) {
 }
 
 /// A rollover that has not ended: one that runs, before one that is paused, before one that waits for another.
-fn next_rollover(world: &World) -> Option<Value> {
+fn next_rollover(world: &World) -> Option<Row> {
     let open = world.jobs().into_iter().filter(|job| job["kind"] == "rollover" && job["state"] != "ended");
-    let rank = |job: &Value| {
+    let rank = |job: &Row| {
         let reason = job["reason"].as_str().unwrap_or_default();
         (job["state"] == "paused", reason.contains("Resume this one when"))
     };
@@ -188,7 +188,8 @@ fn unknown_keys(world: &World) -> Vec<String> {
     enabled.filter(|arn| !known.contains(arn.as_str()) && !keys.is_named(arn)).collect()
 }
 
-/// At most one issuing authority signs, the one on record; and of a revoked one whose pass is over, everything is revoked.
+/// At most one issuing authority signs, the one on record; and of a revoked one, or a compromised root, whose pass is over,
+/// everything is revoked.
 fn issuing_authorities_agree(world: &World) {
     let (rows, lists) = (world.cloud.tables.all(CERTIFICATES), world.cloud.tables.all(JOBS));
     let accuse = |what: String| world.cloud.truth.accuse(&world.cloud, what);
@@ -205,22 +206,27 @@ fn issuing_authorities_agree(world: &World) {
         let root = rows.iter().find(|row| id(row).starts_with("root#") && row["generation"] == *generation);
         root.is_some_and(|root| !root["compromise"].is_null() && root["compromise"]["pass"]["isDone"] != true)
     };
+    let is_revoked = |of: &str, is_its: &dyn Fn(&Value) -> bool, lists_of: &str| {
+        let signed = rows.iter().filter(|row| id(row).starts_with("serial#") && row["leaf"].is_string());
+        for signed in signed.filter(|row| is_its(row)) {
+            let serial = id(signed).replace("serial#", "");
+            let is_listed =
+                |row: &Row| row["sk"] == *serial && row["pk"].as_str().is_some_and(|pk| pk.starts_with(lists_of));
+            if !lists.iter().any(is_listed) {
+                accuse(format!("I6 {serial} is not revoked, although {of} is"));
+            }
+        }
+    };
     for revoked in all().filter(|row| row["pass"]["isDone"] == true) {
         let signer = &revoked["spec"]["id"];
         if goes_on(&signer["generation"]) {
             continue;
         }
         let is_its = |row: &Value| row["generation"] == signer["generation"] && row["issuing"] == signer["number"];
-        for signed in rows.iter().filter(|row| id(row).starts_with("serial#") && is_its(row) && row["leaf"].is_string())
-        {
-            let serial = id(signed).replace("serial#", "");
-            let partition = format!("crl#{}.{}#", signer["generation"], signer["number"]);
-            let is_listed =
-                |row: &&Value| row["sk"] == *serial && row["pk"].as_str().is_some_and(|pk| pk.starts_with(&partition));
-            if !lists.iter().any(|row| is_listed(&row)) {
-                accuse(format!("I6 {serial} is not revoked, although {signer} is"));
-            }
-        }
+        is_revoked(&signer.to_string(), &is_its, &format!("crl#{}.{}#", signer["generation"], signer["number"]));
+    }
+    for root in rows.iter().filter(|row| id(row).starts_with("root#") && row["compromise"]["pass"]["isDone"] == true) {
+        is_revoked(&id(root), &|row| row["generation"] == root["generation"], &format!("crl#{}", root["generation"]));
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
@@ -285,7 +286,8 @@ struct Clients {
     events: Events,
 }
 
-/// A service's client, without signatures, which are not checked here and take time.
+/// A service's client, without what takes time and changes nothing here: signatures, which nobody checks, the choice of an
+/// endpoint, and the watch over connections.
 macro_rules! client {
     ($sdk:ident, $wire:expr) => {
         $sdk::Client::from_conf(
@@ -293,6 +295,9 @@ macro_rules! client {
                 .behavior_version(BehaviorVersion::latest())
                 .region(Region::new("eu-central-1"))
                 .allow_no_auth()
+                .endpoint_url("https://aws.invalid")
+                .timeout_config(TimeoutConfig::disabled())
+                .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
                 .retry_config(RetryConfig::standard())
                 .retry_partition($sdk::config::retry::RetryPartition::custom("world").build())
                 .http_client($wire.clone())

@@ -9,7 +9,7 @@ use rcgen::{
 use rootcast_pki::certificate::Certificate;
 use serde_json::{Value, json};
 
-use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Row};
 use crate::world::World;
 
 /// Foreign certificates, created once per process: creating a key takes longer than importing it.
@@ -108,10 +108,10 @@ async fn import(world: &World) {
 fn below_ours(world: &World) -> Option<Value> {
     let random = &world.cloud.random;
     let rows = world.cloud.tables.all(CERTIFICATES);
-    let is_live = |row: &&Value| row["state"] == "signing" || row["state"] == "superseded";
+    let is_live = |row: &&Row| row["state"] == "signing" || row["state"] == "superseded";
     let is_ours =
-        |row: &&Value| row["id"].as_str().is_some_and(|id| id.starts_with("root#") || id.starts_with("issuing#"));
-    let signers: Vec<&Value> = rows.iter().filter(is_ours).filter(is_live).collect();
+        |row: &&Row| row["id"].as_str().is_some_and(|id| id.starts_with("root#") || id.starts_with("issuing#"));
+    let signers: Vec<&Row> = rows.iter().filter(is_ours).filter(is_live).collect();
     below(world, random.pick(&signers)?, &format!("web-{}", random.below(9)))
 }
 
@@ -159,7 +159,7 @@ pub fn ties_agree(world: &World) {
         let device = row["sk"].as_str()?.strip_prefix("use#")?.to_owned();
         Some((row["pk"].as_str()?.to_owned(), device))
     };
-    let mut used: Vec<(String, String)> = rows.iter().filter_map(of_use).collect();
+    let mut used: Vec<(String, String)> = rows.iter().filter_map(|row| of_use(row)).collect();
     bound.sort();
     used.sort();
     if bound != used {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::cloud::Faults;
-use crate::dynamo::ACCESS;
+use crate::dynamo::{ACCESS, Row};
 use crate::world::World;
 
 const PAIR: Counted<'_> = Counted::Pair { name: "ops", source: "10.0.0.7" };
@@ -100,7 +100,7 @@ fn an_attempt_that_died_counts_as_a_failure() {
     });
 }
 
-fn row(world: &World) -> serde_json::Value {
+fn row(world: &World) -> Row {
     let rows = world.cloud.tables.all(ACCESS);
     rows.into_iter().find(|row| row["id"].as_str().unwrap().starts_with("attempts#")).unwrap()
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 
+use crate::dynamo::Row;
 use crate::world::World;
 
 /// The last phases that people name.
@@ -47,7 +48,7 @@ pub fn query(world: &World) -> String {
 /// A random action on a rollover, mostly the newest one.
 pub async fn act(world: &World) {
     let random = &world.cloud.random;
-    let jobs: Vec<Value> = world.jobs().into_iter().filter(|job| job["kind"] == "rollover").collect();
+    let jobs: Vec<Row> = world.jobs().into_iter().filter(|job| job["kind"] == "rollover").collect();
     let newest = jobs.first().filter(|_| random.chance(0.7));
     let Some(job) = newest.or_else(|| random.pick(&jobs)) else { return };
     let id = &job["id"];

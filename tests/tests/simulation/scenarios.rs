@@ -28,7 +28,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::cloud::Faults;
-use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Row};
 use crate::end;
 use crate::imported;
 use crate::openbmc::Mood;
@@ -120,11 +120,10 @@ impl Scene {
         Some(self.row(job, pass, number)?["state"].as_str()?.to_owned())
     }
 
-    fn row(&self, job: u64, pass: &str, number: u8) -> Option<Value> {
+    fn row(&self, job: u64, pass: &str, number: u8) -> Option<Row> {
         let id = id(number);
         let pk = format!("{job}#{:02}", id.parse::<DeviceId>().unwrap().shard());
-        let key = Map::from_iter([("pk".to_owned(), pk.into()), ("sk".to_owned(), format!("task#{pass}#{id}").into())]);
-        self.world.cloud.tables.row(JOBS, &key)
+        self.world.cloud.tables.of_jobs(&pk, &format!("task#{pass}#{id}"))
     }
 
     async fn task_is(&self, job: u64, pass: &str, number: u8, state: &str) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::clock;
 use crate::cloud::Cloud;
-use crate::dynamo::{CERTIFICATES, JOBS};
+use crate::dynamo::{CERTIFICATES, JOBS, Row};
 use crate::openbmc::Bmc;
 use crate::truth::{Truth, is_waived};
 
@@ -44,18 +44,14 @@ fn held(bmc: &mut Bmc) -> BTreeSet<String> {
 impl Truth {
     /// An anchor was removed from a device: nobody needs it there.
     pub fn removed(&self, cloud: &Cloud, at: SocketAddr, anchor: &Certificate) {
-        let authority = cloud.tables.named(CERTIFICATES, "authority").unwrap_or_default();
-        let generations = 1..=authority["lastGeneration"].as_u64().unwrap_or(0);
-        let ours = generations.filter_map(|generation| cloud.tables.named(CERTIFICATES, &root_id(generation)));
-        let is_it = |root: &Value| certificate(root, "certificate").is_some_and(|it| it == *anchor);
+        let ours = cloud.tables.beginning("root#");
+        let is_it = |root: &Row| certificate(root, "certificate").is_some_and(|it| it == *anchor);
         // Whoever has the key of a compromised one can make whatever is below it, so that it is removed at once.
         let Some(root) = ours.into_iter().find(is_it).filter(|root| root["compromise"].is_null()) else { return };
         if ["published", "signing", "superseded"].iter().any(|live| root["state"] == *live) {
             self.accuse(cloud, format!("I9 {} is {} and was removed from {at}", root["id"], root["state"]));
         }
-        // With a compromised one, every older root leaves at once.
-        let rows = cloud.tables.all(CERTIFICATES);
-        if rows.iter().any(|row| is_of(row, "root#") && !row["compromise"].is_null()) {
+        if self.has_left_at_once(&root) {
             return;
         }
         let Some(after) = cloud.fleet.at(at, held) else { return };
@@ -70,11 +66,16 @@ impl Truth {
     /// A device shows another certificate of ours: who could verify the one before verifies this one.
     pub fn replaced(&self, cloud: &Cloud, at: SocketAddr, before: &Names) {
         let Some((leaf, chain)) = cloud.fleet.at(at, |bmc| (bmc.leaf().clone(), names(bmc))) else { return };
+        // Whoever still holds what left with a compromised root is not promised to verify anything.
+        let rows = cloud.tables.beginning("root#");
+        let left = rows.iter().filter(|root| self.has_left_at_once(root));
+        let left: Vec<Certificate> = left.filter_map(|root| certificate(root, "certificate")).collect();
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
-            let Some(anchors) = cloud.fleet.at(known.address, held) else { continue };
+            let Some(mut anchors) = cloud.fleet.at(known.address, held) else { continue };
+            anchors.retain(|anchor| left.iter().all(|root| root.subject_dn() != anchor));
             if verifies(before, &anchors)
                 && !verifies(&chain, &anchors)
-                && signed(&cloud.tables.all(CERTIFICATES), &leaf).is_some()
+                && signed(&cloud.tables.beginning("serial#"), &leaf).is_some()
                 && !self.may_lack_roots(cloud, id)
             {
                 self.accuse(cloud, format!("I9 {at} shows {chain:?}, and {id} cannot verify it"));
@@ -86,12 +87,10 @@ impl Truth {
     pub fn distrusted_roots_are_unused(&self, cloud: &Cloud) {
         let rows = cloud.tables.all(CERTIFICATES);
         let is_out = |row: &Value| row["state"] == "distrusted" || row["state"] == "retired";
-        let has_left = |row: &&Value| is_out(row) && row["compromise"].is_null();
+        let has_left = |row: &&Row| is_out(row) && row["compromise"].is_null() && !self.has_left_at_once(row);
         let gone = rows.iter().filter(|row| is_of(row, "root#")).filter(has_left);
         let gone: BTreeSet<u64> = gone.filter_map(|root| root["generation"].as_u64()).collect();
-        // With a compromised one, every older root leaves at once.
-        let is_compromised = rows.iter().any(|row| is_of(row, "root#") && !row["compromise"].is_null());
-        if gone.is_empty() || is_compromised {
+        if gone.is_empty() {
             return;
         }
         let is_gone = |generation: &Value| generation.as_u64().is_some_and(|generation| gone.contains(&generation));
@@ -124,7 +123,7 @@ impl Truth {
 
     /// Whether a certificate is ours and says something to somebody.
     fn is_valid(&self, cloud: &Cloud, leaf: &Certificate) -> bool {
-        let rows = cloud.tables.all(CERTIFICATES);
+        let rows = cloud.tables.beginning("serial#");
         let Some(signed) = signed(&rows, leaf) else { return false };
         let (serial, device) = serial_and_device(signed);
         leaf.not_after() > clock::now() && !revoked(cloud).contains(&serial) && !self.was_waived(cloud, device)
@@ -145,7 +144,7 @@ impl Truth {
     }
 }
 
-fn rollovers(cloud: &Cloud) -> Vec<Value> {
+fn rollovers(cloud: &Cloud) -> Vec<Row> {
     let rows = cloud.tables.all(JOBS).into_iter();
     rows.filter(|row| row["sk"] == "meta" && row["kind"] == "rollover").collect()
 }
@@ -163,10 +162,6 @@ fn shown(cloud: &Cloud) -> Vec<(SocketAddr, Certificate, Names)> {
     shown
 }
 
-fn root_id(generation: u64) -> String {
-    format!("root#{generation:010}")
-}
-
 fn is_of(row: &Value, kind: &str) -> bool {
     row["id"].as_str().is_some_and(|id| id.starts_with(kind))
 }
@@ -181,9 +176,9 @@ fn serial_and_device(signed: &Value) -> (String, &str) {
 }
 
 /// The record of what one of our authorities signed.
-fn signed<'a>(rows: &'a [Value], leaf: &Certificate) -> Option<&'a Value> {
+fn signed<'a>(rows: &'a [Row], leaf: &Certificate) -> Option<&'a Value> {
     let fingerprint = leaf.fingerprint().to_string();
-    rows.iter().filter(|row| is_of(row, "serial#")).find(|row| row["leaf"] == fingerprint)
+    rows.iter().find(|row| row["leaf"] == fingerprint).map(Row::as_ref)
 }
 
 /// The serial numbers on any list.

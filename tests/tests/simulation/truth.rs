@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rootcast_core::device::DeviceId;
 use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::clock;
 use crate::cloud::Cloud;
-use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key};
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Place};
 use crate::functions::Function;
 use crate::openbmc::Bmc;
 
@@ -39,7 +39,7 @@ pub struct Truth {
     read: Mutex<BTreeMap<(SocketAddr, Fingerprint), Duration>>,
     signing: Mutex<Option<u64>>,
     /// The job that activated the active root.
-    gate: Mutex<Option<Value>>,
+    gate: Mutex<Option<Arc<Value>>>,
     /// What each job was begun as.
     jobs: Mutex<BTreeMap<String, Value>>,
     ended: Mutex<BTreeSet<String>>,
@@ -47,6 +47,10 @@ pub struct Truth {
     held: Mutex<BTreeMap<String, Duration>>,
     /// When each generation stopped to sign.
     replaced: Mutex<BTreeMap<u64, Duration>>,
+    /// Whether compromised roots are being replaced.
+    replacing: Mutex<bool>,
+    /// The root that last replaced compromised ones.
+    replacement: Mutex<Option<u64>>,
     /// The keys of retired roots.
     retired: Mutex<BTreeSet<String>>,
     /// When a record last left an address: deleted, moved, or no longer approved.
@@ -64,6 +68,8 @@ impl Truth {
         self.ended.lock().unwrap().clone_from(&other.ended.lock().unwrap());
         self.held.lock().unwrap().clone_from(&other.held.lock().unwrap());
         self.replaced.lock().unwrap().clone_from(&other.replaced.lock().unwrap());
+        self.replacing.lock().unwrap().clone_from(&other.replacing.lock().unwrap());
+        self.replacement.lock().unwrap().clone_from(&other.replacement.lock().unwrap());
         self.retired.lock().unwrap().clone_from(&other.retired.lock().unwrap());
         self.left.lock().unwrap().clone_from(&other.left.lock().unwrap());
         self.broken.lock().unwrap().clone_from(&other.broken.lock().unwrap());
@@ -88,25 +94,22 @@ impl Truth {
     }
 
     /// Checks the effects of a call.
-    pub fn after(&self, cloud: &Cloud, by: Function, operation: &str, body: &[u8], rows: &[(String, Key)]) {
+    pub fn after(&self, cloud: &Cloud, by: Function, operation: &str, body: &[u8], rows: &[Place]) {
         match operation {
             "ScheduleKeyDeletion" => self.key_given_up(cloud, body),
             "Sign" => self.signed(cloud, body),
             _ => {}
         }
         let mut partitions = BTreeSet::new();
-        for (table, key) in rows {
-            let id = key.get("id").or_else(|| key.get("pk")).and_then(Value::as_str).unwrap_or_default();
-            match (table.as_str(), key.get("sk").and_then(Value::as_str)) {
-                (DEVICES, _) => self.device_changed(cloud, by, id),
-                (JOBS, Some(sk)) if sk.starts_with("task#") || sk.starts_with("counters#") => {
-                    _ = partitions.insert(id.to_owned());
-                }
+        for Place { table, pk, sk } in rows {
+            match *table {
+                DEVICES => self.device_changed(cloud, by, pk),
+                JOBS if sk.starts_with("task#") || sk.starts_with("counters#") => _ = partitions.insert(pk),
                 _ => {}
             }
         }
-        for (table, key) in rows {
-            self.job_or_root_changed(cloud, table, key);
+        for row in rows {
+            self.job_or_root_changed(cloud, row);
         }
         partitions.iter().for_each(|pk| self.counters(cloud, pk));
     }
@@ -139,11 +142,17 @@ impl Truth {
         devices.insert(id.to_owned(), Known { endpoint, address, approved, since });
     }
 
-    fn job_or_root_changed(&self, cloud: &Cloud, table: &str, key: &Key) {
-        if table == CERTIFICATES && key.get("id").is_some_and(|id| id == "authority") {
-            let authority = cloud.tables.named(CERTIFICATES, "authority").unwrap_or_default();
+    fn job_or_root_changed(&self, cloud: &Cloud, row: &Place) {
+        let Place { table, pk, sk } = row;
+        if *table == CERTIFICATES && pk == "authority" {
+            let authority = cloud.tables.row(row).unwrap_or_default();
             let now = authority["signing"].as_u64();
             let before = std::mem::replace(&mut *self.signing.lock().unwrap(), now);
+            let is_replacing = authority["replacing"].is_array();
+            let was_replacing = std::mem::replace(&mut *self.replacing.lock().unwrap(), is_replacing);
+            if was_replacing && !is_replacing && now != before {
+                *self.replacement.lock().unwrap() = now;
+            }
             if let Some(generation) = now.filter(|_| now != before) {
                 let mut replaced = self.replaced.lock().unwrap();
                 replaced.remove(&generation);
@@ -152,17 +161,14 @@ impl Truth {
                 self.activated(cloud, &authority, generation);
             }
         }
-        if table == CERTIFICATES
-            && let Some(id) = key.get("id").and_then(Value::as_str)
-        {
-            if id.starts_with("root#") {
-                self.root_changed(cloud, id);
-            } else if id.starts_with("serial#") {
-                self.certificate_signed(cloud, id);
-            }
+        if *table == CERTIFICATES && pk.starts_with("root#") {
+            self.root_changed(cloud, pk);
         }
-        if table == JOBS && key.get("sk").is_some_and(|sk| sk == "meta") {
-            let Some(job) = cloud.tables.row(JOBS, key) else { return };
+        if *table == CERTIFICATES && pk.starts_with("serial#") {
+            self.certificate_signed(cloud, pk);
+        }
+        if *table == JOBS && sk == "meta" {
+            let Some(job) = cloud.tables.row(row) else { return };
             let id = job["id"].to_string();
             let begun = json!([job["kind"], job["created"], job["generation"], job["certificate"]]);
             let before = self.jobs.lock().unwrap().entry(id.clone()).or_insert_with(|| begun.clone()).clone();
@@ -186,7 +192,7 @@ impl Truth {
         let Some(job) = authority["running"].as_u64().and_then(|id| job(cloud, id)) else { return };
         // What an immediate activation leaves open, nobody promised; a compromise has a pass for it.
         let is_gated = job["activation"] != "immediate";
-        *self.gate.lock().unwrap() = (is_gated || is_compromise(&job)).then(|| job.clone());
+        *self.gate.lock().unwrap() = (is_gated || is_compromise(&job)).then(|| Arc::clone(&job));
         if !is_gated {
             return;
         }
@@ -254,6 +260,12 @@ impl Truth {
         if since.is_some_and(|since| clock::age() > since + ISSUER_LIVES) {
             self.accuse(cloud, format!("I6 root {generation} signs no more, and {id} was signed below it"));
         }
+    }
+
+    /// Whether a root left with a compromised one: then every older root leaves at once, compromised or not, and what was
+    /// below it is no longer verified.
+    pub fn has_left_at_once(&self, root: &Value) -> bool {
+        root["generation"].as_u64() < *self.replacement.lock().unwrap()
     }
 
     fn signed(&self, cloud: &Cloud, body: &[u8]) {
@@ -390,9 +402,8 @@ impl Truth {
     }
 }
 
-pub fn job(cloud: &Cloud, id: u64) -> Option<Value> {
-    let key = Map::from_iter([("pk".to_owned(), id.to_string().into()), ("sk".to_owned(), "meta".into())]);
-    cloud.tables.row(JOBS, &key)
+pub fn job(cloud: &Cloud, id: u64) -> Option<Arc<Value>> {
+    cloud.tables.of_jobs(&id.to_string(), "meta")
 }
 
 fn find_root(cloud: &Cloud, generation: u64) -> Option<Certificate> {
@@ -406,9 +417,8 @@ pub fn root(cloud: &Cloud, generation: u64) -> Certificate {
 
 pub fn is_waived(cloud: &Cloud, job: &Value, pass: &str, device: &str) -> bool {
     let shard = device.parse::<DeviceId>().unwrap().shard();
-    let key = [("pk", format!("{}#{shard:02}", job["id"])), ("sk", format!("task#{pass}#{device}"))];
-    let key = key.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-    cloud.tables.row(JOBS, &key).is_some_and(|task| task["state"] == "waived")
+    let task = cloud.tables.of_jobs(&format!("{}#{shard:02}", job["id"]), &format!("task#{pass}#{device}"));
+    task.is_some_and(|task| task["state"] == "waived")
 }
 
 /// Its first pass removes the old roots too.

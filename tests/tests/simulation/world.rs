@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::cloud::{Cloud, Faults};
-use crate::dynamo::JOBS;
+use crate::dynamo::{JOBS, Row};
 use crate::functions::{Function, Functions};
 use crate::openbmc::{Bmc, USER};
 use crate::random::Random;
@@ -44,6 +44,8 @@ pub struct Pace(pub Duration, pub Duration);
 pub const REAL: Pace = Pace(Duration::from_secs(60), Duration::from_secs(900));
 /// For worlds of many hours.
 pub const SLOW: Pace = Pace(Duration::from_secs(300), Duration::from_secs(900));
+/// In which the conductor is woken less often while nothing is under way.
+const IDLE: Duration = Duration::from_secs(900);
 
 pub struct Inner {
     pace: Cell<Pace>,
@@ -91,6 +93,12 @@ impl World {
         self.pace.set(Pace(self.pace.get().0.max(SLOW.0), self.pace.get().1));
     }
 
+    /// Until the schedule wakes the conductor again.
+    fn until_woken(&self) -> Duration {
+        let pause = self.pace.get().0;
+        if pause == SLOW.0 && self.is_at_rest() { IDLE } else { pause }
+    }
+
     async fn begin(&self) {
         let queues = &self.cloud.queues;
         queues.create("control", Duration::from_secs(360), 5);
@@ -111,7 +119,7 @@ impl World {
         self.serve("control", Function::Conduct, 2);
         self.serve("task", Function::Worker, 5);
         self.serve("issue", Function::Issue, 4);
-        self.schedule_by(Function::Conduct, |world| world.pace.get().0, json!({ "wake": "running" }));
+        self.schedule_by(Function::Conduct, Self::until_woken, json!({ "wake": "running" }));
         self.schedule_by(Function::Issue, |world| world.pace.get().1, json!({ "wake": "lists" }));
     }
 
@@ -264,7 +272,7 @@ impl World {
     }
 
     /// All jobs, newest first.
-    pub fn jobs(&self) -> Vec<Value> {
+    pub fn jobs(&self) -> Vec<Row> {
         let jobs = self.cloud.tables.partition("jobs");
         let ids = jobs.iter().rev().filter_map(|entry| entry["sk"].as_str()?.parse::<u64>().ok());
         ids.filter_map(|id| truth::job(&self.cloud, id)).collect()
@@ -280,16 +288,16 @@ impl World {
     }
 
     /// The newest rollover.
-    pub fn newest_job(&self) -> Option<Value> {
+    pub fn newest_job(&self) -> Option<Row> {
         self.jobs().into_iter().find(|job| job["kind"] == "rollover")
     }
 
-    pub fn job(&self, id: u64) -> Value {
+    pub fn job(&self, id: u64) -> Row {
         truth::job(&self.cloud, id).unwrap()
     }
 
     /// Waits until the job matches, at most for `limit`.
-    pub async fn job_when(&self, id: u64, limit: Duration, is: impl Fn(&Value) -> bool) -> Value {
+    pub async fn job_when(&self, id: u64, limit: Duration, is: impl Fn(&Value) -> bool) -> Row {
         let end = clock::age() + limit;
         loop {
             let job = self.job(id);
@@ -301,7 +309,7 @@ impl World {
         }
     }
 
-    pub async fn ended(&self, id: u64) -> Value {
+    pub async fn ended(&self, id: u64) -> Row {
         self.job_when(id, Duration::from_secs(24 * 3600), |job| job["state"] == "ended").await
     }
 

@@ -281,15 +281,15 @@ fn callers(scene: &Scene, reach: &mut impl FnMut(Goal, String)) {
     let rows = scene.world.cloud.tables.all(ACCESS);
     let id = |row: &Value| row["id"].as_str().unwrap_or_default().to_owned();
     let kind = |row: &Value| id(row).split('#').next().unwrap_or_default().to_owned();
-    let before: BTreeMap<String, &Value> = scene.callers.iter().map(|row| (id(row), row)).collect();
-    let there: BTreeSet<String> = rows.iter().map(id).collect();
+    let before: BTreeMap<String, &Value> = scene.callers.iter().map(|row| (id(row), row.as_ref())).collect();
+    let there: BTreeSet<String> = rows.iter().map(|row| id(row)).collect();
     for gone in before.keys().filter(|id| id.starts_with("principal#") && !there.contains(*id)) {
         reach(Goal::Callers, format!("{gone} is gone"));
     }
     for row in &rows {
         let (kind, before) = (kind(row), before.get(&id(row)));
         let was = before.is_some();
-        let is_same = before.is_some_and(|before| **before == *row);
+        let is_same = before.is_some_and(|before| **before == **row);
         let lives = row["expires"].as_i64().unwrap_or(i64::MAX).saturating_sub(row["created"].as_i64().unwrap_or(0));
         let limit = match kind.as_str() {
             _ if is_same => continue,

@@ -22,7 +22,7 @@ use tokio::time::sleep;
 use super::calls::{ALL, Call};
 use super::roles::{Attacker, Credential};
 use crate::clock;
-use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES};
+use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, Place, Row};
 use crate::imported;
 use crate::openbmc::{Bmc, Mood, USER};
 use crate::world::World;
@@ -81,10 +81,10 @@ pub struct Scene {
     pub pin: Pin,
     pub pins: Vec<(&'static str, String)>,
     /// The roots and the devices in the beginning.
-    pub authority: Value,
-    pub devices: Vec<Value>,
+    pub authority: Row,
+    pub devices: Vec<Row>,
     /// Callers and their credentials.
-    pub callers: Vec<Value>,
+    pub callers: Vec<Row>,
 }
 
 /// An answer to a call.
@@ -151,7 +151,7 @@ impl Scene {
             job,
             pin: fleet.at(THEIRS, |bmc| bmc.pin()).unwrap(),
             pins: pins.into(),
-            authority: Value::Null,
+            authority: Row::default(),
             devices: Vec::new(),
             callers: Vec::new(),
             world,
@@ -293,8 +293,7 @@ impl Scene {
     /// Entries about what the attacker was refused.
     pub fn denials(&self) -> u64 {
         let subject = Subject::Denials(Name::of(ATTACKER)).to_string();
-        let key = [("pk", subject.as_str()), ("sk", "audit")].map(|(name, is)| (name.to_owned(), is.into()));
-        let head = self.world.cloud.tables.row(AUDIT, &key.into_iter().collect());
+        let head = self.world.cloud.tables.row(&Place { table: AUDIT, pk: subject, sk: "audit".to_owned() });
         head.and_then(|head| head["sequence"].as_u64()).unwrap_or(0)
     }
 
@@ -304,7 +303,7 @@ impl Scene {
         rows.iter().find_map(|row| row["ask"].as_str()).map(str::to_owned)
     }
 
-    pub fn authority(&self) -> Value {
+    pub fn authority(&self) -> Row {
         self.world.cloud.tables.named(CERTIFICATES, "authority").unwrap_or_default()
     }
 }

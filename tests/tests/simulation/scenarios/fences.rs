@@ -67,12 +67,10 @@ fn conductors_that_lost_their_lease_do_no_harm() {
 
 /// Takes the job from its conductor twenty times.
 async fn rob(world: World, job: u64) {
-    let names = [("pk", job.to_string()), ("sk", "conductor".to_owned())];
-    let lease = Map::from_iter(names.map(|(name, value)| (name.to_owned(), value.into())));
     let mut taken = 0;
     while taken < 20 {
         sleep(Duration::from_millis(20)).await;
-        let Some(row) = world.cloud.tables.row(JOBS, &lease) else { continue };
+        let Some(row) = world.cloud.tables.of_jobs(&job.to_string(), "conductor") else { continue };
         let held = Conducting { job: JobId(job), owner: row["owner"].as_str().unwrap().to_owned() };
         if world.functions.ledger().finish_conducting(&held).await.unwrap() {
             taken += 1;

@@ -12,7 +12,7 @@ impl Scene {
         job
     }
 
-    fn record(&self, id: &str) -> Value {
+    fn record(&self, id: &str) -> Row {
         self.world.cloud.tables.named(CERTIFICATES, id).unwrap()
     }
 

@@ -29,7 +29,7 @@ impl Scene {
     }
 
     /// The jobs that no person began.
-    fn by_rule(&self) -> Vec<Value> {
+    fn by_rule(&self) -> Vec<Row> {
         self.world.jobs().into_iter().filter(|job| job["requestedBy"] == "rule:renewal").collect()
     }
 

@@ -93,8 +93,8 @@ fn one_visit_moves_a_device_and_two_renew_it() {
             let after = scene.own(*number, Some(before)).await;
             assert!(after.issuer_dn().contains("Issuing G2.1"), "{}", after.issuer_dn());
             let rows = scene.world.cloud.tables.all(JOBS);
-            let is_listed = |row: &&Value| row["sk"] == before.serial() && row["reason"] == "caCompromise";
-            assert_eq!(rows.iter().filter(is_listed).count(), 1, "{number}");
+            let is_listed = |row: &Value| row["sk"] == before.serial() && row["reason"] == "caCompromise";
+            assert_eq!(rows.iter().filter(|row| is_listed(row)).count(), 1, "{number}");
         }
         sleep(HOUR).await;
         let shown = scene.shown(1).await;

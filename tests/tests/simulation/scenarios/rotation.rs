@@ -6,7 +6,7 @@ use crate::functions::Function;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Scene {
-    fn rollovers(&self) -> Vec<Value> {
+    fn rollovers(&self) -> Vec<Row> {
         self.world.jobs().into_iter().filter(|job| job["kind"] == "rollover").collect()
     }
 

@@ -9,7 +9,7 @@ use crate::openbmc::Bmc;
 
 impl Scene {
     /// Waits until the job has this state.
-    pub(super) async fn job_is(&self, job: u64, state: &str) -> Value {
+    pub(super) async fn job_is(&self, job: u64, state: &str) -> Row {
         let end = clock::age() + 12 * HOUR;
         loop {
             let known = truth::job(&self.world.cloud, job).unwrap();
