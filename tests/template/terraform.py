@@ -131,7 +131,7 @@ def checks(template, folder):
     yield "Terraform keeps what template.yaml keeps", list(it.retained())
     for wrong, change, text in DEFECTS:
         state = copy.deepcopy(it.state)
-        change(state["module.everything"])
+        change(state)
         yield f"found: {wrong}", [] if any(text in difference for difference in it.compared(state=state)) else ["it was not"]
 
 
@@ -174,7 +174,7 @@ class Evaluated:
 
     def lay(self):
         """A root module with each set of parameters and each example, and the mock that gives what only AWS knows."""
-        shutil.copytree(MODULE, self.folder / "infra" / "terraform", ignore=shutil.ignore_patterns("generator", ".terraform*", "provider.tf"))
+        shutil.copytree(MODULE, self.folder / "infra" / "terraform", ignore=shutil.ignore_patterns("generator", ".terraform*"))
         for function in self.template.of("Lambda::Function"):
             package = self.folder / function[1]["Code"]["S3Key"] / "bootstrap.zip"
             package.parent.mkdir(parents=True)
@@ -260,12 +260,16 @@ class Evaluated:
             self.gather(child)
 
     def retained(self):
-        """Differences in what must outlive a mistake."""
-        expected = {f"{KINDS[each['Type']].type}.{snake(name)}" for name, each in self.template.resources.items() if each.get("DeletionPolicy") in RETAINED}
-        prefix = "module.everything."
-        found = {address.removeprefix(prefix).removesuffix("[0]") for address in self.kept if address.startswith(prefix)}
+        """Differences in what must outlive a mistake. The state has no `lifecycle`, so the files are read; that Terraform keeps to it was seen."""
+        expected = {snake(name) for name, each in self.template.resources.items() if each.get("DeletionPolicy") in RETAINED}
+        text = "\n".join(path.read_text() for path in MODULE.glob("*.tf"))
+        blocks = re.findall(r'^resource "[^"]+" "([^"]+)" (\{.*?^\})', text, re.MULTILINE | re.DOTALL)
+        found = {name for name, body in blocks if "prevent_destroy = true" in body}
+        refused = {re.sub(r".*\.|\[0\]", "", address) for address in self.kept}
         yield from (f"{name}: only template.yaml keeps it when it is taken out" for name in sorted(expected - found))
-        yield from (f"{name}: only Terraform keeps it when it is taken out" for name in sorted(found - expected))
+        yield from (f"{name}: only Terraform keeps it when it is taken out" for name in sorted((found | refused) - expected))
+        if not refused:
+            yield "Terraform destroyed everything after the test"
 
     def compared(self, state=None):
         """Differences between the template and what Terraform evaluated, of every set of parameters."""
