@@ -124,6 +124,9 @@ def checks(template, folder):
         return
     yield "terraform fmt", it.formatted()
     it.evaluate()
+    if any("Failed to query available provider packages" in finding for finding in it.findings):
+        yield "terraform validate and test: Terraform's registry cannot be reached, and the provider is not on this machine", None
+        return
     yield "terraform validate, and apply against a mock", it.findings
     if it.findings:
         return
