@@ -200,7 +200,9 @@ class Evaluated:
         """Every variable with a value that template.yaml refuses as well: none may pass."""
         bad = {name: broken(each) for name, each in self.template.source["Parameters"].items()}
         bad = {name: value for name, value in bad.items() if value is not None}
-        values = {snake(name): value for name, value in bad.items()}
+        # Terraform does not judge a rule about another variable that is refused itself.
+        ruled = Module(self.template.translated).rules()
+        values = {snake(name): value for name, value in bad.items() if snake(name) not in ruled}
         for title, given in (("refused", values), ("rules", {"leaves_from_root": True})):
             yield planned(title, "./infra/terraform", [("packages", "./target/lambda"), *given.items()], refuses=given)
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "infra" / "terrafor
 
 from expressions import snake  # noqa: E402
 from generate import At, Module  # noqa: E402
+from kinds import KINDS  # noqa: E402
 
 # (type, property) → why it differs.
 DIFFERENT = {
