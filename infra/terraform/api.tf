@@ -3,6 +3,7 @@
 resource "aws_cloudwatch_log_group" "api_logs" {
   name              = "/aws/vendedlogs/${var.name}-api"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -376,6 +377,13 @@ resource "aws_apigatewayv2_api" "api" {
         x-amazon-apigateway-tag-value = "SAM"
       },
     ]
+    servers = [
+      {
+        x-amazon-apigateway-endpoint-configuration = {
+          disableExecuteApiEndpoint = local.has_client_certificates ? true : false
+        }
+      },
+    ]
   })
   fail_on_warnings = true
   protocol_type    = "HTTP"
@@ -397,4 +405,31 @@ resource "aws_apigatewayv2_stage" "api_api_gateway_default_stage" {
     throttling_burst_limit = 200
     throttling_rate_limit  = 100
   }
+}
+
+resource "aws_apigatewayv2_domain_name" "api_name" {
+  count       = local.has_api_name ? 1 : 0
+  domain_name = var.api_domain_name
+  tags        = var.tags
+
+  domain_name_configuration {
+    certificate_arn = var.api_certificate_arn
+    endpoint_type   = "REGIONAL"
+    security_policy = "TLS_1_2"
+  }
+
+  dynamic "mutual_tls_authentication" {
+    for_each = local.has_client_certificates ? [true] : []
+
+    content {
+      truststore_uri = var.api_truststore_uri
+    }
+  }
+}
+
+resource "aws_apigatewayv2_api_mapping" "api_name_mapping" {
+  count       = local.has_api_name ? 1 : 0
+  api_id      = aws_apigatewayv2_api.api.id
+  domain_name = aws_apigatewayv2_domain_name.api_name[0].domain_name
+  stage       = aws_apigatewayv2_stage.api_api_gateway_default_stage.name
 }

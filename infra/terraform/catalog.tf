@@ -1,16 +1,18 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "catalog" {
-  function_name    = "${var.name}-catalog"
-  role             = aws_iam_role.catalog_role.arn
-  filename         = "${var.packages}/catalog/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/catalog/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 512
-  timeout          = 29
-  tags             = var.tags
+  function_name                  = "${var.name}-catalog"
+  role                           = aws_iam_role.catalog_role.arn
+  filename                       = "${var.packages}/catalog/bootstrap.zip"
+  source_code_hash               = filebase64sha256("${var.packages}/catalog/bootstrap.zip")
+  runtime                        = "provided.al2023"
+  handler                        = "bootstrap"
+  architectures                  = [var.architecture]
+  memory_size                    = 512
+  timeout                        = 29
+  reserved_concurrent_executions = local.reserves_concurrency ? var.api_reserved_concurrency : null
+  code_signing_config_arn        = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                           = var.tags
 
   environment {
     variables = merge(
@@ -27,6 +29,7 @@ resource "aws_lambda_function" "catalog" {
         EVENT_BUS          = var.event_bus_name
         CONTROL_QUEUE_URL  = aws_sqs_queue.control_queue.url
         ISSUE_QUEUE_URL    = aws_sqs_queue.issue_queue.url
+        TASK_QUEUE_URL     = aws_sqs_queue.task_queue.url
         DEVICE_CIDRS       = var.device_cidrs
         CREDENTIAL_PREFIX  = var.credential_prefix
         ACCESS_KEY_ARN     = aws_kms_key.access_key.arn
@@ -40,22 +43,32 @@ resource "aws_lambda_function" "catalog" {
     log_group  = aws_cloudwatch_log_group.catalog_logs.name
   }
 
+  tracing_config {
+    mode = var.tracing
+  }
+
   dynamic "vpc_config" {
     for_each = local.in_vpc ? [true] : []
 
     content {
-      subnet_ids         = var.subnet_ids
-      security_group_ids = var.security_group_ids
+      subnet_ids                  = var.subnet_ids
+      security_group_ids          = var.security_group_ids
+      ipv6_allowed_for_dual_stack = local.has_ipv6 ? true : false
     }
   }
 
-  depends_on = [aws_iam_role_policy.catalog_role, aws_iam_role_policy_attachment.catalog_role_network_interfaces]
+  depends_on = [
+    aws_iam_role_policy.catalog_role,
+    aws_iam_role_policy_attachment.catalog_role_network_interfaces,
+    aws_iam_role_policy_attachment.catalog_role_traces,
+  ]
 }
 
 resource "aws_iam_role" "catalog_role" {
-  name        = "${var.name}-${local.region}-catalog-role"
-  path        = "/rootcast/${local.region}/${var.name}/catalog/"
-  description = "Permissions of catalog - read roots and certificates, edit devices, create and control jobs, set the policy of the next root"
+  name                 = "${var.name}-${local.region}-catalog-role"
+  path                 = "/rootcast/${local.region}/${var.name}/catalog/"
+  description          = "Permissions of catalog - read roots and certificates, edit devices, create and control jobs, set the policy of the next root"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -308,6 +321,12 @@ resource "aws_iam_role_policy" "catalog_role" {
         Action   = "sqs:SendMessage"
         Resource = aws_sqs_queue.issue_queue.arn
       },
+      {
+        Sid      = "Probe"
+        Effect   = "Allow"
+        Action   = "sqs:SendMessage"
+        Resource = aws_sqs_queue.task_queue.arn
+      },
     ]
   })
 }
@@ -318,9 +337,16 @@ resource "aws_iam_role_policy_attachment" "catalog_role_network_interfaces" {
   policy_arn = aws_iam_policy.network_interfaces[0].arn
 }
 
+resource "aws_iam_role_policy_attachment" "catalog_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.catalog_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "catalog_logs" {
   name              = "/aws/lambda/${var.name}-catalog"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -338,8 +364,8 @@ resource "aws_cloudwatch_metric_alarm" "catalog_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 

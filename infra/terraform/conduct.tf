@@ -1,16 +1,17 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "conduct" {
-  function_name    = "${var.name}-conduct"
-  role             = aws_iam_role.conduct_role.arn
-  filename         = "${var.packages}/conduct/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/conduct/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 512
-  timeout          = 60
-  tags             = var.tags
+  function_name           = "${var.name}-conduct"
+  role                    = aws_iam_role.conduct_role.arn
+  filename                = "${var.packages}/conduct/bootstrap.zip"
+  source_code_hash        = filebase64sha256("${var.packages}/conduct/bootstrap.zip")
+  runtime                 = "provided.al2023"
+  handler                 = "bootstrap"
+  architectures           = [var.architecture]
+  memory_size             = 512
+  timeout                 = 60
+  code_signing_config_arn = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                    = var.tags
 
   environment {
     variables = merge(
@@ -34,7 +35,7 @@ resource "aws_lambda_function" "conduct" {
         ROOT_DELETION_DAYS    = var.root_deletion_days
         ISSUING_VALIDITY_DAYS = var.issuing_validity_days
         LEAVES_FROM_ROOT      = var.leaves_from_root
-        CRL_BASE_URL          = local.has_crl_base ? var.crl_base_url : "https://${aws_apigatewayv2_api.api.id}.execute-api.${local.region}.${local.url_suffix}"
+        CRL_BASE_URL          = local.has_crl_base ? var.crl_base_url : local.has_edge ? local.has_edge_name ? "http://${var.public_edge_domain_name}" : "http://${aws_cloudfront_distribution.edge[0].domain_name}" : "https://${aws_apigatewayv2_api.api.id}.execute-api.${local.region}.${local.url_suffix}"
         BUNDLE_DAYS           = var.bundle_days
         KEY_ROLES             = "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}"
       },
@@ -47,13 +48,23 @@ resource "aws_lambda_function" "conduct" {
     log_group  = aws_cloudwatch_log_group.conduct_logs.name
   }
 
-  depends_on = [aws_iam_role_policy.conduct_role]
+  tracing_config {
+    mode = var.tracing
+  }
+
+  depends_on = [aws_iam_role_policy.conduct_role, aws_iam_role_policy_attachment.conduct_role_traces]
+}
+
+resource "aws_lambda_function_recursion_config" "conduct" {
+  function_name  = aws_lambda_function.conduct.function_name
+  recursive_loop = "Allow"
 }
 
 resource "aws_iam_role" "conduct_role" {
-  name        = "${var.name}-${local.region}-conduct-role"
-  path        = "/rootcast/${local.region}/${var.name}/conduct/"
-  description = "Permissions of conduct - page the devices, run jobs, send tasks, create issuing authorities' keys, sign with a root's key"
+  name                 = "${var.name}-${local.region}-conduct-role"
+  path                 = "/rootcast/${local.region}/${var.name}/conduct/"
+  description          = "Permissions of conduct - page the devices, run jobs, send tasks, create issuing authorities' keys, sign with a root's key"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -246,9 +257,16 @@ resource "aws_iam_role_policy" "conduct_role" {
   })
 }
 
+resource "aws_iam_role_policy_attachment" "conduct_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.conduct_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "conduct_logs" {
   name              = "/aws/lambda/${var.name}-conduct"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -301,8 +319,8 @@ resource "aws_cloudwatch_metric_alarm" "conduct_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 

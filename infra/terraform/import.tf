@@ -1,16 +1,18 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "import" {
-  function_name    = "${var.name}-import"
-  role             = aws_iam_role.import_role.arn
-  filename         = "${var.packages}/import/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/import/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 512
-  timeout          = 29
-  tags             = var.tags
+  function_name                  = "${var.name}-import"
+  role                           = aws_iam_role.import_role.arn
+  filename                       = "${var.packages}/import/bootstrap.zip"
+  source_code_hash               = filebase64sha256("${var.packages}/import/bootstrap.zip")
+  runtime                        = "provided.al2023"
+  handler                        = "bootstrap"
+  architectures                  = [var.architecture]
+  memory_size                    = 512
+  timeout                        = 29
+  reserved_concurrent_executions = local.reserves_concurrency ? var.api_reserved_concurrency : null
+  code_signing_config_arn        = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                           = var.tags
 
   environment {
     variables = merge(
@@ -34,13 +36,18 @@ resource "aws_lambda_function" "import" {
     log_group  = aws_cloudwatch_log_group.import_logs.name
   }
 
-  depends_on = [aws_iam_role_policy.import_role]
+  tracing_config {
+    mode = var.tracing
+  }
+
+  depends_on = [aws_iam_role_policy.import_role, aws_iam_role_policy_attachment.import_role_traces]
 }
 
 resource "aws_iam_role" "import_role" {
-  name        = "${var.name}-${local.region}-import-role"
-  path        = "/rootcast/${local.region}/${var.name}/import/"
-  description = "Permissions of import - seal a private key and store it with its certificate, open it for an export"
+  name                 = "${var.name}-${local.region}-import-role"
+  path                 = "/rootcast/${local.region}/${var.name}/import/"
+  description          = "Permissions of import - seal a private key and store it with its certificate, open it for an export"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -173,9 +180,16 @@ resource "aws_iam_role_policy" "import_role" {
   })
 }
 
+resource "aws_iam_role_policy_attachment" "import_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.import_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "import_logs" {
   name              = "/aws/lambda/${var.name}-import"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -193,8 +207,8 @@ resource "aws_cloudwatch_metric_alarm" "import_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 
@@ -212,4 +226,16 @@ resource "aws_lambda_permission" "import_export_permission" {
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
   source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/v3/scm/certificates/*/export"
+}
+
+resource "aws_cloudwatch_log_metric_filter" "keys_exported" {
+  name           = "${var.name}-keys-exported"
+  log_group_name = aws_cloudwatch_log_group.import_logs.name
+  pattern        = "\"private key exported\""
+
+  metric_transformation {
+    name      = "KeysExported"
+    namespace = "Rootcast/${var.name}"
+    value     = "1"
+  }
 }

@@ -1,16 +1,17 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "issue" {
-  function_name    = "${var.name}-issue"
-  role             = aws_iam_role.issue_role.arn
-  filename         = "${var.packages}/issue/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/issue/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 256
-  timeout          = var.worker_timeout_seconds
-  tags             = var.tags
+  function_name           = "${var.name}-issue"
+  role                    = aws_iam_role.issue_role.arn
+  filename                = "${var.packages}/issue/bootstrap.zip"
+  source_code_hash        = filebase64sha256("${var.packages}/issue/bootstrap.zip")
+  runtime                 = "provided.al2023"
+  handler                 = "bootstrap"
+  architectures           = [var.architecture]
+  memory_size             = 256
+  timeout                 = var.worker_timeout_seconds
+  code_signing_config_arn = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                    = var.tags
 
   environment {
     variables = merge(
@@ -28,7 +29,7 @@ resource "aws_lambda_function" "issue" {
         RENEW_AT_PERCENT_LEFT   = var.renew_at_percent_left
         REVOKE_SUPERSEDED       = var.revoke_superseded
         LEAVES_FROM_ROOT        = var.leaves_from_root
-        CRL_BASE_URL            = local.has_crl_base ? var.crl_base_url : "https://${aws_apigatewayv2_api.api.id}.execute-api.${local.region}.${local.url_suffix}"
+        CRL_BASE_URL            = local.has_crl_base ? var.crl_base_url : local.has_edge ? local.has_edge_name ? "http://${var.public_edge_domain_name}" : "http://${aws_cloudfront_distribution.edge[0].domain_name}" : "https://${aws_apigatewayv2_api.api.id}.execute-api.${local.region}.${local.url_suffix}"
         RETRY_BASE_SECONDS      = var.retry_base_seconds
         EVENT_BUS               = var.event_bus_name
       },
@@ -41,13 +42,23 @@ resource "aws_lambda_function" "issue" {
     log_group  = aws_cloudwatch_log_group.issue_logs.name
   }
 
-  depends_on = [aws_iam_role_policy.issue_role]
+  tracing_config {
+    mode = var.tracing
+  }
+
+  depends_on = [aws_iam_role_policy.issue_role, aws_iam_role_policy_attachment.issue_role_traces]
+}
+
+resource "aws_lambda_function_recursion_config" "issue" {
+  function_name  = aws_lambda_function.issue.function_name
+  recursive_loop = "Allow"
 }
 
 resource "aws_iam_role" "issue_role" {
-  name        = "${var.name}-${local.region}-issue-role"
-  path        = "/rootcast/${local.region}/${var.name}/issue/"
-  description = "Permissions of issue - sign devices' certificates and revocation lists with an issuing authority's key, and store them"
+  name                 = "${var.name}-${local.region}-issue-role"
+  path                 = "/rootcast/${local.region}/${var.name}/issue/"
+  description          = "Permissions of issue - sign devices' certificates and revocation lists with an issuing authority's key, and store them"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -174,9 +185,16 @@ resource "aws_iam_role_policy" "issue_role" {
   })
 }
 
+resource "aws_iam_role_policy_attachment" "issue_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.issue_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "issue_logs" {
   name              = "/aws/lambda/${var.name}-issue"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -229,8 +247,8 @@ resource "aws_cloudwatch_metric_alarm" "issue_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 

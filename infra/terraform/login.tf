@@ -1,16 +1,18 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "login" {
-  function_name    = "${var.name}-access"
-  role             = aws_iam_role.login_role.arn
-  filename         = "${var.packages}/access/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/access/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 1024
-  timeout          = 29
-  tags             = var.tags
+  function_name                  = "${var.name}-access"
+  role                           = aws_iam_role.login_role.arn
+  filename                       = "${var.packages}/access/bootstrap.zip"
+  source_code_hash               = filebase64sha256("${var.packages}/access/bootstrap.zip")
+  runtime                        = "provided.al2023"
+  handler                        = "bootstrap"
+  architectures                  = [var.architecture]
+  memory_size                    = 1024
+  timeout                        = 29
+  reserved_concurrent_executions = local.reserves_concurrency ? var.api_reserved_concurrency : null
+  code_signing_config_arn        = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                           = var.tags
 
   environment {
     variables = merge(
@@ -31,13 +33,18 @@ resource "aws_lambda_function" "login" {
     log_group  = aws_cloudwatch_log_group.login_logs.name
   }
 
-  depends_on = [aws_iam_role_policy.login_role]
+  tracing_config {
+    mode = var.tracing
+  }
+
+  depends_on = [aws_iam_role_policy.login_role, aws_iam_role_policy_attachment.login_role_traces]
 }
 
 resource "aws_iam_role" "login_role" {
-  name        = "${var.name}-${local.region}-login-role"
-  path        = "/rootcast/${local.region}/${var.name}/access/"
-  description = "Permissions of access - manage principals, count log-in attempts, issue and revoke tokens and sessions, have a second person decide"
+  name                 = "${var.name}-${local.region}-login-role"
+  path                 = "/rootcast/${local.region}/${var.name}/access/"
+  description          = "Permissions of access - manage principals, count log-in attempts, issue and revoke tokens and sessions, have a second person decide"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -147,9 +154,16 @@ resource "aws_iam_role_policy" "login_role" {
   })
 }
 
+resource "aws_iam_role_policy_attachment" "login_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.login_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "login_logs" {
   name              = "/aws/lambda/${var.name}-access"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -167,8 +181,8 @@ resource "aws_cloudwatch_metric_alarm" "login_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 

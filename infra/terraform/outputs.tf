@@ -150,6 +150,21 @@ output "access_key_arn" {
   value       = aws_kms_key.access_key.arn
 }
 
+output "alarm_topic" {
+  description = "The stack's own topic for alarms"
+  value       = local.has_own_topic ? aws_sns_topic.alarm_topic[0].arn : null
+}
+
+output "api_domain_target" {
+  description = "Where the record of api_domain_name leads (CNAME or alias)"
+  value       = local.has_api_name ? aws_apigatewayv2_domain_name.api_name[0].domain_name_configuration[0].target_domain_name : null
+}
+
+output "public_edge_target" {
+  description = "Address of the public edge; where the record of public_edge_domain_name leads"
+  value       = local.has_edge ? aws_cloudfront_distribution.edge[0].domain_name : null
+}
+
 # The outputs again, where `rootcast --stack` looks for them. The stack has no resource that costs or does anything.
 resource "aws_cloudformation_stack" "outputs" {
   name = var.name
@@ -159,98 +174,115 @@ resource "aws_cloudformation_stack" "outputs" {
         Type = "AWS::CloudFormation::WaitConditionHandle"
       }
     }
-    Outputs = {
-      ApiUrl = {
-        Value = "https://${aws_apigatewayv2_api.api.id}.execute-api.${local.region}.${local.url_suffix}"
-      }
-      ApiId = {
-        Value = aws_apigatewayv2_api.api.id
-      }
-      CertificatesTable = {
-        Value = aws_dynamodb_table.certificates.name
-      }
-      JobsTable = {
-        Value = aws_dynamodb_table.jobs.name
-      }
-      DevicesTable = {
-        Value = aws_dynamodb_table.devices.name
-      }
-      AccessTable = {
-        Value = aws_dynamodb_table.access.name
-      }
-      AuditTable = {
-        Value = aws_dynamodb_table.audit.name
-      }
-      HeadsTable = {
-        Value = aws_dynamodb_table.heads.name
-      }
-      ControlQueueUrl = {
-        Value = aws_sqs_queue.control_queue.url
-      }
-      ControlDeadLettersUrl = {
-        Value = aws_sqs_queue.control_dead_letters.url
-      }
-      TaskQueueUrl = {
-        Value = aws_sqs_queue.task_queue.url
-      }
-      TaskDeadLettersUrl = {
-        Value = aws_sqs_queue.task_dead_letters.url
-      }
-      IssueQueueUrl = {
-        Value = aws_sqs_queue.issue_queue.url
-      }
-      IssueDeadLettersUrl = {
-        Value = aws_sqs_queue.issue_dead_letters.url
-      }
-      EventDeadLettersUrl = {
-        Value = aws_sqs_queue.event_dead_letters.url
-      }
-      RequestsBus = {
-        Value = aws_cloudwatch_event_bus.requests.name
-      }
-      RegenerateFunction = {
-        Value = aws_lambda_function.regenerate.function_name
-      }
-      ConductFunction = {
-        Value = aws_lambda_function.conduct.function_name
-      }
-      WorkerFunction = {
-        Value = aws_lambda_function.worker.function_name
-      }
-      IssueFunction = {
-        Value = aws_lambda_function.issue.function_name
-      }
-      CatalogFunction = {
-        Value = aws_lambda_function.catalog.function_name
-      }
-      ImportFunction = {
-        Value = aws_lambda_function.import.function_name
-      }
-      RetryFunction = {
-        Value = aws_lambda_function.retry.function_name
-      }
-      LoginFunction = {
-        Value = aws_lambda_function.login.function_name
-      }
-      RotateFunction = {
-        Value = aws_lambda_function.rotate.function_name
-      }
-      SealingKeyArn = {
-        Value = aws_kms_key.sealing_key.arn
-      }
-      LeavesFromRoot = {
-        Value = tostring(var.leaves_from_root)
-      }
-      KeyRoles = {
-        Value = "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}"
-      }
-      AuditKeyArn = {
-        Value = aws_kms_key.audit_key.arn
-      }
-      AccessKeyArn = {
-        Value = aws_kms_key.access_key.arn
-      }
-    }
+    Outputs = merge(
+      {
+        ApiUrl = {
+          Value = "https://${aws_apigatewayv2_api.api.id}.execute-api.${local.region}.${local.url_suffix}"
+        }
+        ApiId = {
+          Value = aws_apigatewayv2_api.api.id
+        }
+        CertificatesTable = {
+          Value = aws_dynamodb_table.certificates.name
+        }
+        JobsTable = {
+          Value = aws_dynamodb_table.jobs.name
+        }
+        DevicesTable = {
+          Value = aws_dynamodb_table.devices.name
+        }
+        AccessTable = {
+          Value = aws_dynamodb_table.access.name
+        }
+        AuditTable = {
+          Value = aws_dynamodb_table.audit.name
+        }
+        HeadsTable = {
+          Value = aws_dynamodb_table.heads.name
+        }
+        ControlQueueUrl = {
+          Value = aws_sqs_queue.control_queue.url
+        }
+        ControlDeadLettersUrl = {
+          Value = aws_sqs_queue.control_dead_letters.url
+        }
+        TaskQueueUrl = {
+          Value = aws_sqs_queue.task_queue.url
+        }
+        TaskDeadLettersUrl = {
+          Value = aws_sqs_queue.task_dead_letters.url
+        }
+        IssueQueueUrl = {
+          Value = aws_sqs_queue.issue_queue.url
+        }
+        IssueDeadLettersUrl = {
+          Value = aws_sqs_queue.issue_dead_letters.url
+        }
+        EventDeadLettersUrl = {
+          Value = aws_sqs_queue.event_dead_letters.url
+        }
+        RequestsBus = {
+          Value = aws_cloudwatch_event_bus.requests.name
+        }
+        RegenerateFunction = {
+          Value = aws_lambda_function.regenerate.function_name
+        }
+        ConductFunction = {
+          Value = aws_lambda_function.conduct.function_name
+        }
+        WorkerFunction = {
+          Value = aws_lambda_function.worker.function_name
+        }
+        IssueFunction = {
+          Value = aws_lambda_function.issue.function_name
+        }
+        CatalogFunction = {
+          Value = aws_lambda_function.catalog.function_name
+        }
+        ImportFunction = {
+          Value = aws_lambda_function.import.function_name
+        }
+        RetryFunction = {
+          Value = aws_lambda_function.retry.function_name
+        }
+        LoginFunction = {
+          Value = aws_lambda_function.login.function_name
+        }
+        RotateFunction = {
+          Value = aws_lambda_function.rotate.function_name
+        }
+        SealingKeyArn = {
+          Value = aws_kms_key.sealing_key.arn
+        }
+        LeavesFromRoot = {
+          Value = tostring(var.leaves_from_root)
+        }
+        KeyRoles = {
+          Value = "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}"
+        }
+        AuditKeyArn = {
+          Value = aws_kms_key.audit_key.arn
+        }
+        AccessKeyArn = {
+          Value = aws_kms_key.access_key.arn
+        }
+      },
+      { for v in local.has_own_topic ? [
+        {
+          Value = aws_sns_topic.alarm_topic[0].arn
+        },
+      ] : [] : "AlarmTopic" => v },
+      { for v in local.has_api_name ? [
+        {
+          Value = aws_apigatewayv2_domain_name.api_name[0].domain_name_configuration[0].target_domain_name
+        },
+      ] : [] : "ApiDomainTarget" => v },
+      { for v in local.has_edge ? [
+        {
+          Value = aws_cloudfront_distribution.edge[0].domain_name
+        },
+      ] : [] : "PublicEdgeTarget" => v },
+    )
   })
   tags = var.tags
 }

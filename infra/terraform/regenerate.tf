@@ -1,16 +1,18 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "regenerate" {
-  function_name    = "${var.name}-regenerate"
-  role             = aws_iam_role.regenerate_role.arn
-  filename         = "${var.packages}/regenerate/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/regenerate/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 512
-  timeout          = 29
-  tags             = var.tags
+  function_name                  = "${var.name}-regenerate"
+  role                           = aws_iam_role.regenerate_role.arn
+  filename                       = "${var.packages}/regenerate/bootstrap.zip"
+  source_code_hash               = filebase64sha256("${var.packages}/regenerate/bootstrap.zip")
+  runtime                        = "provided.al2023"
+  handler                        = "bootstrap"
+  architectures                  = [var.architecture]
+  memory_size                    = 512
+  timeout                        = 29
+  reserved_concurrent_executions = local.reserves_concurrency ? var.api_reserved_concurrency : null
+  code_signing_config_arn        = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                           = var.tags
 
   environment {
     variables = merge(
@@ -48,13 +50,18 @@ resource "aws_lambda_function" "regenerate" {
     log_group  = aws_cloudwatch_log_group.regenerate_logs.name
   }
 
-  depends_on = [aws_iam_role_policy.regenerate_role]
+  tracing_config {
+    mode = var.tracing
+  }
+
+  depends_on = [aws_iam_role_policy.regenerate_role, aws_iam_role_policy_attachment.regenerate_role_traces]
 }
 
 resource "aws_iam_role" "regenerate_role" {
-  name        = "${var.name}-${local.region}-regenerate-role"
-  path        = "/rootcast/${local.region}/${var.name}/regenerate/"
-  description = "Permissions of regenerate - create a root's key and sign with it, record root and job, wake the conductor"
+  name                 = "${var.name}-${local.region}-regenerate-role"
+  path                 = "/rootcast/${local.region}/${var.name}/regenerate/"
+  description          = "Permissions of regenerate - create a root's key and sign with it, record root and job, wake the conductor"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -259,9 +266,16 @@ resource "aws_iam_role_policy" "regenerate_role" {
   })
 }
 
+resource "aws_iam_role_policy_attachment" "regenerate_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.regenerate_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "regenerate_logs" {
   name              = "/aws/lambda/${var.name}-regenerate"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -376,8 +390,8 @@ resource "aws_cloudwatch_metric_alarm" "regenerate_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 

@@ -1,16 +1,18 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "retry" {
-  function_name    = "${var.name}-retry"
-  role             = aws_iam_role.retry_role.arn
-  filename         = "${var.packages}/retry/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/retry/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 256
-  timeout          = 29
-  tags             = var.tags
+  function_name                  = "${var.name}-retry"
+  role                           = aws_iam_role.retry_role.arn
+  filename                       = "${var.packages}/retry/bootstrap.zip"
+  source_code_hash               = filebase64sha256("${var.packages}/retry/bootstrap.zip")
+  runtime                        = "provided.al2023"
+  handler                        = "bootstrap"
+  architectures                  = [var.architecture]
+  memory_size                    = 256
+  timeout                        = 29
+  reserved_concurrent_executions = local.reserves_concurrency ? var.api_reserved_concurrency : null
+  code_signing_config_arn        = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                           = var.tags
 
   environment {
     variables = merge(
@@ -35,13 +37,18 @@ resource "aws_lambda_function" "retry" {
     log_group  = aws_cloudwatch_log_group.retry_logs.name
   }
 
-  depends_on = [aws_iam_role_policy.retry_role]
+  tracing_config {
+    mode = var.tracing
+  }
+
+  depends_on = [aws_iam_role_policy.retry_role, aws_iam_role_policy_attachment.retry_role_traces]
 }
 
 resource "aws_iam_role" "retry_role" {
-  name        = "${var.name}-${local.region}-retry-role"
-  path        = "/rootcast/${local.region}/${var.name}/retry/"
-  description = "Permissions of retry - read certificates and roots, associate certificates with devices, start, abort and retry deployments, revoke"
+  name                 = "${var.name}-${local.region}-retry-role"
+  path                 = "/rootcast/${local.region}/${var.name}/retry/"
+  description          = "Permissions of retry - read certificates and roots, associate certificates with devices, start, abort and retry deployments, revoke"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -190,9 +197,16 @@ resource "aws_iam_role_policy" "retry_role" {
   })
 }
 
+resource "aws_iam_role_policy_attachment" "retry_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.retry_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "retry_logs" {
   name              = "/aws/lambda/${var.name}-retry"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -243,8 +257,8 @@ resource "aws_cloudwatch_metric_alarm" "retry_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 

@@ -1,16 +1,17 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "rotate" {
-  function_name    = "${var.name}-rotate"
-  role             = aws_iam_role.rotate_role.arn
-  filename         = "${var.packages}/rotate/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/rotate/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 256
-  timeout          = 300
-  tags             = var.tags
+  function_name           = "${var.name}-rotate"
+  role                    = aws_iam_role.rotate_role.arn
+  filename                = "${var.packages}/rotate/bootstrap.zip"
+  source_code_hash        = filebase64sha256("${var.packages}/rotate/bootstrap.zip")
+  runtime                 = "provided.al2023"
+  handler                 = "bootstrap"
+  architectures           = [var.architecture]
+  memory_size             = 256
+  timeout                 = 300
+  code_signing_config_arn = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                    = var.tags
 
   environment {
     variables = merge(
@@ -37,13 +38,22 @@ resource "aws_lambda_function" "rotate" {
     log_group  = aws_cloudwatch_log_group.rotate_logs.name
   }
 
-  depends_on = [aws_iam_role_policy.rotate_role, aws_iam_role_policy_attachment.rotate_role_audit_copies]
+  tracing_config {
+    mode = var.tracing
+  }
+
+  depends_on = [
+    aws_iam_role_policy.rotate_role,
+    aws_iam_role_policy_attachment.rotate_role_audit_copies,
+    aws_iam_role_policy_attachment.rotate_role_traces,
+  ]
 }
 
 resource "aws_iam_role" "rotate_role" {
-  name        = "${var.name}-${local.region}-rotate-role"
-  path        = "/rootcast/${local.region}/${var.name}/rotate/"
-  description = "Permissions of rotate - find certificates that expire soon, send events about them, and record that; ask for renewals; sign the heads of the audit chains"
+  name                 = "${var.name}-${local.region}-rotate-role"
+  path                 = "/rootcast/${local.region}/${var.name}/rotate/"
+  description          = "Permissions of rotate - find certificates that expire soon, send events about them, and record that; ask for renewals; sign the heads of the audit chains"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -139,9 +149,16 @@ resource "aws_iam_role_policy_attachment" "rotate_role_audit_copies" {
   policy_arn = aws_iam_policy.audit_copies[0].arn
 }
 
+resource "aws_iam_role_policy_attachment" "rotate_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.rotate_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "rotate_logs" {
   name              = "/aws/lambda/${var.name}-rotate"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -181,8 +198,8 @@ resource "aws_cloudwatch_metric_alarm" "rotate_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }
 

@@ -1,10 +1,11 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_dynamodb_table" "certificates" {
-  name         = "${var.name}-certificates"
-  billing_mode = "PAY_PER_REQUEST"
-  hash_key     = "id"
-  tags         = var.tags
+  name                        = "${var.name}-certificates"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "id"
+  deletion_protection_enabled = local.is_protected ? true : false
+  tags                        = var.tags
 
   attribute {
     name = "id"
@@ -63,6 +64,7 @@ resource "aws_dynamodb_table" "certificates" {
       "uses",
       "updated",
       "noticed",
+      "revoked",
     ]
   }
 
@@ -82,6 +84,7 @@ resource "aws_dynamodb_table" "certificates" {
       "enterpriseProjectId",
       "uses",
       "notAfter",
+      "revoked",
     ]
   }
 
@@ -116,7 +119,8 @@ resource "aws_dynamodb_table" "certificates" {
   }
 
   server_side_encryption {
-    enabled = true
+    enabled     = true
+    kms_key_arn = local.has_customer_keys ? aws_kms_key.tables_key[0].arn : null
   }
 
   lifecycle {
@@ -125,11 +129,12 @@ resource "aws_dynamodb_table" "certificates" {
 }
 
 resource "aws_dynamodb_table" "jobs" {
-  name         = "${var.name}-jobs"
-  billing_mode = "PAY_PER_REQUEST"
-  hash_key     = "pk"
-  range_key    = "sk"
-  tags         = var.tags
+  name                        = "${var.name}-jobs"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "pk"
+  range_key                   = "sk"
+  deletion_protection_enabled = local.is_protected ? true : false
+  tags                        = var.tags
 
   attribute {
     name = "pk"
@@ -158,7 +163,8 @@ resource "aws_dynamodb_table" "jobs" {
   }
 
   server_side_encryption {
-    enabled = true
+    enabled     = true
+    kms_key_arn = local.has_customer_keys ? aws_kms_key.tables_key[0].arn : null
   }
 
   lifecycle {
@@ -167,10 +173,11 @@ resource "aws_dynamodb_table" "jobs" {
 }
 
 resource "aws_dynamodb_table" "devices" {
-  name         = "${var.name}-devices"
-  billing_mode = "PAY_PER_REQUEST"
-  hash_key     = "id"
-  tags         = var.tags
+  name                        = "${var.name}-devices"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "id"
+  deletion_protection_enabled = local.is_protected ? true : false
+  tags                        = var.tags
 
   attribute {
     name = "id"
@@ -182,7 +189,8 @@ resource "aws_dynamodb_table" "devices" {
   }
 
   server_side_encryption {
-    enabled = true
+    enabled     = true
+    kms_key_arn = local.has_customer_keys ? aws_kms_key.tables_key[0].arn : null
   }
 
   lifecycle {
@@ -191,10 +199,11 @@ resource "aws_dynamodb_table" "devices" {
 }
 
 resource "aws_dynamodb_table" "access" {
-  name         = "${var.name}-access"
-  billing_mode = "PAY_PER_REQUEST"
-  hash_key     = "id"
-  tags         = var.tags
+  name                        = "${var.name}-access"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "id"
+  deletion_protection_enabled = local.is_protected ? true : false
+  tags                        = var.tags
 
   attribute {
     name = "id"
@@ -211,7 +220,8 @@ resource "aws_dynamodb_table" "access" {
   }
 
   server_side_encryption {
-    enabled = true
+    enabled     = true
+    kms_key_arn = local.has_customer_keys ? aws_kms_key.tables_key[0].arn : null
   }
 
   lifecycle {
@@ -220,11 +230,12 @@ resource "aws_dynamodb_table" "access" {
 }
 
 resource "aws_dynamodb_table" "audit" {
-  name         = "${var.name}-audit"
-  billing_mode = "PAY_PER_REQUEST"
-  hash_key     = "pk"
-  range_key    = "sk"
-  tags         = var.tags
+  name                        = "${var.name}-audit"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "pk"
+  range_key                   = "sk"
+  deletion_protection_enabled = local.is_protected ? true : false
+  tags                        = var.tags
 
   attribute {
     name = "pk"
@@ -259,7 +270,8 @@ resource "aws_dynamodb_table" "audit" {
   }
 
   server_side_encryption {
-    enabled = true
+    enabled     = true
+    kms_key_arn = local.has_customer_keys ? aws_kms_key.tables_key[0].arn : null
   }
 
   lifecycle {
@@ -268,11 +280,12 @@ resource "aws_dynamodb_table" "audit" {
 }
 
 resource "aws_dynamodb_table" "heads" {
-  name         = "${var.name}-heads"
-  billing_mode = "PAY_PER_REQUEST"
-  hash_key     = "pk"
-  range_key    = "sk"
-  tags         = var.tags
+  name                        = "${var.name}-heads"
+  billing_mode                = "PAY_PER_REQUEST"
+  hash_key                    = "pk"
+  range_key                   = "sk"
+  deletion_protection_enabled = local.is_protected ? true : false
+  tags                        = var.tags
 
   attribute {
     name = "pk"
@@ -289,7 +302,8 @@ resource "aws_dynamodb_table" "heads" {
   }
 
   server_side_encryption {
-    enabled = true
+    enabled     = true
+    kms_key_arn = local.has_customer_keys ? aws_kms_key.tables_key[0].arn : null
   }
 
   lifecycle {

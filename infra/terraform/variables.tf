@@ -50,7 +50,7 @@ variable "endpoint_url" {
 }
 
 variable "subnet_ids" {
-  description = "Private subnets from which worker and catalog connect to devices; empty for no VPC. The subnets need a route (NAT or endpoints) to DynamoDB, SQS, SSM, KMS, EventBridge and CloudWatch Logs."
+  description = "Private subnets from which worker and catalog connect to devices; empty for no VPC. The subnets need a route to DynamoDB, SQS, SSM, KMS and EventBridge - a NAT, or endpoints (endpoint_vpc_id). Logs do not pass through the VPC."
   type        = list(string)
   default     = []
   nullable    = false
@@ -557,7 +557,7 @@ variable "audit_bucket" {
 }
 
 variable "alarm_topic_arn" {
-  description = "SNS topic for alarms; empty for alarms that are only shown in CloudWatch."
+  description = "SNS topic for alarms; empty for alarms that are only shown in CloudWatch, or for own_alarm_topic."
   type        = string
   default     = ""
   nullable    = false
@@ -565,5 +565,270 @@ variable "alarm_topic_arn" {
   validation {
     condition     = can(regex("^(?:^$|^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$)$", var.alarm_topic_arn))
     error_message = "alarm_topic_arn must match ^$|^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$"
+  }
+}
+
+variable "own_alarm_topic" {
+  description = "Whether the stack makes an SNS topic for its alarms; instead of alarm_topic_arn."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !(var.own_alarm_topic) || var.alarm_topic_arn == ""
+    error_message = "own_alarm_topic=true and alarm_topic_arn exclude each other."
+  }
+}
+
+variable "alarm_email" {
+  description = "Address that own_alarm_topic writes to, once its owner has confirmed that; empty for no subscription."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^[^@ ]+@[A-Za-z0-9.-]+$)$", var.alarm_email))
+    error_message = "alarm_email must match ^$|^[^@ ]+@[A-Za-z0-9.-]+$"
+  }
+
+  validation {
+    condition     = !(var.alarm_email != "") || var.own_alarm_topic
+    error_message = "alarm_email needs own_alarm_topic=true - the stack subscribes an address to no topic but its own."
+  }
+}
+
+variable "dashboard" {
+  description = "Whether the stack has a CloudWatch dashboard ($3 a month beyond an account's first three)."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "tracing" {
+  description = "Active records traces in X-Ray, from an API's call or a schedule through the queues to the last device. PassThrough, Lambda's own default, records those that somebody else has begun."
+  type        = string
+  default     = "PassThrough"
+  nullable    = false
+
+  validation {
+    condition     = contains(["PassThrough", "Active"], var.tracing)
+    error_message = "tracing must be one of PassThrough, Active."
+  }
+}
+
+variable "api_reserved_concurrency" {
+  description = "Concurrent executions that are reserved for each of the five functions behind the API, so that neither the workers nor others of the account starve it; no function gets more than that either. 0 reserves nothing. Lambda keeps 100 of the account's quota unreserved."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.api_reserved_concurrency >= 0
+    error_message = "api_reserved_concurrency must be at least 0."
+  }
+
+  validation {
+    condition     = var.api_reserved_concurrency <= 1000
+    error_message = "api_reserved_concurrency must be at most 1000."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "Permissions boundary of every role that the stack makes; empty for none."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[A-Za-z0-9/+=,.@_-]+$)$", var.permissions_boundary_arn))
+    error_message = "permissions_boundary_arn must match ^$|^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[A-Za-z0-9/+=,.@_-]+$"
+  }
+}
+
+variable "signing_profile_version_arns" {
+  description = "Versions of AWS Signer profiles (arn:aws:signer:REGION:ACCOUNT:/signing-profiles/NAME/VERSION), separated by commas. If there is one, Lambda refuses code that none of them signed."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^arn:[a-z-]+:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[A-Za-z0-9_]+/[A-Za-z0-9]{10}(,arn:[a-z-]+:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[A-Za-z0-9_]+/[A-Za-z0-9]{10})*$)$", var.signing_profile_version_arns))
+    error_message = "signing_profile_version_arns must match ^$|^arn:[a-z-]+:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[A-Za-z0-9_]+/[A-Za-z0-9]{10}(,arn:[a-z-]+:signer:[a-z0-9-]+:[0-9]{12}:/signing-profiles/[A-Za-z0-9_]+/[A-Za-z0-9]{10})*$"
+  }
+}
+
+variable "customer_keys" {
+  description = "Whether tables and logs are encrypted with two keys of the stack ($1 a month each) instead of with those of AWS. Whoever disables the first one stops everything. Back from true only while both keys exist."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "deletion_protection" {
+  description = "Whether DynamoDB refuses to delete the tables. A first deployment that fails leaves no tables behind if it is false."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "backup_days" {
+  description = "Days for which daily backups of the tables are kept in a vault of AWS Backup; 0 for none. Point-in-time recovery (35 days) is always on."
+  type        = number
+  default     = 0
+  nullable    = false
+
+  validation {
+    condition     = var.backup_days >= 0
+    error_message = "backup_days must be at least 0."
+  }
+
+  validation {
+    condition     = var.backup_days <= 3650
+    error_message = "backup_days must be at most 3650."
+  }
+}
+
+variable "ipv6" {
+  description = "Whether worker and catalog also speak IPv6 in the VPC; every subnet needs an IPv6 range."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "endpoint_vpc_id" {
+  description = "VPC of subnet_ids, for the endpoints of DynamoDB, SQS, KMS, SSM and EventBridge to be made there; empty if they exist, or if there is a NAT. They answer for these services in all of the VPC, and let no request out to another account's resources."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^vpc-[0-9a-f]{8,17}$)$", var.endpoint_vpc_id))
+    error_message = "endpoint_vpc_id must match ^$|^vpc-[0-9a-f]{8,17}$"
+  }
+
+  validation {
+    condition     = !(var.endpoint_vpc_id != "") || var.endpoint_route_table_ids != ""
+    error_message = "endpoint_vpc_id needs endpoint_route_table_ids - the route tables of subnet_ids."
+  }
+}
+
+variable "endpoint_route_table_ids" {
+  description = "Route tables of subnet_ids, separated by commas, which get the route to DynamoDB; required if endpoint_vpc_id is set."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^rtb-[0-9a-f]{8,17}(,rtb-[0-9a-f]{8,17})*$)$", var.endpoint_route_table_ids))
+    error_message = "endpoint_route_table_ids must match ^$|^rtb-[0-9a-f]{8,17}(,rtb-[0-9a-f]{8,17})*$"
+  }
+}
+
+variable "public_edge" {
+  description = "Whether a CloudFront distribution serves what is public (revocation lists, also over http; the bundle; EST's cacerts) from its cache. Without crl_base_url, new certificates then name it. It refuses every other path."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "public_edge_domain_name" {
+  description = "Domain name of public_edge; its record is made by you, and leads to the output PublicEdgeTarget. Empty for CloudFront's own name."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$)$", var.public_edge_domain_name))
+    error_message = "public_edge_domain_name must match ^$|^[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$"
+  }
+
+  validation {
+    condition     = !(var.public_edge_domain_name != "") || var.public_edge
+    error_message = "public_edge_domain_name needs public_edge=true."
+  }
+
+  validation {
+    condition     = !(var.public_edge_domain_name != "") || var.public_edge_certificate_arn != ""
+    error_message = "public_edge_domain_name needs public_edge_certificate_arn - its certificate in us-east-1."
+  }
+}
+
+variable "public_edge_certificate_arn" {
+  description = "Certificate of public_edge_domain_name, which CloudFront wants in us-east-1."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^arn:[a-z-]+:acm:us-east-1:[0-9]{12}:certificate/[0-9a-f-]+$)$", var.public_edge_certificate_arn))
+    error_message = "public_edge_certificate_arn must match ^$|^arn:[a-z-]+:acm:us-east-1:[0-9]{12}:certificate/[0-9a-f-]+$"
+  }
+}
+
+variable "public_edge_web_acl_arn" {
+  description = "Web ACL of AWS WAF before public_edge, for limits by client; empty for none."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^arn:[a-z-]+:wafv2:us-east-1:[0-9]{12}:global/webacl/[A-Za-z0-9_-]+/[0-9a-f-]+$)$", var.public_edge_web_acl_arn))
+    error_message = "public_edge_web_acl_arn must match ^$|^arn:[a-z-]+:wafv2:us-east-1:[0-9]{12}:global/webacl/[A-Za-z0-9_-]+/[0-9a-f-]+$"
+  }
+}
+
+variable "api_domain_name" {
+  description = "Domain name of the API; its record is made by you, and leads to the output ApiDomainTarget. Empty for API Gateway's own name alone."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$)$", var.api_domain_name))
+    error_message = "api_domain_name must match ^$|^[A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)+$"
+  }
+
+  validation {
+    condition     = !(var.api_domain_name != "") || var.api_certificate_arn != ""
+    error_message = "api_domain_name needs api_certificate_arn - its certificate in this region."
+  }
+}
+
+variable "api_certificate_arn" {
+  description = "Certificate of api_domain_name, in this region."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/[0-9a-f-]+$)$", var.api_certificate_arn))
+    error_message = "api_certificate_arn must match ^$|^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/[0-9a-f-]+$"
+  }
+}
+
+variable "api_truststore_uri" {
+  description = "PEM file in S3 (s3://BUCKET/KEY) with the authorities of client certificates. If there is one, api_domain_name asks every client for a certificate, and the API has no other address."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^$|^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^ ]+$)$", var.api_truststore_uri))
+    error_message = "api_truststore_uri must match ^$|^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^ ]+$"
+  }
+
+  validation {
+    condition     = !(var.api_truststore_uri != "") || var.api_domain_name != ""
+    error_message = "api_truststore_uri needs api_domain_name - API Gateway's own address asks for no certificate, and is closed."
+  }
+
+  validation {
+    condition     = !(var.api_truststore_uri != "") || !var.public_edge
+    error_message = "api_truststore_uri excludes public_edge - CloudFront would have no way to the API."
+  }
+
+  validation {
+    condition     = !(var.api_truststore_uri != "") || var.crl_base_url != ""
+    error_message = "api_truststore_uri needs crl_base_url - an address from which verifiers get revocation lists without a certificate."
   }
 }

@@ -1,16 +1,17 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_lambda_function" "worker" {
-  function_name    = "${var.name}-worker"
-  role             = aws_iam_role.worker_role.arn
-  filename         = "${var.packages}/worker/bootstrap.zip"
-  source_code_hash = filebase64sha256("${var.packages}/worker/bootstrap.zip")
-  runtime          = "provided.al2023"
-  handler          = "bootstrap"
-  architectures    = [var.architecture]
-  memory_size      = 256
-  timeout          = var.worker_timeout_seconds
-  tags             = var.tags
+  function_name           = "${var.name}-worker"
+  role                    = aws_iam_role.worker_role.arn
+  filename                = "${var.packages}/worker/bootstrap.zip"
+  source_code_hash        = filebase64sha256("${var.packages}/worker/bootstrap.zip")
+  runtime                 = "provided.al2023"
+  handler                 = "bootstrap"
+  architectures           = [var.architecture]
+  memory_size             = 256
+  timeout                 = var.worker_timeout_seconds
+  code_signing_config_arn = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
+  tags                    = var.tags
 
   environment {
     variables = merge(
@@ -40,22 +41,37 @@ resource "aws_lambda_function" "worker" {
     log_group  = aws_cloudwatch_log_group.worker_logs.name
   }
 
+  tracing_config {
+    mode = var.tracing
+  }
+
   dynamic "vpc_config" {
     for_each = local.in_vpc ? [true] : []
 
     content {
-      subnet_ids         = var.subnet_ids
-      security_group_ids = var.security_group_ids
+      subnet_ids                  = var.subnet_ids
+      security_group_ids          = var.security_group_ids
+      ipv6_allowed_for_dual_stack = local.has_ipv6 ? true : false
     }
   }
 
-  depends_on = [aws_iam_role_policy.worker_role, aws_iam_role_policy_attachment.worker_role_network_interfaces]
+  depends_on = [
+    aws_iam_role_policy.worker_role,
+    aws_iam_role_policy_attachment.worker_role_network_interfaces,
+    aws_iam_role_policy_attachment.worker_role_traces,
+  ]
+}
+
+resource "aws_lambda_function_recursion_config" "worker" {
+  function_name  = aws_lambda_function.worker.function_name
+  recursive_loop = "Allow"
 }
 
 resource "aws_iam_role" "worker_role" {
-  name        = "${var.name}-${local.region}-worker-role"
-  path        = "/rootcast/${local.region}/${var.name}/worker/"
-  description = "Permissions of worker - read a device's goal and credential, lease the device, record the outcome"
+  name                 = "${var.name}-${local.region}-worker-role"
+  path                 = "/rootcast/${local.region}/${var.name}/worker/"
+  description          = "Permissions of worker - read a device's goal and credential, lease the device, record the outcome"
+  permissions_boundary = local.has_boundary ? var.permissions_boundary_arn : null
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
@@ -177,9 +193,16 @@ resource "aws_iam_role_policy_attachment" "worker_role_network_interfaces" {
   policy_arn = aws_iam_policy.network_interfaces[0].arn
 }
 
+resource "aws_iam_role_policy_attachment" "worker_role_traces" {
+  count      = local.has_traces ? 1 : 0
+  role       = aws_iam_role.worker_role.name
+  policy_arn = aws_iam_policy.traces[0].arn
+}
+
 resource "aws_cloudwatch_log_group" "worker_logs" {
   name              = "/aws/lambda/${var.name}-worker"
   retention_in_days = var.log_retention_days
+  kms_key_id        = local.has_customer_keys ? aws_kms_key.logs_key[0].arn : null
   tags              = var.tags
 }
 
@@ -209,7 +232,7 @@ resource "aws_cloudwatch_metric_alarm" "worker_errors_alarm" {
   threshold           = 0
   comparison_operator = "GreaterThanThreshold"
   treat_missing_data  = "notBreaching"
-  alarm_actions       = local.has_topic ? [var.alarm_topic_arn] : null
-  ok_actions          = local.has_topic ? [var.alarm_topic_arn] : null
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
   tags                = var.tags
 }

@@ -3,9 +3,9 @@
 import json
 
 
-def of(state, address):
+def of(state, address, module="everything"):
     kind, label = address.split(".")
-    return state[kind][label][0]
+    return state[f"module.{module}"][kind][label][0]
 
 
 def policy(change):
@@ -20,14 +20,14 @@ def policy(change):
     return changed
 
 
-def attribute(address, key, value):
-    return lambda state: of(state, address).update({key: value})
+def attribute(address, key, value, module="everything"):
+    return lambda state: of(state, address, module).update({key: value})
 
 
 def gone(address):
     def changed(state):
         kind, label = address.split(".")
-        del state[kind][label]
+        del state["module.everything"][kind][label]
 
     return changed
 
@@ -44,7 +44,7 @@ def route(state):
 
 
 def added(state):
-    state["aws_iam_user"] = {"somebody": [{"name": "somebody"}]}
+    state["module.everything"]["aws_iam_user"] = {"somebody": [{"name": "somebody"}]}
 
 
 # What is wrong, the change of the evaluated state, what the finding says.
@@ -54,7 +54,7 @@ DEFECTS = [
     ("a policy without its condition", policy(lambda all: [each.pop("Condition", None) for each in all]), "CatalogRole.Policies"),
     ("a policy that is missing", gone("aws_iam_role_policy.catalog_role"), "CatalogRole.Policies"),
     ("a managed policy that is not attached", gone("aws_iam_role_policy_attachment.catalog_role_network_interfaces"), "CatalogRole.ManagedPolicyArns"),
-    ("a role with a policy more", lambda state: state["aws_iam_role_policy"].update(other=[{"policy": "{}"}]), "only Terraform has it"),
+    ("a role with a policy more", lambda state: state["module.everything"]["aws_iam_role_policy"].update(other=[{"policy": "{}"}]), "only Terraform has it"),
     ("a table that is missing", gone("aws_dynamodb_table.audit"), "Audit: only template.yaml has it"),
     ("a table without recovery", attribute("aws_dynamodb_table.audit", "point_in_time_recovery", []), "Audit.PointInTimeRecoverySpecification"),
     ("an index with another key", lambda state: of(state, "aws_dynamodb_table.certificates")["global_secondary_index"][0].update(hash_key="at"), "Certificates.GlobalSecondaryIndexes"),
@@ -64,10 +64,10 @@ DEFECTS = [
     ("a function with what the template has not", attribute("aws_lambda_function.worker", "layers", ["arn:aws:lambda:x:1:layer:y:1"]), "Worker: Terraform adds layers"),
     ("a key that anybody uses", attribute("aws_kms_key.sealing_key", "policy", json.dumps({"Version": "2012-10-17", "Statement": []})), "SealingKey.KeyPolicy"),
     ("a queue that keeps messages too short", attribute("aws_sqs_queue.event_dead_letters", "message_retention_seconds", 60), "EventDeadLetters.MessageRetentionPeriod"),
-    ("a queue without its policy", lambda state: state["aws_sqs_queue_policy"]["queues_over_tls"].pop(), "QueuesOverTls.Queues"),
+    ("a queue without its policy", lambda state: state["module.everything"]["aws_sqs_queue_policy"]["queues_over_tls"].pop(), "QueuesOverTls.Queues"),
     ("a route that is missing", route, "Api.Body"),
     ("an alarm of something else", attribute("aws_cloudwatch_metric_alarm.jobs_failed_alarm", "metric_name", "JobsPaused"), "JobsFailedAlarm.MetricName"),
-    ("an alarm that tells nobody", attribute("aws_cloudwatch_metric_alarm.jobs_failed_alarm", "alarm_actions", None), "JobsFailedAlarm.AlarmActions"),
+    ("an alarm that tells nobody", attribute("aws_cloudwatch_metric_alarm.jobs_failed_alarm", "alarm_actions", None, "named"), "JobsFailedAlarm.AlarmActions"),
     ("a rule with another target", attribute("aws_cloudwatch_event_target.conduct_wake", "input", "{}"), "ConductWake.Targets"),
     ("a user of IAM", added, "aws_iam_user.somebody: only Terraform has it"),
 ]

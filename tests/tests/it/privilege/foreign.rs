@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::call::{Call, PLACE};
-use super::policy::{Allowed, allowed, is_like};
+use super::policy::{Allowed, Statement, allowed, is_like};
 use super::unused::UNDONE;
 use crate::stack::{FUNCTIONS, Stack};
 
@@ -39,12 +39,16 @@ fn things(stack: &Stack) -> Vec<Thing> {
             let table = |name: &str| format!("arn:aws:dynamodb:{PLACE}:table/{name}");
             add(Some(value.to_owned()), table(value), actions("dynamodb", ON_TABLES));
             add(Some(value.to_owned()), format!("{}/index/by-change", table(value)), actions("dynamodb", "Query Scan"));
-            alike(value).iter().for_each(|name| add(None, table(name), actions("dynamodb", ON_TABLES)));
+            for name in alike(value) {
+                add(None, table(&name), actions("dynamodb", ON_TABLES));
+            }
         } else if output.ends_with("QueueUrl") || output.ends_with("LettersUrl") {
             let queue = |name: &str| format!("arn:aws:sqs:{PLACE}:{name}");
             let name = value.rsplit('/').next().unwrap();
             add(Some(value.to_owned()), queue(name), actions("sqs", ON_QUEUES));
-            alike(name).iter().for_each(|name| add(None, queue(name), actions("sqs", ON_QUEUES)));
+            for name in alike(name) {
+                add(None, queue(&name), actions("sqs", ON_QUEUES));
+            }
         }
     }
     for (named, name) in [
@@ -67,7 +71,7 @@ fn things(stack: &Stack) -> Vec<Thing> {
 fn contexts(role: &Allowed, action: &str) -> BTreeSet<BTreeMap<String, Vec<String>>> {
     let covers = |pattern: &String| is_like(action, pattern);
     let covering = role.statements.iter().filter(|each| !each.denies && each.actions.iter().any(covers));
-    covering.map(super::policy::Statement::favour).chain([BTreeMap::new()]).collect()
+    covering.map(Statement::favour).chain([BTreeMap::new()]).collect()
 }
 
 #[tokio::test]
