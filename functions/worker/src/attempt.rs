@@ -8,7 +8,6 @@ use futures::future::join_all;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::device::credential::is_own;
 use rootcast_core::device::probe::Probed;
-use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};

@@ -29,7 +29,7 @@ impl App {
         let begun = Instant::now();
         let (endpoint, slot) = (endpoint(device), device.slot.as_ref());
         let known: Vec<_> =
-            bundle.iter().flat_map(|bundle| &bundle.anchors).map(|anchor| anchor.der().to_vec()).collect();
+            bundle.iter().flat_map(|record| &record.bundle.anchors).map(|anchor| anchor.der().to_vec()).collect();
         let wanted =
             Inspection { endpoint: &endpoint, profile: device.profile, slot, credential, known: &known, deadline };
         let read = match device.driver {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use dynoxide::Database;
 use dynoxide::types::{Item, item_size, table_write_capacity_units, write_capacity_units};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::dynamo::{Key, key_names};
+use crate::dynamo::key_names;
 use crate::functions::Function;
 
 /// Write units, how many writes, and the largest item in bytes.
@@ -105,7 +105,7 @@ fn entry(item: &Item, index: &Value, table: &str) -> Option<(Value, Value, usize
 }
 
 /// The letters with which each part of the key begins.
-fn kind(key: &Key) -> String {
+fn kind(key: &Map<String, Value>) -> String {
     let letters = |part: &Value| -> String {
         part["S"].as_str().unwrap_or_default().chars().take_while(char::is_ascii_alphabetic).collect()
     };

@@ -134,9 +134,7 @@ impl Tables {
             "Scan" => read(run(body, |request| database.scan(request))),
             "BatchGetItem" => read(run(body, |request| database.batch_get_item(request))),
             "TransactGetItems" => read(run(body, |request| database.transact_get_items(request))),
-            other => {
-                read(Err(Refusal::new("UnknownOperationException", format!("{function:?} called {other}"))))
-            }
+            other => read(Err(Refusal::new("UnknownOperationException", format!("{function:?} called {other}")))),
         };
         if let (Ok(_), Some(writes), Some(charges)) = (&called.answer, charged, &mut *self.charges.lock().unwrap()) {
             charges::add(charges, database, &tables(), function, writes);

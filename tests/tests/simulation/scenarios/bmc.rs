@@ -34,7 +34,7 @@ impl Scene {
 
     async fn tried(&self, times: u64) {
         let end = clock::age() + HOUR;
-        let tries = || self.world.cloud.tables.named(DEVICES, &id(1)).unwrap()["tries"].take();
+        let tries = || self.world.cloud.tables.named(DEVICES, &id(1)).unwrap()["tries"].clone();
         while tries()["count"] != times {
             assert!(clock::age() < end, "{}\n{}", tries(), self.world.cloud.trace());
             sleep(Duration::from_secs(1)).await;
@@ -77,7 +77,7 @@ fn the_next_root_finds_a_place_before_superseded_ones() {
         let roots = [1, 2, 3].map(|generation| truth::root(&scene.world.cloud, generation).fingerprint());
         let job = scene.world.regenerate(last).await.unwrap();
         scene.job_is(job, "paused").await;
-        let failure = scene.row(job, "distribute", 1).unwrap()["failure"].take();
+        let failure = scene.row(job, "distribute", 1).unwrap()["failure"].clone();
         let message = failure["message"].as_str().unwrap();
         assert_eq!(failure["class"], "storeFull", "{failure}");
         assert!(message.contains("Superseded roots, which may go:") && message.contains("G2"), "{message}");

@@ -59,7 +59,7 @@ mod tests {
     fn tries(seconds: i64) -> Tries {
         let task = TaskAttempt { job: JobId(7), pass: Pass::Distribute, attempt: 1 };
         let (failure, at) = (Failure::new(ErrorClass::Connect, "No."), NOW + Duration::seconds(seconds));
-        Tries { task, count: 1, failure, at, next: Some(at + Duration::HOUR) }
+        Tries { wrote: false, task, count: 1, failure, at, next: Some(at + Duration::HOUR) }
     }
 
     #[test]

@@ -12,9 +12,8 @@ pub(super) fn classify(status: StatusCode, body: &Value) -> ErrorClass {
     match status.as_u16() {
         // Whatever the status: neither a wrong password nor a full trust store.
         _ if says("SessionLimitExceeded") => ErrorClass::Throttled,
-        _ if says("PasswordChangeRequired") => ErrorClass::Unauthorized,
-        401 | 403 => ErrorClass::Unauthorized,
         _ if wants_another_password(body) => ErrorClass::Unauthorized,
+        401 | 403 => ErrorClass::Unauthorized,
         404 | 405 | 501 => ErrorClass::Unsupported,
         408 => ErrorClass::Timeout,
         429 | 503 => ErrorClass::Throttled,
@@ -56,10 +55,6 @@ pub(super) fn failure(asked: &str, status: StatusCode, body: &Value) -> Failure 
     let class = message_ids(body).fold(class, by_words);
     let advice = wants_another_password(body).then_some(Advice::ChangePassword);
     Failure { advice, ..Failure::new(class, message) }
-}
-
-fn wants_another_password(body: &Value) -> bool {
-    message_ids(body).any(|id| id == "PasswordChangeRequired")
 }
 
 /// A message about the device's clock overrides the class of the status.

@@ -127,7 +127,7 @@ pub(super) async fn at(
 }
 
 impl TrustSlot {
-    pub(super) const fn members_of(collection: Link) -> Self {
+    pub(super) fn members_of(collection: Link) -> Self {
         let (shape, witness, signatures) = (Shape::Members, Witness::Told, Vec::new());
         Self { collection, limit: None, expand: false, shape, replace: None, witness, signatures }
     }
