@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_smithy_mocks::{mock, mock_client};
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use axum::extract::Extension;
 use http::StatusCode;
 use lambda_http::tower::ServiceExt;
@@ -115,7 +115,7 @@ async fn a_stored_rollout_is_part_of_the_call_that_names_it() {
     let read =
         mock!(Client::get_item).then_output(move || GetItemOutput::builder().item("rollouts", of_rollout("2")).build());
     let tables = Tables { certificates: Some("certificates".to_owned()), ..Tables::default() };
-    let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, [&read]), tables);
+    let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read]), tables);
     let second = SecondPerson::new(ledger, "".parse().unwrap(), || OffsetDateTime::UNIX_EPOCH);
     let shown = async |route: Route, query: Option<&str>, body: &[u8]| {
         let body = ShownBody::of(body, shown(&route));

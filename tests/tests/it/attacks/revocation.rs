@@ -117,9 +117,9 @@ async fn a_half_done_renewal_is_revoked_whole() {
         let root = signing(stack).await;
         let fake = device(stack, "bmc", Model::OpenBmc).await;
         let first = deployed(stack, &begin(stack, "bmc").await).await;
-        fake.fault(|request, _| request.is("POST", REPLACE).then(|| error(409, "The web server is in use.")));
+        fake.fault(|request, _| request.is("POST", REPLACE).then(|| error(404, "There is no such action.")));
         let renewal = begin(stack, "bmc").await;
-        failed(stack, &renewal, Stage::InstallCertificate, ErrorClass::Rejected).await;
+        failed(stack, &renewal, Stage::InstallCertificate, ErrorClass::Unsupported).await;
         let second = stack.ledger.certificate(first.id).await.unwrap().unwrap();
         let body = json!({ "certificate": first.id, "reason": "superseded" });
         let done = stack.api.post("/certificates/revocation", body).await.response();

@@ -20,6 +20,9 @@ const LEAF_KEY: &str = "Python checks the keys of issuers, not the leaf's";
 const OURS: &str = "a limit of ours, so that hostile input ends early";
 const FIRST_KEY: &str = "it takes the first key and leaves the rest, which may be the one that is meant";
 
+const LABEL: &str = "Python goes by the label; OpenSSL goes by the content, as we do";
+const SAME_POINT: &str = "neither reads a point outside of the key; it is the key's own, which is checked";
+
 const SIGNING: &str =
     "a key that is not RSA can only sign in TLS (RFC 8446 §4.4.2.2): browsers refuse it once it is deployed";
 const EMPTY: &str =
@@ -60,7 +63,9 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
     ("CN as PrintableString, no SAN", Python, SAN),
     ("CN as IA5String, no SAN", Python, SAN),
     ("two CNs, the last a host name, no SAN", Python, SAN),
-    ("CN as BMPString, no SAN", OpenSsl, NO_NAMES),
+    ("CN as BMPString, no SAN", Python, SAN),
+    ("TeletexString in the issuer, UTF8String in the leaf", Python, BYTES),
+    ("BMPString in the issuer, UTF8String in the leaf", Python, BYTES),
     ("two CNs, only the first a host name, no SAN", OpenSsl, NO_NAMES),
     ("the SAN has a name with a dot at its end", OpenSsl, NO_NAMES),
     ("the SAN has a bare wildcard", OpenSsl, NO_NAMES),
@@ -106,6 +111,8 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
     ("critical certificatePolicies with an unknown qualifier", OpenSsl, POLICIES),
     ("certificatePolicies with an unknown qualifier", Python, "Python wants to know each qualifier's type"),
     ("critical policyConstraints", OpenSsl, POLICIES),
+    ("critical cRLDistributionPoints", Python, "Python reads no distribution points; whoever checks revocation does"),
+    ("a critical SKI", Python, "RFC 5280 §4.2.1.2 forbids it, and rustls refuses it; Python ignores key identifiers"),
     ("a serial number of a thousand octets", Python, STRICT),
     // Keys and signatures.
     ("leaf with 1024 bits of RSA", Python, LEAF_KEY),
@@ -233,7 +240,18 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
         "it writes the key's point uncompressed: the same key in other bytes, which we compare",
     ),
     ("bytes behind the key", OpenSsl, "OpenSSL ignores what follows a key; we do not store what nobody has read"),
-    ("PKCS #8 that calls itself PKCS #1", OpenSsl, "OpenSSL goes by the content; a label that lies is refused"),
+    ("PKCS #8 of a curve that calls itself PKCS #1", Python, LABEL),
+    ("PKCS #8 of RSA that calls itself PKCS #1", Python, LABEL),
+    ("PKCS #1 that calls itself PKCS #8", Python, LABEL),
+    ("SEC 1 that calls itself PKCS #8", Python, LABEL),
+    ("PKCS #8 of version 2 without a public key", Python, "Python does not read version 2 of PKCS #8"),
+    ("PKCS #8 with a compressed point outside of the key", OpenSsl, SAME_POINT),
+    ("PKCS #8 with a compressed point outside of the key", Python, SAME_POINT),
+    (
+        "a scalar with two zeros in front",
+        OpenSsl,
+        "one zero is how some wrote an INTEGER; what wrote two is not known, and may have lost octets",
+    ),
     ("Ed25519 with its public key (RFC 5958)", SomeOpenSsl, "OpenSSL does not read version 2 of PKCS #8"),
     ("Ed25519 with its public key (RFC 5958)", Python, "Python does not read version 2 of PKCS #8"),
     ("two keys", OpenSsl, FIRST_KEY),

@@ -61,7 +61,7 @@ async fn a_certificate_that_was_not_installed_is_sent_again_unchanged() {
         let before = failed(stack, &first, Stage::InstallCertificate, ErrorClass::Rejected).await;
         assert!(before.lifecycle.status.contains("The web server is in use."), "{before:?}");
         let issued = stack.ledger.certificate(first.certificate).await.unwrap().unwrap();
-        assert_eq!(asked(&refusing), (1, 1));
+        assert_eq!(asked(&refusing), (2, 2), "it might have had another key");
         refusing.recover();
         assert_eq!(retried(stack, &first, Stage::InstallCertificate).await.leaf, issued.leaf);
         assert_eq!(asked(&refusing), (0, 1));
