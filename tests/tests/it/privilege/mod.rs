@@ -215,6 +215,7 @@ async fn import(stack: &Stack) {
     let (ak, sk) = stack.access_key("deployer", Role::Administrator).await;
     let given = json!({
         "ak": ak, "sk": sk, "name": "signed", "certificate": bundle.leaf, "chain": bundle.chain(), "key": bundle.key,
+        "copies": 0, "domain": "signed.example.com", "expires": "",
     });
     clients::run(stack, "huaweicloudsdkscm", &given).await;
 
