@@ -83,7 +83,7 @@ resource "aws_iam_role_policy" "retry_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*", "name#*", "serial#*", "authority"]
+            "dynamodb:LeadingKeys" = ["scs*", "name#*", "serial#*", "issuing#*", "authority"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"

@@ -40,7 +40,7 @@ const KINDS: [Kind; 11] = [
 ];
 
 #[tokio::test]
-async fn the_repositorys_document_is_what_the_routers_answer() {
+async fn the_document_in_the_repository_is_what_the_routers_answer() {
     let made = serde_json::to_string_pretty(&document().await).unwrap() + "\n";
     if std::env::var_os(WRITE).is_some() {
         std::fs::write(file(), &made).unwrap();
