@@ -59,7 +59,9 @@ impl Passwords {
         let (device, job, pass, _) = &attempt;
         let first = (device.clone(), *job, pass.clone(), 0);
         let refused = attempts.range(first..attempt.clone()).filter_map(|(_, refused)| Some(refused.as_ref()?.0)).max();
-        let asked = self.acts.lock().unwrap().get(if pass == "install" { &0 } else { job }).copied();
+        // A certificate is brought by a deployment, which is also retried by the certificate's name, or by a rollover.
+        let acts = [Some(job), Some(&0).filter(|_| pass == "install")];
+        let asked = acts.into_iter().flatten().filter_map(|job| self.acts.lock().unwrap().get(job).copied()).max();
         let may = |refused: Duration| match pass.as_str() {
             "join" => clock::age() >= refused + DAY,
             _ => asked.is_some_and(|asked| asked >= refused),
