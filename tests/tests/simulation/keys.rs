@@ -226,6 +226,9 @@ impl Keys {
                 key.state = State::Disabled;
                 Ok(json!({ "KeyId": arn }))
             }
+            "CancelKeyDeletion" => {
+                Err(Refusal::new("KMSInvalidStateException", format!("{arn} is not pending deletion.")))
+            }
             "ScheduleKeyDeletion" if pending => usable.map(|()| Value::Null),
             // As the conductor's role says.
             "ScheduleKeyDeletion" if names.values().any(|named| *named == arn) && !retired => {
