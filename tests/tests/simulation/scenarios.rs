@@ -11,6 +11,7 @@ mod keys;
 mod old_roots;
 mod preflight;
 mod proofs;
+mod renamed;
 mod renewals;
 mod root_compromised;
 mod rotation;
