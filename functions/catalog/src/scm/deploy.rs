@@ -127,7 +127,7 @@ fn lacks(caller: &Principal, device: &DeviceId) -> Option<String> {
 fn refusal(why: NotDone<NotBegun>) -> HuaweiError {
     match why {
         NotDone::Refused(NotBegun::NoCertificate) => no_such_certificate(),
-        NotDone::Refused(NotBegun::Expired(_) | NotBegun::Revoked(_)) => {
+        NotDone::Refused(NotBegun::Expired(_)) => {
             HuaweiError::invalid(format!("{why} Import the certificate that follows it."))
         }
         NotDone::Refused(NotBegun::NoRandom(_)) => HuaweiError::internal(why),

@@ -29,8 +29,6 @@ pub enum NotBegun {
     NoCertificate,
     #[error("The certificate expired on {0}.")]
     Expired(Date),
-    #[error("The certificate was revoked on {0}.")]
-    Revoked(Date),
     #[error(
         "The certificate is for TLS clients only, by its extKeyUsage (no serverAuth), its keyUsage or its chain's: a device's web server would show it, and clients would refuse the device. Have one issued for servers."
     )]
@@ -103,7 +101,8 @@ async fn deploy(
     Ok(Begun { job: Some(job), refused })
 }
 
-/// Refuses a certificate that has expired or is revoked, that no web server can use or our own TLS client would refuse, or that is a device's own: its private key is not stored here.
+/// Refuses a certificate that has expired, that no web server can use or our own TLS client would refuse, or that is a
+/// device's own: its private key is not stored here.
 pub(crate) async fn may_go_to_devices(
     ledger: &Ledger,
     id: CertificateId,
@@ -114,7 +113,6 @@ pub(crate) async fn may_go_to_devices(
     match certificate.device {
         Some(device) => Err(NotBegun::Own(device).into()),
         None if certificate.not_after <= now => Err(NotBegun::Expired(certificate.not_after.date()).into()),
-        None if let Some(revoked) = &certificate.revoked => Err(NotBegun::Revoked(revoked.at.date()).into()),
         None if !Purposes::of(&certificate.leaf, &certificate.chain).server => Err(NotBegun::NotForServers.into()),
         None => unverifiable.map_or(Ok(()), |key| Err(NotBegun::KeyUnverifiable(key).into())),
     }

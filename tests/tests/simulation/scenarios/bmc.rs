@@ -44,7 +44,7 @@ impl Scene {
 
 /// Its list of trust anchors is empty then, although it holds the root.
 #[test]
-fn an_empty_list_alone_does_not_end_the_abort_of_a_first_rollover() {
+fn an_empty_list_alone_ends_no_abort() {
     World::live(3, async move |world| {
         enrolled(&world, 2).await;
         let job = world.regenerate(ROLLOUT).await.unwrap();
