@@ -92,8 +92,8 @@ impl Cloud {
             .build()
     }
 
-    /// Kills the processes of a function. They are children of the local cloud and are found by the environment that
-    /// Lambda sets.
+    /// Kills the processes of a function and waits for their end: until then the local cloud would give them the next
+    /// invocation. They are children of the local cloud and are found by the environment that Lambda sets.
     pub(crate) async fn crash(&self, function: &str) -> Result<usize> {
         let parent = self.process.id().context("the local cloud has ended")?;
         let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().await?;
@@ -103,6 +103,7 @@ impl Cloud {
             let environment = tokio::fs::read(format!("/proc/{pid}/environ")).await.unwrap_or_default();
             let runs_it = environment.split(|&byte| byte == 0).any(|known| known == variable.as_bytes());
             if runs_it && Command::new("kill").args(["-KILL", pid]).status().await?.success() {
+                ended(pid).await;
                 killed += 1;
             }
         }
@@ -135,6 +136,17 @@ impl Cloud {
 
     pub(crate) async fn end(self) -> Result<()> {
         self.process.end().await
+    }
+}
+
+/// Waits until a killed process runs no more: its parent may not have read its exit status yet, and it is a zombie then.
+async fn ended(pid: &str) {
+    while let Ok(status) = tokio::fs::read_to_string(format!("/proc/{pid}/stat")).await {
+        // pid (name) state …, and a name may contain brackets
+        if status.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X'])) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
