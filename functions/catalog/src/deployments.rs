@@ -33,7 +33,7 @@ pub(crate) fn path(job: JobId) -> String {
 }
 
 pub(crate) async fn view(ledger: &Ledger, job: &Deployment) -> Result<native::Job, LenovoError> {
-    let counted: Tally = ledger.counters(job.id, Pass::Install).await?.into_iter().sum();
+    let counted = ledger.counters(job.id, Pass::Install).await?.tally;
     Ok(viewed(job, counted))
 }
 

@@ -206,7 +206,7 @@ pub(crate) fn counts(tally: &Tally, is_counted: bool) -> Counts {
 
 /// The counters of the job's current pass.
 pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, LenovoError> {
-    Ok(ledger.counters(job.id, job.pass()).await?.into_iter().sum())
+    Ok(job.tally(ledger.counters(job.id, job.pass()).await?.tally))
 }
 
 /// Whether every device of the pass was dispatched. A survey may add devices that joined later.
@@ -216,9 +216,8 @@ fn is_counted(job: &Job) -> bool {
 }
 
 /// From 0 (created) to 100 (ended). In between: the settled share of the pass's devices, times 99. While the fleet is
-/// being paged, its size is unknown, so the result is also multiplied by the share of shards that are paged; all shards
-/// have about the same number of devices. Progress falls when failed devices are retried, and when an abort begins a
-/// new pass.
+/// being paged, the result is also multiplied by the share of the fleet that was sent to; a job of an earlier release knows
+/// only the share of shards. Progress falls when failed devices are retried, and when an abort begins a new pass.
 pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     if job.state == JobState::Ended {
         return 100.0;
@@ -226,9 +225,12 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     if tally.dispatched == 0 {
         return 0.0;
     }
-    let paged =
-        if is_counted(job) { 1.0 } else { f64::from(job.cursor.step) / f64::from(rootcast_core::device::SHARDS) };
     // Counts of devices are far below 2^52, so the conversion is exact.
+    let paged = match job.fleet {
+        _ if is_counted(job) => 1.0,
+        0 => job.cursor.share(),
+        fleet => (tally.dispatched as f64 / fleet as f64).min(1.0),
+    };
     let settled = tally.with_result() as f64 / tally.dispatched as f64;
     (990.0 * paged * settled.min(1.0)).round() / 10.0
 }
@@ -237,7 +239,8 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 pub(crate) mod tests {
     use proptest::prelude::*;
-    use rootcast_core::job::{Activation, JobOutcome, NewJob, Phase};
+    use rootcast_core::device::DeviceId;
+    use rootcast_core::job::{Activation, Front, JobOutcome, NewJob, Phase};
     use rootcast_core::rollover::rollout::Rollout;
     use serde_json::json;
     use time::OffsetDateTime;
@@ -263,6 +266,15 @@ pub(crate) mod tests {
         job
     }
 
+    /// So many shards.
+    fn front(step: u8) -> Front {
+        serde_json::from_value(json!({ "step": step })).unwrap()
+    }
+
+    fn devices(count: u8) -> Vec<DeviceId> {
+        (0..count).map(|number| format!("bmc-{number}").parse().unwrap()).collect()
+    }
+
     fn tally(dispatched: u64, acked: u64, failed: u64) -> Tally {
         Tally { dispatched, acked, failed, ..Tally::default() }
     }
@@ -271,10 +283,10 @@ pub(crate) mod tests {
     fn serializes_a_job() {
         let mut job = running();
         job.open_wave(1, 5, &Tally::default(), NOW);
-        job.take_page(rootcast_core::job::Cursor { step: 4, after: None }, 5);
+        job.take_page(front(4), &devices(5), 0);
         let first = job.close_wave(&tally(5, 5, 0), NOW).unwrap();
         job.open_wave(2, 50, &tally(5, 5, 0), NOW);
-        job.take_page(rootcast_core::job::Cursor { step: 8, after: None }, 5);
+        job.take_page(front(8), &devices(5), 0);
         let view = viewed(&job, &tally(10, 6, 1), vec![first], Vec::new());
         let shown = serde_json::to_value(&view).unwrap();
         assert_eq!(serde_json::from_value::<native::Job>(shown.clone()).unwrap(), view);
@@ -294,7 +306,7 @@ pub(crate) mod tests {
                 "created": "2026-01-02T03:04:05Z", "updated": "2026-01-02T03:04:05Z",
             })
         );
-        job.take_page(rootcast_core::job::Cursor { step: 16, after: None }, 0);
+        job.take_page(Front::END, [], 0);
         assert_eq!(viewed(&job, &tally(10, 6, 1), Vec::new(), Vec::new()).devices.total, Some(10));
         job.begin_survey(Vec::new(), &tally(10, 10, 0), NOW);
         assert_eq!(viewed(&job, &tally(10, 10, 0), Vec::new(), Vec::new()).devices.total, Some(10));
@@ -305,9 +317,11 @@ pub(crate) mod tests {
         let mut job = running();
         assert_eq!(progress(&job, &Tally::default()), 0.0);
         job.open_wave(1, 5, &Tally::default(), NOW);
-        job.take_page(rootcast_core::job::Cursor { step: 8, after: None }, 10);
+        job.take_page(front(8), &devices(10), 0);
         assert_eq!(progress(&job, &tally(10, 5, 0)), 24.8);
-        job.take_page(rootcast_core::job::Cursor { step: 16, after: None }, 10);
+        job.fleet = 40;
+        assert_eq!(progress(&job, &tally(10, 5, 0)), 12.4, "ten of forty");
+        job.take_page(Front::END, &devices(10), 0);
         assert_eq!(progress(&job, &tally(20, 20, 0)), 99.0);
         job.end(JobOutcome::Activated, "done");
         assert_eq!(progress(&job, &tally(20, 20, 0)), 100.0);
@@ -318,7 +332,7 @@ pub(crate) mod tests {
         fn progress_is_a_percentage(step in 0u8..=16, dispatched in 0u64..1_000_000, acked in 0u64..1_000_000) {
             let mut job = running();
             job.open_wave(1, 5, &Tally::default(), NOW);
-            job.cursor.step = step;
+            job.cursor = front(step);
             let progress = progress(&job, &tally(dispatched, acked, 0));
             prop_assert!((0.0..100.0).contains(&progress));
         }

@@ -163,7 +163,7 @@ fn shown(pass: Pass, state: TaskState, row: Row) -> Task {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::device::DeviceId;
-    use rootcast_core::job::Cursor;
+    use rootcast_core::job::Front;
     use rootcast_core::job::task::ErrorClass;
     use serde_json::json;
     use time::macros::datetime;
@@ -192,7 +192,7 @@ mod tests {
         let device: DeviceId = "bmc-1".parse().unwrap();
         let bare = Row { device: device.clone(), task: None };
         assert_eq!(state(&job, &bare), None);
-        job.cursor = Cursor { step: 16, after: None };
+        job.cursor = Front::END;
         let json = |row: Row| serde_json::to_value(shown(job.pass(), state(&job, &row).unwrap(), row)).unwrap();
         let sent = json(bare);
         assert_eq!(

@@ -4,13 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
-use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Job, Pass};
 use rootcast_core::rollover::survey::{Finding, find};
 use rootcast_core::rollover::windows::Turn;
 use rootcast_ledger::{Authority, Change, Conducting, LedgerError, TaskKey};
 use time::OffsetDateTime;
 
+use crate::sweep::PAGE;
 use crate::{App, ConductError, StepResult};
 
 /// Devices that are named in the reason of a pause.
@@ -81,15 +81,16 @@ impl App {
             return Ok(why);
         }
         let mut names = Vec::new();
-        for shard in 0..SHARDS {
-            let tasks = self.ledger.troubled_tasks(job.id, job.pass(), shard).await?;
-            let failed = tasks.into_iter().filter(|task| task.state == TaskState::Failed);
-            names.extend(failed.map(|task| task.device.to_string()));
-            if names.len() > NAMED {
-                names.truncate(NAMED);
-                names.push("and others".to_owned());
-                break;
-            }
+        let mut place = Some((0, None));
+        while let Some((shard, after)) = place.filter(|(shard, _)| *shard < SHARDS && names.len() <= NAMED) {
+            let between = (after.as_ref(), None);
+            let page = self.ledger.task_page(job.id, job.pass(), shard, between, &["failed"], PAGE).await?;
+            names.extend(page.tasks.into_iter().map(|task| task.device.to_string()));
+            place = Some(page.last.map_or((shard + 1, None), |last| (shard, Some(last))));
+        }
+        if names.len() > NAMED {
+            names.truncate(NAMED);
+            names.push("and others".to_owned());
         }
         if names.is_empty() {
             return Ok(why);

@@ -3,9 +3,9 @@
 use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::deployment::{Action, Deployment, DeploymentOutcome, Step, plan};
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::Pass;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskState};
-use rootcast_core::job::{Pass, Tally};
 use rootcast_core::metric::Metric;
 use rootcast_ledger::{LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::{App, ConductError, StepResult};
 impl App {
     /// One step. The caller loads the job again if there may be more to do.
     pub(crate) async fn deploy(&self, mut job: Deployment, deadline: Instant) -> Result<StepResult, ConductError> {
-        let counted: Tally = self.ledger.counters(job.id, Pass::Install).await?.into_iter().sum();
+        let counted = self.ledger.counters(job.id, Pass::Install).await?.tally;
         let (tally, now) = (job.tally(counted), (self.clock)());
         let Step { action, why } = plan(&job, &tally, now, self.stall);
         match action {

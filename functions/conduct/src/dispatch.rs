@@ -1,55 +1,95 @@
 //! Pages through the fleet and sends its tasks: recorded first, then sent, and sent again after a crash.
+//!
+//! A page takes devices of every shard: a shard's tasks are one partition of the table, and its counters one item, so that a wave
+//! in one shard would be as slow as one partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::try_join_all;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Cursor, Job, Member, Pass};
+use rootcast_core::job::{Front, Job, Member, Pass, Taken};
 use rootcast_core::rollover::windows::Turn;
-use rootcast_ledger::{Change, Conducting, Dispatched, FleetEntry, LedgerError};
+use rootcast_ledger::{Change, Conducting, FleetEntry, LedgerError};
 use tokio::time::Instant;
 
 use crate::sweep::SETTLED_AT_ONCE;
 use crate::{App, ConductError, StepResult};
 
-/// Devices per page: a hundred message batches, some 100 ms of sending between two records of the position.
+/// Devices per page: a hundred message batches, some 100 ms of sending between two records of the position. They are read by
+/// one call in each shard, all at once.
 const PAGE: u64 = 1000;
 
-/// Devices that are about to be sent.
+/// What was read of one shard.
+struct Part {
+    step: u8,
+    shard: u8,
+    after: Option<DeviceId>,
+    entries: Vec<FleetEntry>,
+    /// Where it ends.
+    to: Taken,
+}
+
+/// Devices that are about to be sent, each with its place among those of its shard, and the step of that.
 #[derive(Default)]
 struct Due {
-    /// Without a task in this pass.
-    fresh: Vec<DeviceId>,
-    /// Put back when their windows were closed.
-    postponed: Vec<TaskRecord>,
+    /// With a task that was put back when the device's window was closed, or without one in this pass.
+    devices: Vec<(usize, u8, DeviceId, Option<TaskRecord>)>,
     /// Whose windows are closed.
     held: Vec<(DeviceId, Turn)>,
 }
 
 impl Due {
     fn len(&self) -> u64 {
-        (self.fresh.len() + self.postponed.len()) as u64
+        self.devices.len() as u64
     }
 
-    /// The last of the first `at_most`; `None`: there are no more than that.
-    fn last(&self, at_most: u64) -> Option<DeviceId> {
-        let devices = self.fresh.iter().chain(self.postponed.iter().map(|task| &task.device));
-        let sorted: BTreeSet<&DeviceId> = devices.collect();
-        let is_more = sorted.len() as u64 > at_most;
-        let last = usize::try_from(at_most).ok()?.checked_sub(1)?;
-        sorted.into_iter().nth(last).filter(|_| is_more).cloned()
+    fn fresh(&self) -> impl Iterator<Item = &DeviceId> {
+        self.devices.iter().filter(|(.., task)| task.is_none()).map(|(_, _, device, _)| device)
     }
 
-    fn keep_to(&mut self, last: &DeviceId) {
-        self.fresh.retain(|device| device <= last);
-        self.postponed.retain(|task| task.device <= *last);
-        self.held.retain(|(device, _)| device <= last);
+    /// Keeps at most so many devices, the first of each shard first. Returns where each part ends then, by its step.
+    fn keep(&mut self, at_most: u64, parts: Vec<(u8, Taken)>, mut front: Front) -> Front {
+        self.devices.sort_by(|(rank, step, ..), (other, of, ..)| (rank, step).cmp(&(other, of)));
+        let at_most = usize::try_from(at_most).unwrap_or(usize::MAX).min(self.devices.len());
+        let left: BTreeSet<u8> = self.devices.split_off(at_most).into_iter().map(|(_, step, ..)| step).collect();
+        for (step, to) in parts {
+            let last = self.devices.iter().rfind(|(_, of, ..)| *of == step).map(|(_, _, device, _)| device.clone());
+            match (left.contains(&step), last) {
+                (false, _) => front.set(step, to),
+                (true, Some(last)) => front.set(step, Taken::UpTo(last)),
+                (true, None) => {}
+            }
+        }
+        front
     }
 }
 
+/// Of what was read of the shards, the first of each, and at most so many in all.
+fn first(parts: Vec<Part>, mut at_most: usize) -> Vec<Part> {
+    let mut taken = vec![0; parts.len()];
+    let deepest = parts.iter().map(|part| part.entries.len()).max().unwrap_or(0);
+    for rank in 0..deepest {
+        for (part, taken) in parts.iter().zip(&mut taken).filter(|(part, _)| part.entries.len() > rank) {
+            if at_most > 0 {
+                at_most -= 1;
+                *taken = rank + 1;
+            }
+        }
+    }
+    let cut = parts.into_iter().zip(taken).filter_map(|(mut part, taken)| {
+        if taken < part.entries.len() {
+            part.entries.truncate(taken);
+            part.to = Taken::UpTo(part.entries.last()?.device.clone());
+        }
+        Some(part)
+    });
+    cut.collect()
+}
+
 impl App {
-    /// Sends tasks to the next devices in fleet order, until `at_most` are sent or the lap ends.
+    /// Sends tasks to the next devices of all shards, until `at_most` are sent or the lap ends.
     pub(crate) async fn dispatch(
         &self,
         held: &Conducting,
@@ -59,80 +99,88 @@ impl App {
     ) -> Result<StepResult, ConductError> {
         while at_most > 0 && !job.is_paged() {
             if Instant::now() >= deadline {
-                self.commit(&mut job, Vec::new()).await?;
+                self.commit(&mut job).await?;
                 return Ok(StepResult::HandOn);
             }
             let (to, due) = self.next_page(&job, at_most).await?;
-            let shard = job.cursor.shard(job.id);
             due.held.iter().for_each(|(_, turn)| job.lap.held.add(*turn));
-            job.take_page(to, due.len());
-            job.take_postponed(due.postponed.len() as u64);
+            let fresh: Vec<&DeviceId> = due.fresh().collect();
+            let postponed = due.len() - fresh.len() as u64;
+            job.take_page(to, fresh, postponed);
             at_most -= due.len();
             if due.len() > 0 {
-                let devices = due.fresh.len() as u64;
-                let counted = (devices > 0).then_some(Dispatched::More { shard, devices });
-                self.commit(&mut job, counted.into_iter().collect()).await?;
+                self.commit(&mut job).await?;
                 self.send_due(held, &job, due).await?;
                 job.sending = None;
             }
         }
-        self.commit(&mut job, Vec::new()).await?;
+        self.commit(&mut job).await?;
         Ok(StepResult::Continue)
     }
 
     /// The devices of the next page that are due, and where the page ends: at the last of them if there are `at_most`.
-    async fn next_page(&self, job: &Job, at_most: u64) -> Result<(Cursor, Due), ConductError> {
-        let Cursor { step, after } = &job.cursor;
-        let shard = job.cursor.shard(job.id);
-        let bound = job.bound.as_ref().filter(|bound| bound.step == *step).and_then(|bound| bound.after.as_ref());
+    async fn next_page(&self, job: &Job, at_most: u64) -> Result<(Front, Due), ConductError> {
+        let steps = job.open_steps();
         // Where many are passed over, a page of a few would read the fleet in as many calls.
-        let read = if job.rollout.is_selective() { PAGE } else { at_most.min(PAGE) };
-        let read = usize::try_from(read).unwrap_or(usize::MAX);
-        let page = self.ledger.fleet(shard, after.as_ref(), bound, read).await?;
-        let mut to = match page.last() {
-            Some(last) if page.len() >= read => Cursor { step: *step, after: Some(last.device.clone()) },
-            _ => job.cursor.next_shard(),
+        let is_selective = job.rollout.is_selective();
+        let read = if is_selective { PAGE } else { at_most.min(PAGE) };
+        let each = usize::try_from(read.div_ceil(steps.len().max(1) as u64)).unwrap_or(usize::MAX);
+        let part = async |step: u8| {
+            let (shard, taken) = (Front::shard(job.id, step), job.cursor.at(step));
+            let bound = job.bound.as_ref().map_or(&Taken::All, |bound| bound.at(step));
+            let entries = self.ledger.fleet(shard, taken.last(), bound.last(), each).await?;
+            let to = match entries.last() {
+                Some(last) if entries.len() >= each => Taken::UpTo(last.device.clone()),
+                _ => bound.clone(),
+            };
+            Ok::<_, LedgerError>(Part { step, shard, after: taken.last().cloned(), entries, to })
         };
-        let mut due = self.due(job, shard, after.as_ref(), page).await?;
-        if let Some(last) = due.last(at_most) {
-            due.keep_to(&last);
-            to = Cursor { step: *step, after: Some(last) };
+        let mut parts = try_join_all(steps.into_iter().map(part)).await?;
+        if !is_selective {
+            parts = first(parts, usize::try_from(read).unwrap_or(usize::MAX));
         }
-        Ok((to, due))
+        let ends = parts.iter().map(|part| (part.step, part.to.clone())).collect();
+        let mut due = self.due(job, parts).await?;
+        let front = due.keep(at_most, ends, job.cursor.clone());
+        due.held.retain(|(device, _)| front.is_past(job.id, device));
+        Ok((front, due))
     }
 
-    /// Of a page (the one after `after`), the devices that this lap is for and that have no task in this pass, or a postponed one.
-    async fn due(
-        &self,
-        job: &Job,
-        shard: u8,
-        after: Option<&DeviceId>,
-        page: Vec<FleetEntry>,
-    ) -> Result<Due, ConductError> {
+    /// Of what was read, the devices that this lap is for and that have no task in this pass, or a postponed one.
+    async fn due(&self, job: &Job, parts: Vec<Part>) -> Result<Due, ConductError> {
         let mut due = Due::default();
-        let Some(last) = page.last().map(|entry| entry.device.clone()) else { return Ok(due) };
-        let tasks = self.ledger.tasks(job.id, job.pass(), shard, after, Some(&last)).await?;
-        let mut tasks: BTreeMap<DeviceId, TaskRecord> =
-            tasks.into_iter().map(|task| (task.device.clone(), task)).collect();
-        let had_task = self.had_task(job, shard, after, Some(&last)).await?;
+        let parts: Vec<Part> = parts.into_iter().filter(|part| !part.entries.is_empty()).collect();
+        let known = async |part: &Part| {
+            let (after, last) = (part.after.as_ref(), part.entries.last().map(|entry| &entry.device));
+            let tasks = self.ledger.tasks(job.id, job.pass(), part.shard, after, last).await?;
+            Ok::<_, LedgerError>((tasks, self.had_task(job, part.shard, after, last).await?))
+        };
+        let known = try_join_all(parts.iter().map(known)).await?;
         let schedule = job.rollout.schedule((self.clock)());
         let mut open = Vec::new();
-        for FleetEntry { device, labels, during, .. } in page {
-            let member = Member { device: &device, labels: &labels, during, had_task: had_task.contains(&device) };
-            let task = tasks.remove(&device);
-            let is_postponed = task.as_ref().is_some_and(|task| task.state == TaskState::Postponed);
-            if !job.is_in_lap(member) || (task.is_some() && !is_postponed) {
-                continue;
+        for (Part { step, entries, .. }, (tasks, had_task)) in parts.into_iter().zip(known) {
+            let mut tasks: BTreeMap<DeviceId, TaskRecord> =
+                tasks.into_iter().map(|task| (task.device.clone(), task)).collect();
+            for FleetEntry { device, labels, during, .. } in entries {
+                let member = Member { device: &device, labels: &labels, during, had_task: had_task.contains(&device) };
+                let task = tasks.remove(&device);
+                let is_postponed = task.as_ref().is_some_and(|task| task.state == TaskState::Postponed);
+                if !job.is_in_lap(member) || (task.is_some() && !is_postponed) {
+                    continue;
+                }
+                open.push((step, device, task, schedule.turn(&labels)));
             }
-            open.push((device, task, schedule.turn(&labels)));
         }
-        let wanted: Vec<DeviceId> = open.iter().map(|(device, ..)| device.clone()).collect();
+        let wanted: Vec<DeviceId> = open.iter().map(|(_, device, ..)| device.clone()).collect();
         let wanted: BTreeSet<DeviceId> = self.concerned(job, wanted).await?.into_iter().collect();
-        for (device, task, turn) in open.into_iter().filter(|(device, ..)| wanted.contains(device)) {
-            match task {
-                _ if !turn.is_open() => due.held.push((device, turn)),
-                Some(task) => due.postponed.push(task),
-                None => due.fresh.push(device),
+        let mut ranks = BTreeMap::<u8, usize>::new();
+        for (step, device, task, turn) in open.into_iter().filter(|(_, device, ..)| wanted.contains(device)) {
+            if turn.is_open() {
+                let rank = ranks.entry(step).or_default();
+                due.devices.push((*rank, step, device, task));
+                *rank += 1;
+            } else {
+                due.held.push((device, turn));
             }
         }
         Ok(due)
@@ -156,36 +204,44 @@ impl App {
     /// After a crash between recording and sending a page: sends again to the page's devices without a result.
     pub(crate) async fn finish_sending(&self, held: &Conducting, mut job: Job) -> Result<StepResult, ConductError> {
         if let Some(sending) = job.sending.take() {
-            let (shard, after) = (sending.from.shard(job.id), sending.from.after.as_ref());
-            let to = Some(&sending.to).filter(|to| to.step == sending.from.step).and_then(|to| to.after.as_ref());
-            let mut page = self.ledger.fleet(shard, after, to, usize::MAX).await?;
-            // If the pass ends within a shard, its last page ends at the pass's bound.
-            page.retain(|entry| job.bound.as_ref().is_none_or(|bound| bound.is_past(job.id, &entry.device)));
+            let (from, end) = (sending.from, sending.to.as_ref().unwrap_or(&job.cursor));
+            let (job, from) = (&job, &from);
+            let part = async |step: u8| {
+                let (shard, after, to) = (Front::shard(job.id, step), from.at(step).last(), end.at(step));
+                let mut entries = self.ledger.fleet(shard, after, to.last(), usize::MAX).await?;
+                // A shard of the pass's bound is read only so far.
+                entries.retain(|entry| job.bound.as_ref().is_none_or(|bound| bound.is_past(job.id, &entry.device)));
+                Ok::<_, LedgerError>(Part { step, shard, after: after.cloned(), entries, to: to.clone() })
+            };
+            let parts = try_join_all(from.open(Some(end)).into_iter().map(part)).await?;
             // Those that were reopened before the crash.
-            let last = page.last().map(|entry| entry.device.clone());
             let mut reopened = Vec::new();
-            if job.rollout.is_selective() && last.is_some() {
-                let tasks = self.ledger.tasks(job.id, job.pass(), shard, after, last.as_ref()).await?;
+            for part in parts.iter().filter(|part| job.rollout.is_selective() && !part.entries.is_empty()) {
+                let last = part.entries.last().map(|entry| &entry.device);
+                let tasks = self.ledger.tasks(job.id, job.pass(), part.shard, part.after.as_ref(), last).await?;
                 let waiting = tasks.into_iter().filter(|task| task.state == TaskState::Waiting);
                 reopened.extend(waiting.map(|task| (task.device, task.attempt)));
             }
-            let due = self.due(&job, shard, after, page).await?;
-            self.send_due(held, &job, due).await?;
-            self.send(&job, reopened).await?;
+            let due = self.due(job, parts).await?;
+            self.send_due(held, job, due).await?;
+            self.send(job, reopened).await?;
         }
-        self.commit(&mut job, Vec::new()).await?;
+        self.commit(&mut job).await?;
         Ok(StepResult::Continue)
     }
 
     /// Postponed tasks get their next attempt first.
     async fn send_due(&self, held: &Conducting, job: &Job, due: Due) -> Result<(), ConductError> {
-        let in_wave = |task| TaskRecord { wave: job.wave_number(), ..task };
-        let postponed: Vec<_> = due.postponed.into_iter().map(in_wave).collect();
+        let mut postponed = Vec::new();
+        let mut sent = Vec::new();
+        for (_, _, device, task) in due.devices {
+            sent.push((device, task.as_ref().map_or(1, |task| task.attempt + 1)));
+            postponed.extend(task.map(|task| TaskRecord { wave: job.wave_number(), ..task }));
+        }
         for some in postponed.chunks(SETTLED_AT_ONCE) {
             self.ledger.reopen(held, job.pass(), some, (self.clock)()).await?;
         }
-        let again = postponed.into_iter().map(|task| (task.device, task.attempt + 1));
-        self.send(job, due.fresh.into_iter().map(|device| (device, 1)).chain(again)).await
+        self.send(job, sent).await
     }
 
     pub(crate) async fn send(
@@ -203,9 +259,9 @@ impl App {
     }
 
     /// The revision alone is a sufficient fence: see [`Change::conducting`].
-    pub(crate) async fn commit(&self, job: &mut Job, dispatched: Vec<Dispatched>) -> Result<(), ConductError> {
+    pub(crate) async fn commit(&self, job: &mut Job) -> Result<(), ConductError> {
         job.updated = (self.clock)();
-        self.ledger.commit(Change { job: Some(job), dispatched, ..Change::default() }).await?;
+        self.ledger.commit(Change { job: Some(job), ..Change::default() }).await?;
         job.revision += 1;
         Ok(())
     }

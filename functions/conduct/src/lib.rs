@@ -160,7 +160,7 @@ impl App {
         }
     }
 
-    async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
+    async fn roll_over(&self, held: &Conducting, mut job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
         if job.state != JobState::Ended
             && let Some(why) = self.overtaken(&job).await?
         {
@@ -169,7 +169,9 @@ impl App {
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
-        let tally: Tally = self.ledger.counters(job.id, job.pass()).await?.into_iter().sum();
+        let counted = self.ledger.counters(job.id, job.pass()).await?;
+        job.take_over_counts(|| counted.sent);
+        let tally = job.tally(counted.tally);
         let step = plan(&job, &tally, (self.clock)(), self.stall);
         debug!(job.id = job.id.0, action = ?step.action, "{}", step.why);
         self.apply(held, job, &tally, step, deadline).await
@@ -199,12 +201,12 @@ impl App {
             Action::AwaitWindow { until } => {
                 let shards = self.ledger.fleet_shards().await?;
                 if job.note_labelled(shards.into_iter().map(|shard| shard.labelled).sum()) {
-                    self.commit(&mut job, Vec::new()).await?;
+                    self.commit(&mut job).await?;
                     return Ok(StepResult::Continue);
                 }
                 if job.reason != why {
                     job.reason.clone_from(&why);
-                    self.commit(&mut job, Vec::new()).await?;
+                    self.commit(&mut job).await?;
                 }
                 return self.wait(job, tally, Some(until), why, now).await;
             }
@@ -214,7 +216,12 @@ impl App {
             Action::ReadSample => job.read_sample(now),
             Action::Reissue => return self.begin_reissue(held, job, tally, why, deadline).await,
             Action::GoOnAlone => return self.go_on_alone(held, job, now).await,
-            Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
+            Action::OpenWave { number, size } => {
+                if job.wave.is_none() {
+                    job.fleet = self.ledger.fleet_shards().await?.into_iter().map(|shard| shard.approved).sum();
+                }
+                job.open_wave(number, size, tally, now);
+            }
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
             Action::Begin(Purpose::Resend) => job.begin_resend(now),
             Action::Begin(Purpose::GiveUp) => job.begin_giving_up(now),

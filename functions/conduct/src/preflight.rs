@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::{Cursor, Job, JobOutcome};
+use rootcast_core::job::{Cursor, Job, JobOutcome, Taken};
 use rootcast_core::preflight::Preflight;
 use rootcast_core::preflight::since::LastPreflight;
 use rootcast_ledger::{Authority, CertificateRecord, Change, Conducting, LedgerError};
@@ -38,7 +38,7 @@ impl App {
         }
         let mut at = preflight.at.take().unwrap_or_default();
         while !at.is_at_end() && Instant::now() < deadline {
-            let (rows, to) = self.rows(&job, &at).await?;
+            let (rows, to) = self.rows(&job, &at, &Taken::All).await?;
             self.count_rows(&mut preflight, rows).await?;
             at = to;
         }
@@ -114,7 +114,7 @@ impl App {
                     at = at.next_shard();
                     continue;
                 }
-                let (rows, to) = self.rows(&preflight, &at).await?;
+                let (rows, to) = self.rows(&preflight, &at, &Taken::All).await?;
                 rows.iter().for_each(|row| since.compare(&row.device, row.version, row.task.as_ref()));
                 at = to;
             }

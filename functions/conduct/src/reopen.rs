@@ -1,12 +1,12 @@
 //! Retries failed devices, all or some, at an operator's request.
 
-use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::Job;
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Job, Tally};
-use rootcast_ledger::Conducting;
+use rootcast_ledger::{Conducting, TROUBLED, TaskPage};
 use tokio::time::Instant;
 
-use crate::sweep::SETTLED_AT_ONCE;
+use crate::sweep::{PAGE, SETTLED_AT_ONCE};
 use crate::{App, ConductError, StepResult};
 
 impl App {
@@ -19,32 +19,35 @@ impl App {
         deadline: Instant,
     ) -> Result<StepResult, ConductError> {
         let sends = !job.begins_to_resend();
-        let selection = job.reopen.selection();
-        let at = selection.map_or_else(self.clock, |selection| selection.asked);
-        for shard in selection.map_or(0, |selection| selection.shards_done)..SHARDS {
+        let at = job.reopen.selection().map_or_else(self.clock, |selection| selection.asked);
+        while let Some((shard, after)) = job.reopen.place() {
             if Instant::now() >= deadline {
+                self.commit(&mut job).await?;
                 return Ok(StepResult::HandOn);
             }
-            let tasks = self.ledger.troubled_tasks(job.id, job.pass(), shard).await?;
+            let (pass, between) = (job.pass(), (after.as_ref(), None));
+            let TaskPage { tasks, last } = self.ledger.task_page(job.id, pass, shard, between, &TROUBLED, PAGE).await?;
             let failed: Vec<TaskRecord> = tasks.iter().filter(|task| job.reopen.opens(job.id, task)).cloned().collect();
             for some in failed.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
+                    self.commit(&mut job).await?;
                     return Ok(StepResult::HandOn);
                 }
                 self.ledger.reopen(held, job.pass(), some, at).await?;
             }
             let opened: Vec<(DeviceId, u32)> = tasks.iter().filter_map(|task| opened(&job, task)).collect();
-            if !opened.is_empty() {
-                if sends {
-                    self.send(&job, opened).await?;
-                }
-                job.reopen.note_shard(shard);
-                self.commit(&mut job, Vec::new()).await?;
+            let acted = !opened.is_empty();
+            if acted && sends {
+                self.send(&job, opened).await?;
+            }
+            job.reopen.note_page(shard, last);
+            if acted {
+                self.commit(&mut job).await?;
             }
         }
-        let tally: Tally = self.ledger.counters(job.id, job.pass()).await?.into_iter().sum();
-        job.note_reopened(tally.failed, (self.clock)());
-        self.commit(&mut job, Vec::new()).await?;
+        let counted = self.ledger.counters(job.id, job.pass()).await?;
+        job.note_reopened(counted.tally.failed, (self.clock)());
+        self.commit(&mut job).await?;
         Ok(StepResult::Continue)
     }
 }

@@ -7,17 +7,17 @@ use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::visit::TaskAttempt;
-use rootcast_core::job::{Cursor, Job, JobId, Member, Pass};
+use rootcast_core::job::{Cursor, Job, JobId, Member, Pass, Taken};
 use rootcast_core::rollover::reissue;
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::rollover::windows::Turn;
-use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, FleetEntry, LedgerError, Settlement, TaskKey};
+use rootcast_ledger::{Conducting, DeviceRecord, FleetEntry, LedgerError, Settlement, TaskKey, TaskPage};
 use tokio::time::Instant;
 
 use crate::{App, ConductError, StepResult};
 
 /// Devices per page: one call for them, and one or two for their tasks.
-const PAGE: usize = 1000;
+pub(crate) const PAGE: usize = 1000;
 /// Tasks per transaction. DynamoDB takes 100 writes, including one per shard for the counters, and one for the lease.
 pub(crate) const SETTLED_AT_ONCE: usize = 50;
 
@@ -66,11 +66,7 @@ impl App {
         mut job: Job,
         deadline: Instant,
     ) -> Result<StepResult, ConductError> {
-        let counters = self.ledger.counters(job.id, job.pass()).await?;
-        let is_new = |(shard, devices): &(u8, u64)| {
-            counters.get(usize::from(*shard)).is_none_or(|tally| tally.dispatched != *devices)
-        };
-        let (mut counted, mut read) = (Vec::new(), 0);
+        let mut read = 0;
         while let Some(sweep) = job.sweep.clone() {
             let is_over = job.is_sweep_over();
             let is_late = Instant::now() >= deadline;
@@ -78,7 +74,7 @@ impl App {
                 job.end_sweep();
             }
             if is_over || is_late || read >= PAGE {
-                self.commit(&mut job, std::mem::take(&mut counted)).await?;
+                self.commit(&mut job).await?;
                 read = 0;
             }
             if is_over {
@@ -87,16 +83,15 @@ impl App {
             if is_late {
                 return Ok(StepResult::HandOn);
             }
-            let (rows, to) = self.rows(&job, &sweep.at).await?;
+            let (rows, to) = self.rows(&job, &sweep.at, job.sweeps()).await?;
             read += rows.len();
             let rows = rows.into_iter().filter(|row| row.task.is_some() || job.concerns(row.member()));
             let rows = self.judged(&job, rows.collect()).await?;
             let acted = self.carry_out(held, &job, sweep.purpose, &rows).await?;
             let found = rows.iter().map(|(row, finding)| (*finding, row.task.as_ref().map(|task| task.state)));
-            let shard = job.note_page(to, found).filter(is_new);
-            counted.extend(shard.map(|(shard, devices)| Dispatched::Exactly { shard, devices }));
+            job.note_page(to, found);
             if acted {
-                self.commit(&mut job, std::mem::take(&mut counted)).await?;
+                self.commit(&mut job).await?;
                 read = 0;
             }
         }
@@ -131,12 +126,22 @@ impl App {
         Ok(judged.filter(|(row, finding)| row.task.is_some() || !matches!(finding, Finding::Proven { .. })).collect())
     }
 
-    /// The next rows of the shard at `at`, ordered by device id, and the position after them.
-    pub(crate) async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
+    /// The next rows of the shard at `at`, ordered by device id and at most up to `end`, and the position after them. A page at a
+    /// time, also of tasks: devices that left may have more of them than the fleet has devices.
+    pub(crate) async fn rows(&self, job: &Job, at: &Cursor, end: &Taken) -> Result<(Vec<Row>, Cursor), LedgerError> {
+        if *end == Taken::Nothing {
+            return Ok((Vec::new(), at.next_shard()));
+        }
         let (shard, after) = (at.shard(job.id), at.after.as_ref());
-        let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
+        let mut fleet = self.ledger.fleet(shard, after, end.last(), PAGE).await?;
         let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());
-        let tasks = self.ledger.tasks(job.id, job.pass(), shard, after, last.as_ref()).await?;
+        let tasks = (after, last.as_ref().or(end.last()));
+        let TaskPage { tasks, last: of_tasks } =
+            self.ledger.task_page(job.id, job.pass(), shard, tasks, &[], PAGE).await?;
+        let last = of_tasks.or(last);
+        if let Some(last) = &last {
+            fleet.retain(|entry| entry.device <= *last);
+        }
         let had_task = self.had_task(job, shard, after, last.as_ref()).await?;
         let to = match last {
             Some(last) => Cursor { step: at.step, after: Some(last) },

@@ -59,7 +59,7 @@ impl App {
         let of_rollover =
             attempts.iter().map(|attempt| &attempt.delivery.body).filter(|task| task.certificate.is_some());
         let in_rollover = of_rollover.map(|task| task.job).collect();
-        self.wake_conductor(&fresh, failed, &in_rollover, jobs).await;
+        self.wake_conductor(&fresh, failed, &in_rollover).await;
         let events: Vec<Event> = attempts.iter().filter(|attempt| recorded.is_new(attempt)).filter_map(event).collect();
         if !events.is_empty() {
             self.events.publish(&events).await;
@@ -163,29 +163,21 @@ impl App {
         }
     }
 
-    /// Wakes the conductor if all devices of a shard are settled, so many of a wave that the next may begin, or one failed: it
-    /// may have to open a wave, or to pause. A deployment is small enough to be checked each time.
-    async fn wake_conductor(
-        &self,
-        recorded: &[TaskKey],
-        failed: bool,
-        in_rollover: &BTreeSet<JobId>,
-        jobs: &HashMap<JobId, JobRecord>,
-    ) {
-        let mut shards: BTreeMap<(JobId, Pass), BTreeSet<u8>> = BTreeMap::new();
-        for key in recorded {
-            shards.entry((key.job, key.pass)).or_default().insert(key.device.shard());
-        }
-        for ((job, pass), shards) in shards {
+    /// Wakes the conductor if all devices are settled, so many of a wave that the next may begin, or one failed: it may have to
+    /// open a wave, or to pause. A deployment is small enough to be checked each time.
+    async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool, in_rollover: &BTreeSet<JobId>) {
+        let passes: BTreeSet<(JobId, Pass)> = recorded.iter().map(|key| (key.job, key.pass)).collect();
+        for (job, pass) in passes {
+            // Read now: the batch read the job before the visits, perhaps while its wave was being sent.
             let complete = async {
-                let tallies = self.ledger.counters(job, pass).await?;
-                let settled =
-                    shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled()));
-                let due = match jobs.get(&job) {
-                    Some(JobRecord::Rollover(job)) => is_next_wave_due(job, &tallies.into_iter().sum()),
+                let (counted, job) = self.ledger.progress(job, pass).await?;
+                Ok::<_, LedgerError>(match job {
+                    Some(JobRecord::Rollover(job)) if job.pass() == pass => {
+                        let tally = job.tally(counted.tally);
+                        tally.is_settled() || is_next_wave_due(&job, &tally)
+                    }
                     _ => false,
-                };
-                Ok::<_, LedgerError>(settled || due)
+                })
             };
             let why = if pass == Pass::Install && !in_rollover.contains(&job) {
                 "devices of a deployment are settled"

@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, Model, PASSWORD, Reply, Request, USER, error, root};
 use crate::rollover::signing;
-use crate::stack::{FUNCTIONS, LIMIT, PREFIX, Stack, anchors_of, fake_enrolment, place, until};
+use crate::stack::{FUNCTIONS, LIMIT, PREFIX, Stack, anchors_of, fake_enrolment, in_order, until};
 
 const WRONG_PASSWORD: &str = "tr0ub4dor-and-3";
-/// The first five devices that the job pages are its canaries. The fakes are in shards from this one on, so none is a
-/// canary.
-const LATE: u8 = 9;
+/// The first devices that the job takes. None of them is broken.
+const CANARIES: usize = 5;
 
 /// A device's fault and its report: the class, a part of the message, a part of the remedy.
 const SAID: [(&str, &str, &str, &str); 8] = [
@@ -92,10 +91,11 @@ impl Broken {
     /// Breaks and enrols the fleet: 18 emulated devices, the last three of them broken, and seven fakes.
     async fn start(stack: &Stack) -> Self {
         let job = stack.next_job().await;
-        let mut emulated: Vec<&Device> = stack.devices().collect();
-        emulated.sort_by_key(|device| place(job, &device.id));
+        let mut all: Vec<String> = stack.devices().map(|device| device.id.clone()).collect();
+        let order = in_order(job, all.clone());
+        let named = |id: &String| stack.devices().find(|device| device.id == *id).unwrap().clone();
         let kinds = ["down", "hanging", "no-credential"];
-        let emulated: BTreeMap<_, _> = kinds.into_iter().zip(emulated.into_iter().rev().cloned()).collect();
+        let emulated: BTreeMap<_, Device> = kinds.into_iter().zip(order.iter().rev().map(named)).collect();
         let without = &emulated["no-credential"].id;
         let config = &stack.local.sdk_config;
         store_credentials(config, PREFIX, stack.devices().filter(|device| device.id != *without)).await.unwrap();
@@ -104,7 +104,11 @@ impl Broken {
         let mut fakes = BTreeMap::new();
         for kind in ["wrong-pin", "wrong-password", "failing", "lying", "full", "redelivered", "deleted"] {
             let mut ids = (0..).map(|number| format!("{kind}-{number}"));
-            let id = ids.find(|id| place(job, id).0 >= LATE).unwrap();
+            let well = |id: &String| order.contains(id) && emulated.values().all(|broken| broken.id != *id);
+            let fits =
+                |id: &String| in_order(job, all.iter().chain([id]).cloned().collect()).iter().take(CANARIES).all(well);
+            let id = ids.find(fits).unwrap();
+            all.push(id.clone());
             let fake = Fake::start(Model::OpenBmc).await;
             let password = if kind == "wrong-password" { WRONG_PASSWORD } else { PASSWORD };
             stack.store_credential(&id, USER, password).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::fake::{Fake, Model, PASSWORD, USER, error};
 use crate::import::pki::Bundle;
 use crate::rollover::signing;
-use crate::stack::{LIMIT, Stack, anchors_of, fake_enrolment, place, until};
+use crate::stack::{LIMIT, Stack, anchors_of, fake_enrolment, in_order, until};
 
 /// Failing devices with different faults. The first two are canaries, the others are in the second wave.
 const FAKES: [&str; 4] = ["a-locked", "a-full", "z-locked", "z-full"];
@@ -137,17 +137,19 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Enrols the fakes so that the job pages half of them before the emulated devices and half of them after.
+    /// Enrols the fakes so that the job begins with half of them.
     async fn start(stack: &Stack) -> Self {
         let job = stack.next_job().await;
-        let places: Vec<_> = stack.devices().map(|device| place(job, &device.id)).collect();
-        let (first, last) = (places.iter().min().unwrap(), places.iter().max().unwrap());
+        let mut all: Vec<String> = stack.devices().map(|device| device.id.clone()).collect();
         let (mut ids, mut fakes) = (BTreeMap::new(), BTreeMap::new());
         for name in FAKES {
             let fits = |id: &String| {
-                if name.starts_with('a') { place(job, id) < *first } else { place(job, id) > *last }
+                let order = in_order(job, all.iter().chain([id]).cloned().collect());
+                let first = order.iter().take_while(|id| id.starts_with("a-")).count();
+                first == order.iter().filter(|id| id.starts_with("a-")).count()
             };
             let id = (0..).map(|number| format!("{name}-{number}")).find(fits).unwrap();
+            all.push(id.clone());
             let fake = Fake::start(Model::OpenBmc).await;
             let password = if name.ends_with("locked") { "tr0ub4dor-and-3" } else { PASSWORD };
             stack.store_credential(&id, USER, password).await;

@@ -12,7 +12,7 @@ use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::audit::Actor;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Cursor, Job, JobId, JobState, Pass, Tally};
+use rootcast_core::job::{Front, Job, JobId, JobState, Pass, Tally};
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, PrincipalRecord, Tables, TokenRecord};
 use rootcast_local::{Device, LocalOptions, LocalStack, Progress, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -250,27 +250,28 @@ impl Stack {
     }
 
     pub async fn tally(&self, id: JobId, pass: Pass) -> Tally {
-        self.ledger.counters(id, pass).await.unwrap().into_iter().sum()
+        let counted = self.ledger.counters(id, pass).await.unwrap();
+        let job = self.job(id).await;
+        if job.pass() == pass { job.tally(counted.tally) } else { counted.tally }
     }
 
-    /// Checks both passes, shard by shard; for a job that has ended, also that no device is pending.
+    /// Checks both passes; for a job that has ended, also that no device is pending.
     pub async fn assert_counters_equal_task_states(&self, id: JobId) {
-        let ended = self.job(id).await.state == JobState::Ended;
+        let job = self.job(id).await;
         for pass in [Pass::Distribute, Pass::Withdraw] {
-            let tallies = self.ledger.counters(id, pass).await.unwrap();
-            for (shard, tally) in (0..SHARDS).zip(tallies) {
-                let tasks = self.ledger.tasks(id, pass, shard, None, None).await.unwrap();
-                let count = |state| tasks.iter().filter(|task| task.state == state).count() as u64;
-                let counted = Tally {
-                    dispatched: if ended { tasks.len() as u64 } else { tally.dispatched },
-                    acked: count(TaskState::Acked),
-                    failed: count(TaskState::Failed),
-                    skipped: count(TaskState::Skipped),
-                    waived: count(TaskState::Waived),
-                    postponed: count(TaskState::Postponed),
-                };
-                assert_eq!(tally, counted, "pass {pass}, shard {shard}: {tasks:?}");
-            }
+            let tally = self.tally(id, pass).await;
+            let tasks: Vec<TaskRecord> = self.tasks(id, pass).await.into_values().collect();
+            let count = |state| tasks.iter().filter(|task| task.state == state).count() as u64;
+            let is_last = job.state == JobState::Ended && job.pass() == pass;
+            let counted = Tally {
+                dispatched: if is_last { tasks.len() as u64 } else { tally.dispatched },
+                acked: count(TaskState::Acked),
+                failed: count(TaskState::Failed),
+                skipped: count(TaskState::Skipped),
+                waived: count(TaskState::Waived),
+                postponed: count(TaskState::Postponed),
+            };
+            assert_eq!(tally, counted, "pass {pass}: {tasks:?}");
         }
     }
 
@@ -356,11 +357,25 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() ->
     }
 }
 
-/// A device's position in the order in which a job pages the fleet.
-pub fn place(job: JobId, id: &str) -> (u8, DeviceId) {
-    let device: DeviceId = id.parse().unwrap();
-    let mut steps = (0..SHARDS).filter(|step| Cursor { step: *step, after: None }.shard(job) == device.shard());
-    (steps.next().unwrap(), device)
+/// These ids in the order in which a job's first wave takes them, if the fleet has no others: the first of each shard, then the
+/// second.
+pub fn in_order(job: JobId, mut ids: Vec<String>) -> Vec<String> {
+    let step = |id: &String| {
+        let shard = id.parse::<DeviceId>().unwrap().shard();
+        (0..SHARDS).find(|step| Front::shard(job, *step) == shard).unwrap()
+    };
+    ids.sort();
+    let mut ranks = BTreeMap::<u8, usize>::new();
+    let mut places: Vec<_> = ids
+        .into_iter()
+        .map(|id| {
+            let rank = ranks.entry(step(&id)).or_default();
+            *rank += 1;
+            (*rank, step(&id), id)
+        })
+        .collect();
+    places.sort();
+    places.into_iter().map(|(.., id)| id).collect()
 }
 
 /// The body to `POST /devices` for a fake, approved. Its credential is stored under its id.

@@ -11,7 +11,7 @@ use rootcast_pki::bundle::verify_jws;
 use serde_json::json;
 
 use crate::rollover::signing;
-use crate::stack::{LIMIT, Stack, anchors_of, place, until};
+use crate::stack::{LIMIT, Stack, anchors_of, in_order, until};
 
 #[tokio::test]
 async fn a_failed_canary_pauses_before_others_are_touched() {
@@ -143,10 +143,11 @@ async fn an_abort_visits_only_devices_with_the_new_root() {
     .await;
 }
 
-/// The first `canaries` devices in the order in which the job pages the fleet, and the others.
+/// The first `canaries` devices in the order in which the job takes them, and the others.
 fn split(stack: &Stack, job: JobId, canaries: usize) -> (Vec<Device>, Vec<Device>) {
     let mut devices: Vec<Device> = stack.devices().cloned().collect();
-    devices.sort_by_key(|device| place(job, &device.id));
+    let order = in_order(job, devices.iter().map(|device| device.id.clone()).collect());
+    devices.sort_by_key(|device| order.iter().position(|id| *id == device.id));
     let others = devices.split_off(canaries);
     (devices, others)
 }

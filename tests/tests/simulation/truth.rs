@@ -55,8 +55,15 @@ pub struct Truth {
     retired: Mutex<BTreeSet<String>>,
     /// When a record last left an address: deleted, moved, or no longer approved.
     left: Mutex<BTreeMap<SocketAddr, Duration>>,
+    /// What each counter and each task adds to the difference of both.
+    counted: Mutex<BTreeMap<Place, Vec<(Counter, i64)>>>,
+    /// That difference, where there is one.
+    off: Mutex<BTreeMap<Counter, i64>>,
     broken: Mutex<Vec<String>>,
 }
+
+/// Of a job's pass: its name.
+type Counter = (String, String, &'static str);
 
 impl Truth {
     pub fn become_like(&self, other: &Self) {
@@ -72,6 +79,8 @@ impl Truth {
         self.replacement.lock().unwrap().clone_from(&other.replacement.lock().unwrap());
         self.retired.lock().unwrap().clone_from(&other.retired.lock().unwrap());
         self.left.lock().unwrap().clone_from(&other.left.lock().unwrap());
+        self.counted.lock().unwrap().clone_from(&other.counted.lock().unwrap());
+        self.off.lock().unwrap().clone_from(&other.off.lock().unwrap());
         self.broken.lock().unwrap().clone_from(&other.broken.lock().unwrap());
     }
 
@@ -100,18 +109,18 @@ impl Truth {
             "Sign" => self.signed(cloud, body),
             _ => {}
         }
-        let mut partitions = BTreeSet::new();
-        for Place { table, pk, sk } in rows {
+        let mut counted = Vec::new();
+        for place @ Place { table, pk, sk } in rows {
             match *table {
                 DEVICES => self.device_changed(cloud, by, pk),
-                JOBS if sk.starts_with("task#") || sk.starts_with("counters#") => _ = partitions.insert(pk),
+                JOBS if sk.starts_with("task#") || sk.starts_with("counters#") => counted.push(place),
                 _ => {}
             }
         }
         for row in rows {
             self.job_or_root_changed(cloud, row);
         }
-        partitions.iter().for_each(|pk| self.counters(cloud, pk));
+        self.counters(cloud, &counted);
     }
 
     fn device_changed(&self, cloud: &Cloud, by: Function, id: &str) {
@@ -379,27 +388,37 @@ impl Truth {
         }
     }
 
-    /// The shard's counters match its task records.
-    fn counters(&self, cloud: &Cloud, pk: &str) {
-        let mut counted: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
-        for row in cloud.tables.partition(pk) {
-            let mut parts = row["sk"].as_str().unwrap_or_default().splitn(3, '#');
-            let (kind, pass) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            for name in ["acked", "failed", "skipped", "waived", "postponed"] {
-                let of_this = match kind {
-                    "counters" => row[name].as_i64().unwrap_or(0),
-                    "task" if row["state"] == name => -1,
-                    _ => 0,
-                };
-                *counted.entry((pass.to_owned(), name)).or_default() += of_this;
+    /// The counters of a pass match its task records.
+    fn counters(&self, cloud: &Cloud, rows: &[&Place]) {
+        let (mut counted, mut off) = (self.counted.lock().unwrap(), self.off.lock().unwrap());
+        for at in rows {
+            let now = cloud.tables.row(at).map(|row| adds(at, &row)).unwrap_or_default();
+            let before = counted.insert((*at).clone(), now.clone()).unwrap_or_default();
+            let before = before.into_iter().map(|(counter, adds)| (counter, -adds));
+            for (counter, adds) in now.into_iter().chain(before) {
+                *off.entry(counter).or_default() += adds;
             }
         }
-        for ((pass, name), off) in counted {
-            if off != 0 {
-                self.accuse(cloud, format!("I3 {pk}: the counter {name} of {pass} is off by {off}"));
-            }
+        off.retain(|_, off| *off != 0);
+        for ((job, pass, name), off) in &*off {
+            self.accuse(cloud, format!("I3 job {job}: the counter {name} of {pass} is off by {off}"));
         }
     }
+}
+
+/// A counter, and against it a task in that state.
+fn adds(at: &Place, row: &Value) -> Vec<(Counter, i64)> {
+    let job = at.pk.split('#').next().unwrap_or_default();
+    let (kind, rest) = at.sk.split_once('#').unwrap_or_default();
+    let pass = rest.split('#').next().unwrap_or_default();
+    let names = ["acked", "failed", "skipped", "waived", "postponed"].into_iter();
+    let of = |name| match kind {
+        "counters" => row[name].as_i64().unwrap_or(0),
+        "task" if row["state"] == name => -1,
+        _ => 0,
+    };
+    let adds = names.map(|name| ((job.to_owned(), pass.to_owned(), name), of(name)));
+    adds.filter(|(_, adds)| *adds != 0).collect()
 }
 
 pub fn job(cloud: &Cloud, id: u64) -> Option<Arc<Value>> {

@@ -4,6 +4,7 @@
 pub mod backoff;
 mod command;
 mod cursor;
+mod front;
 mod haste;
 mod in_use;
 mod lap;
@@ -26,6 +27,7 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
+pub use self::front::{Front, Taken};
 pub use self::haste::Haste;
 pub use self::in_use::InUse;
 pub use self::lap::{Lap, Member, Reach};
@@ -155,9 +157,9 @@ pub struct Wave {
     pub size: u64,
     /// Devices sent so far.
     pub dispatched: u64,
-    /// The fleet position at which the wave starts. `None` for a survey, which covers the whole fleet.
+    /// Of an earlier release, whose tasks did not name their wave: the fleet position at which it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Cursor>,
+    pub from: Option<Front>,
     #[serde(with = "time::serde::timestamp")]
     pub opened: OffsetDateTime,
     /// The pass's counters when the wave was opened.
@@ -180,8 +182,10 @@ pub(crate) const fn none_open(open: &u64) -> bool {
 /// Devices that were paged and counted, and are about to be sent. Recovers from a crash between counting and sending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sending {
-    pub from: Cursor,
-    pub to: Cursor,
+    pub from: Front,
+    /// Of an earlier release; otherwise, the job's own position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Front>,
 }
 
 /// The job's own record. Device results are counted separately, in [`Tally`].
@@ -250,10 +254,17 @@ pub struct Job {
     pub wave: Option<Wave>,
     /// The fleet has been paged up to here.
     #[serde(default)]
-    pub cursor: Cursor,
+    pub cursor: Front,
     /// Where the pass ends; `None`: at the end of the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bound: Option<Cursor>,
+    pub bound: Option<Front>,
+    /// Devices that were sent to, by shard. They are counted here, and not beside their results, so that the conductor's
+    /// writes meet no worker's. `None`: an earlier release began the job, and counted them there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Vec<u64>>,
+    /// Approved devices when the pass began; 0 if that is not known.
+    #[serde(default, skip_serializing_if = "none_open")]
+    pub fleet: u64,
     #[serde(default, skip_serializing_if = "Lap::is_default")]
     pub lap: Lap,
     /// How often labels had changed when the job last looked. Then whom it waits for may be free.
@@ -350,8 +361,10 @@ impl Job {
             activated: None,
             unusable_keys: BTreeSet::new(),
             wave: None,
-            cursor: Cursor::default(),
+            cursor: Front::default(),
             bound: None,
+            sent: Some(Vec::new()),
+            fleet: 0,
             lap: Lap::default(),
             labelled: 0,
             reach: None,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use rootcast_core::anchors::Anchors;
 use rootcast_core::audit::{Act, Head, Subject};
 use rootcast_core::job::{Job, JobId};
@@ -18,7 +18,7 @@ use crate::issuing_authorities::{SLEEP, issuing_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
 use crate::jobs::{ROLLOVER, list_key, meta_key};
 use crate::retries::{self, Cancelled};
-use crate::{Authority, BundleRecord, Conducting, IssuingRecord, Ledger, LedgerError, RootRecord, SleepRecord, tasks};
+use crate::{Authority, BundleRecord, Conducting, IssuingRecord, Ledger, LedgerError, RootRecord, SleepRecord};
 
 /// Most writes in one transaction: DynamoDB's limit.
 pub(crate) const TRANSACTION: usize = 100;
@@ -44,8 +44,6 @@ pub struct Change<'a> {
     pub last_job: Option<u64>,
     /// A completed wave.
     pub wave: Option<(JobId, &'a WaveRecord)>,
-    /// Changes to the shards' counts of dispatched devices.
-    pub dispatched: Vec<Dispatched>,
     /// Entries for the audit chains of the job, the roots and the policies; those of one chain stand together.
     pub acts: Vec<Act>,
     /// Revisions by shard: requires that the fleet is unchanged since the survey.
@@ -61,15 +59,6 @@ pub struct Change<'a> {
     ///
     /// A write that passes a gate also requires the fleet's revisions, because it cannot be undone.
     pub conducting: Option<&'a Conducting>,
-}
-
-/// Dispatched devices of a shard.
-#[derive(Debug, Clone, Copy)]
-pub enum Dispatched {
-    /// Adds devices that are about to be sent.
-    More { shard: u8, devices: u64 },
-    /// Sets the count after a recount.
-    Exactly { shard: u8, devices: u64 },
 }
 
 impl Ledger {
@@ -135,9 +124,6 @@ impl Ledger {
         if let Some((job, wave)) = change.wave {
             let key = job_key(job.to_string(), format!("wave#{}#{:06}", wave.pass, wave.number));
             writes.push(put(self.jobs()?, "wave", wave, key, None)?);
-        }
-        for (dispatched, job) in change.dispatched.iter().flat_map(|dispatched| Some((*dispatched, change.job?))) {
-            writes.push(count_dispatched(self.jobs()?, job, dispatched)?);
         }
         for (shard, revision) in &change.fleet {
             writes.push(self.demand_revision(*shard, *revision)?);
@@ -284,21 +270,6 @@ pub(crate) fn put_of<T: Serialize>(
             .set_expression_attribute_values(condition.values);
     }
     put.build().map_err(|source| LedgerError::Unwritable { what, source: Box::new(source) })
-}
-
-fn count_dispatched(table: &str, job: &Job, dispatched: Dispatched) -> Result<TransactWriteItem, LedgerError> {
-    let (shard, devices, expression) = match dispatched {
-        Dispatched::More { shard, devices } => (shard, devices, "ADD dispatched :n"),
-        Dispatched::Exactly { shard, devices } => (shard, devices, "SET dispatched = :n"),
-    };
-    let update = Update::builder()
-        .table_name(table)
-        .set_key(Some(tasks::counters_key(job.id, job.pass(), shard)))
-        .update_expression(expression)
-        .expression_attribute_values(":n", number(devices))
-        .build()
-        .map_err(|source| LedgerError::Unwritable { what: "counters", source: Box::new(source) })?;
-    Ok(TransactWriteItem::builder().update(update).build())
 }
 
 /// An item with a key only: a list entry.

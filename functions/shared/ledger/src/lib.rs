@@ -57,7 +57,7 @@ pub use certificates::{
     StoreRefused,
 };
 pub use changes::Outlet;
-pub use commit::{Change, Dispatched};
+pub use commit::Change;
 pub use conducting::Conducting;
 pub use departures::{Departure, Leave};
 pub use deployments::{NewUse, RunningPage};
@@ -83,7 +83,7 @@ pub use retirement::{Kept, Retirement, StillValid};
 pub use retries::pause;
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use spared::{MOST_SPARED, Spared};
-pub use tasks::{Settled, Settlement, TaskKey};
+pub use tasks::{Counters, Settled, Settlement, TROUBLED, TaskKey, TaskPage};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use std::sync::{Arc, Mutex};

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Outcome, TaskRecord, TaskState};
 use rootcast_core::job::{JobId, JobRecord, Pass, Tally};
+use serde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};
@@ -57,21 +59,100 @@ pub(crate) fn counters_key(job: JobId, pass: Pass, shard: u8) -> Item {
 }
 
 fn task_key(key: &TaskKey) -> Item {
-    job_key(format!("{}#{:02}", key.job, key.device.shard()), format!("task#{}#{}", key.pass, key.device))
+    job_key(format!("{}#{:02}", key.job, key.device.shard()), format!("{}{}", prefix(key.pass), key.device))
+}
+
+fn prefix(pass: Pass) -> String {
+    format!("task#{pass}#")
+}
+
+/// The states of tasks that a retry is about.
+pub const TROUBLED: [&str; 2] = ["failed", "waiting"];
+
+/// Some tasks of a shard.
+#[derive(Debug)]
+pub struct TaskPage {
+    pub tasks: Vec<TaskRecord>,
+    /// The last one that was read; `None`: there are no more.
+    pub last: Option<DeviceId>,
+}
+
+/// What one item of a pass's counters holds. Only their sum says anything: a transaction counts all of its results in one item,
+/// and a result may be counted in one and taken back in another.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Counts {
+    dispatched: i64,
+    acked: i64,
+    failed: i64,
+    skipped: i64,
+    waived: i64,
+    postponed: i64,
+}
+
+/// A pass's counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// The sum. Without the devices that were sent to, unless an earlier release began the job: see [`Job::tally`](rootcast_core::job::Job::tally).
+    pub tally: Tally,
+    /// The devices that were sent to, by shard, as an earlier release counted them.
+    pub sent: Vec<u64>,
+}
+
+impl Counters {
+    fn of(items: impl IntoIterator<Item = (usize, Counts)>) -> Self {
+        let (mut sum, mut sent) = (Counts::default(), vec![0; usize::from(SHARDS)]);
+        for (shard, counts) in items {
+            sum.dispatched += counts.dispatched;
+            sum.acked += counts.acked;
+            sum.failed += counts.failed;
+            sum.skipped += counts.skipped;
+            sum.waived += counts.waived;
+            sum.postponed += counts.postponed;
+            if let Some(sent) = sent.get_mut(shard) {
+                *sent = u64::try_from(counts.dispatched).unwrap_or(0);
+            }
+        }
+        let whole = |count| u64::try_from(count).unwrap_or(0);
+        let tally = Tally {
+            dispatched: whole(sum.dispatched),
+            acked: whole(sum.acked),
+            failed: whole(sum.failed),
+            skipped: whole(sum.skipped),
+            waived: whole(sum.waived),
+            postponed: whole(sum.postponed),
+        };
+        Self { tally, sent }
+    }
 }
 
 impl Ledger {
-    /// The pass's counters, by shard.
-    pub async fn counters(&self, job: JobId, pass: Pass) -> Result<Vec<Tally>, LedgerError> {
-        let keys = (0..SHARDS).map(|shard| counters_key(job, pass, shard)).collect();
-        let mut tallies = vec![Tally::default(); usize::from(SHARDS)];
+    /// The pass's counters. One call.
+    pub async fn counters(&self, job: JobId, pass: Pass) -> Result<Counters, LedgerError> {
+        Ok(self.counters_and(job, pass, None).await?.0)
+    }
+
+    /// The pass's counters, and its job. One call.
+    pub async fn progress(&self, job: JobId, pass: Pass) -> Result<(Counters, Option<JobRecord>), LedgerError> {
+        self.counters_and(job, pass, Some(job_key(job.to_string(), "meta"))).await
+    }
+
+    async fn counters_and(
+        &self,
+        job: JobId,
+        pass: Pass,
+        meta: Option<Item>,
+    ) -> Result<(Counters, Option<JobRecord>), LedgerError> {
+        let keys = (0..SHARDS).map(|shard| counters_key(job, pass, shard)).chain(meta).collect();
+        let (mut counted, mut found) = (Vec::new(), None);
         for item in self.batch_get(keys, "BatchGetItem counters").await? {
-            let shard = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| pk.rsplit('#').next()?.parse().ok());
-            if let Some(tally) = shard.and_then(|shard: usize| tallies.get_mut(shard)) {
-                *tally = from_item("counters", item)?;
+            let shard = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| pk.rsplit_once('#')?.1.parse().ok());
+            match shard {
+                Some(shard) => counted.push((shard, from_item("counters", item)?)),
+                None => found = Some(from_job_item(item)?),
             }
         }
-        Ok(tallies)
+        Ok((Counters::of(counted), found))
     }
 
     /// The jobs and task records that a batch of messages names. One call per 100 records.
@@ -110,21 +191,57 @@ impl Ledger {
 
     /// Failed tasks of a shard, and those waiting for a retry, ordered by device id. All tasks of the shard are read.
     pub async fn troubled_tasks(&self, job: JobId, pass: Pass, shard: u8) -> Result<Vec<TaskRecord>, LedgerError> {
-        self.query_tasks(job, pass, shard, (None, None), &["failed", "waiting"]).await
+        self.query_tasks(job, pass, shard, (None, None), &TROUBLED).await
+    }
+
+    /// Of the next `limit` tasks of a shard, those in one of these states (empty: all). One call.
+    pub async fn task_page(
+        &self,
+        job: JobId,
+        pass: Pass,
+        shard: u8,
+        between: (Option<&DeviceId>, Option<&DeviceId>),
+        states: &[&str],
+        limit: usize,
+    ) -> Result<TaskPage, LedgerError> {
+        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+        let query = self.task_query(job, pass, shard, between, states)?.limit(limit);
+        let answer = query.send().await.map_err(LedgerError::aws("Query tasks"))?;
+        let of_task = |key: Item| key.get("sk")?.as_s().ok()?.strip_prefix(&prefix(pass))?.parse().ok();
+        let items = answer.items.unwrap_or_default().into_iter();
+        let tasks = items.map(|item| from_item("task", item)).collect::<Result<_, _>>()?;
+        Ok(TaskPage { tasks, last: answer.last_evaluated_key.and_then(of_task) })
+    }
+
+    async fn query_tasks(
+        &self,
+        job: JobId,
+        pass: Pass,
+        shard: u8,
+        between: (Option<&DeviceId>, Option<&DeviceId>),
+        states: &[&str],
+    ) -> Result<Vec<TaskRecord>, LedgerError> {
+        let mut pages = self.task_query(job, pass, shard, between, states)?.into_paginator().items().send();
+        let mut found = Vec::new();
+        while let Some(item) = pages.next().await {
+            found.push(from_item("task", item.map_err(LedgerError::aws("Query tasks"))?)?);
+        }
+        Ok(found)
     }
 
     /// `states`: empty for all.
-    async fn query_tasks(
+    fn task_query(
         &self,
         job: JobId,
         pass: Pass,
         shard: u8,
         (after, to): (Option<&DeviceId>, Option<&DeviceId>),
         states: &[&str],
-    ) -> Result<Vec<TaskRecord>, LedgerError> {
+    ) -> Result<QueryFluentBuilder, LedgerError> {
+        let tasks = prefix(pass);
         // '~' sorts after, and '\u{1}' before, every character allowed in a device id.
-        let from = after.map_or_else(|| format!("task#{pass}#"), |device| format!("task#{pass}#{device}\u{1}"));
-        let until = to.map_or_else(|| format!("task#{pass}#~"), |device| format!("task#{pass}#{device}"));
+        let from = after.map_or_else(|| tasks.clone(), |device| format!("{tasks}{device}\u{1}"));
+        let until = to.map_or_else(|| format!("{tasks}~"), |device| format!("{tasks}{device}"));
         let mut query = self
             .client
             .query()
@@ -144,12 +261,7 @@ impl Ledger {
                 query = query.expression_attribute_values(name, text(*state));
             }
         }
-        let mut pages = query.into_paginator().items().send();
-        let mut found = Vec::new();
-        while let Some(item) = pages.next().await {
-            found.push(from_item("task", item.map_err(LedgerError::aws("Query tasks"))?)?);
-        }
-        Ok(found)
+        Ok(query)
     }
 
     /// Like [`Ledger::settle`], for tasks that the conductor settles. Requires its lease.
@@ -161,7 +273,7 @@ impl Ledger {
         self.settle_with(settlements, &[self.demand_conducting(held)?]).await
     }
 
-    /// Records results of attempts and their shards' counters in one transaction. Attempts that are already settled or
+    /// Records results of attempts and their counters in one transaction. Attempts that are already settled or
     /// superseded are skipped, so a task that was delivered twice changes nothing.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<Settled, LedgerError> {
         self.settle_with(settlements, &[]).await
@@ -245,20 +357,16 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
-        let mut counts: BTreeMap<(u8, &str), i64> = BTreeMap::new();
+        let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();
         for task in settled {
             let Some(counter) = counter(task.state) else { continue };
-            *counts.entry((task.device.shard(), counter)).or_default() -= 1;
+            *counts.entry(counter).or_default() -= 1;
             let key = TaskKey { job, pass, device: task.device.clone() };
             let next = TaskRecord { state: TaskState::Waiting, attempt: task.attempt + 1, at: now, ..task.clone() };
             writes.push(self.replace_settled(&key, task, &next)?);
         }
-        let mut shards: BTreeMap<u8, Vec<(&str, i64)>> = BTreeMap::new();
-        for ((shard, counter), count) in counts {
-            shards.entry(shard).or_default().push((counter, count));
-        }
-        for (shard, counts) in shards {
-            writes.push(self.counted(job, pass, shard, &counts)?);
+        if let Some(task) = settled.first().filter(|_| !writes.is_empty()) {
+            writes.push(self.counted(job, pass, task.device.shard(), counts)?);
         }
         Ok(writes)
     }
@@ -279,7 +387,7 @@ impl Ledger {
         let waived = TaskRecord { state: TaskState::Waived, of, waiver: Some(why.to_owned()), at: now, ..task.clone() };
         let writes = vec![
             self.replace_settled(key, task, &waived)?,
-            self.counted(key.job, key.pass, key.device.shard(), &[("failed", -1), ("waived", 1)])?,
+            self.counted(key.job, key.pass, key.device.shard(), [("failed", -1), ("waived", 1)])?,
         ];
         self.transact(writes).await
     }
@@ -328,16 +436,16 @@ impl Ledger {
         put(self.jobs()?, "task", &record, task_key(key), Some(condition))
     }
 
+    /// One write a pass, to the counters of the first device's shard: writers of one wave meet no more often, and pay once.
     pub(crate) fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
-        let mut counts: BTreeMap<(JobId, Pass, u8), BTreeMap<&str, i64>> = BTreeMap::new();
+        let mut counts: BTreeMap<(JobId, Pass), (u8, BTreeMap<&'static str, i64>)> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
             let Some(name) = counter(outcome.state()) else { continue };
-            *counts.entry((key.job, key.pass, key.device.shard())).or_default().entry(name).or_default() += 1;
+            let (_, deltas) =
+                counts.entry((key.job, key.pass)).or_insert_with(|| (key.device.shard(), BTreeMap::new()));
+            *deltas.entry(name).or_default() += 1;
         }
-        let count = |((job, pass, shard), deltas): (_, BTreeMap<_, _>)| {
-            self.counted(job, pass, shard, &deltas.into_iter().collect::<Vec<_>>())
-        };
-        counts.into_iter().map(count).collect()
+        counts.into_iter().map(|((job, pass), (shard, deltas))| self.counted(job, pass, shard, deltas)).collect()
     }
 
     fn counted(
@@ -345,8 +453,9 @@ impl Ledger {
         job: JobId,
         pass: Pass,
         shard: u8,
-        deltas: &[(&str, i64)],
+        deltas: impl IntoIterator<Item = (&'static str, i64)>,
     ) -> Result<TransactWriteItem, LedgerError> {
+        let deltas: Vec<_> = deltas.into_iter().collect();
         let clauses: Vec<String> = deltas.iter().map(|(name, _)| format!("{name} :{name}")).collect();
         let values = deltas.iter().map(|(name, delta)| (format!(":{name}"), number(delta))).collect();
         let update = Update::builder()

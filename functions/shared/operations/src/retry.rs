@@ -12,7 +12,7 @@ use rootcast_core::deployment::{Deployment, NotResumed};
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, TaskRecord, TaskState};
-use rootcast_core::job::{Job, JobId, JobRecord, Pass, Refused, Selection, Stretch, Tally};
+use rootcast_core::job::{Job, JobId, JobRecord, Pass, Refused, Selection, Stretch};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError, TaskKey};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -159,7 +159,7 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
         JobRecord::Deployment(job) => return Ok(chosen(&mut of_deployment(ledger, job).await?.into_iter())),
     };
     if selection.is_everything() {
-        return Ok(ledger.counters(job.id, job.pass()).await?.into_iter().sum::<Tally>().failed);
+        return Ok(ledger.counters(job.id, job.pass()).await?.tally.failed);
     }
     if !selection.devices.is_empty() {
         let key = |device: &DeviceId| TaskKey { job: job.id, pass: job.pass(), device: device.clone() };
@@ -183,9 +183,9 @@ async fn waiting(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Res
         };
         return Ok(devices.values().filter(is_waiting).count() as u64);
     }
-    let counted: Tally = ledger.counters(job.id(), job.pass()).await?.into_iter().sum();
+    let counted = ledger.counters(job.id(), job.pass()).await?.tally;
     Ok(match job {
-        JobRecord::Rollover(_) => counted.waiting(),
+        JobRecord::Rollover(job) => job.tally(counted).waiting(),
         JobRecord::Deployment(job) => job.tally(counted).waiting(),
     })
 }

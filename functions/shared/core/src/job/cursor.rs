@@ -1,11 +1,24 @@
-//! A job's position in the fleet.
+//! A job's position in the fleet, where it is read as a whole: one shard after the other.
 
 use serde::{Deserialize, Serialize};
 
 use super::JobId;
 use crate::device::{DeviceId, SHARDS};
 
-/// A position in the order in which the fleet is paged: by shard, then by id.
+/// The shard at a step of the job. Each job starts with another one, so that the canaries are not always the same devices.
+pub(super) const fn shard(job: JobId, step: u8) -> u8 {
+    (first(job) + step) % SHARDS
+}
+
+pub(super) const fn step(job: JobId, shard: u8) -> u8 {
+    (shard + SHARDS - first(job)) % SHARDS
+}
+
+const fn first(job: JobId) -> u8 {
+    (job.0 % SHARDS as u64) as u8
+}
+
+/// A position in the order of a sweep: by shard, then by id.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cursor {
     /// Number of shards done.
@@ -27,16 +40,13 @@ impl Cursor {
         Self { step: self.step + 1, after: None }
     }
 
-    /// Each job starts with another shard, so that the canaries are not always the same devices.
-    pub fn shard(&self, job: JobId) -> u8 {
-        let first = (job.0 % u64::from(SHARDS)) as u8;
-        (first + self.step) % SHARDS
+    pub const fn shard(&self, job: JobId) -> u8 {
+        shard(job, self.step)
     }
 
     /// Whether a device lies before this position, that is, was taken.
     pub fn is_past(&self, job: JobId, device: &DeviceId) -> bool {
-        let first = (job.0 % u64::from(SHARDS)) as u8;
-        let step = (device.shard() + SHARDS - first) % SHARDS;
+        let step = step(job, device.shard());
         step < self.step || (step == self.step && self.after.as_ref().is_some_and(|after| device <= after))
     }
 }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cursor, Job, JobId, Pass};
+use super::{Front, Job, JobId, Pass};
 use crate::device::DeviceId;
 use crate::device::labels::Labels;
 use crate::job::Tally;
@@ -39,7 +39,7 @@ impl Lap {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reach {
     pub group: usize,
-    pub to: Cursor,
+    pub to: Front,
 }
 
 /// A device of the fleet, as it is listed.
@@ -93,19 +93,21 @@ impl Job {
     pub(crate) fn reached(&self) -> Option<Reach> {
         let rests = self.wave.as_ref().is_none_or(|wave| wave.closed.is_some() && wave.open == 0);
         let to = match self.lap.round {
-            _ if rests => Cursor::default(),
+            _ if rests => Front::default(),
             0 => self.cursor.clone(),
-            _ => Cursor::END,
+            _ => Front::END,
         };
         self.rollout.is_selective().then_some(Reach { group: self.lap.group, to })
     }
 
     /// Whether the fleet is paged to the end of the lap.
     pub fn is_paged(&self) -> bool {
-        match &self.bound {
-            None => self.cursor.is_at_end(),
-            Some(bound) => self.cursor.step > bound.step || self.cursor == *bound || self.cursor.is_at_end(),
-        }
+        self.open_steps().is_empty()
+    }
+
+    /// The shards that are not paged to the end of the lap, each by its step.
+    pub fn open_steps(&self) -> Vec<u8> {
+        self.cursor.open(self.bound.as_ref())
     }
 
     /// Whether the pass has been sent to every device.
@@ -128,6 +130,6 @@ impl Job {
         let Lap { group, round, .. } = self.lap;
         let (group, round) = if self.leaves_some(tally) { (group, round + 1) } else { (group + 1, 0) };
         self.lap = Lap { group, round, held: Held::default(), postponed: tally.postponed };
-        self.cursor = Cursor::default();
+        self.cursor = Front::default();
     }
 }

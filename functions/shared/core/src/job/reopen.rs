@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{Cursor, Job, JobId};
-use crate::device::DeviceId;
+use super::{Front, Job, JobId};
+use crate::device::{DeviceId, SHARDS};
 use crate::job::task::{ErrorClass, TaskRecord, TaskState};
 use crate::rollover::transition::WaveRecord;
 
@@ -42,14 +42,17 @@ pub struct Selection {
     /// Number of shards in which the selection is done.
     #[serde(default)]
     pub shards_done: u8,
+    /// Up to which device it is done in the next shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<DeviceId>,
 }
 
 /// A wave: its number, and the part of the fleet, in a job's paging order, in which its devices lie. Waves of several groups
 /// share such a part. A task names its wave; only for one of an earlier release, its place decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
-    pub from: Cursor,
-    pub to: Cursor,
+    pub from: Front,
+    pub to: Front,
     /// 0 in a selection of an earlier release.
     #[serde(default)]
     pub wave: u32,
@@ -85,9 +88,17 @@ impl Reopen {
             })
     }
 
-    pub fn note_shard(&mut self, shard: u8) {
+    /// Where the selection goes on: a shard, and a device in it. `None`: it is done.
+    pub fn place(&self) -> Option<(u8, Option<DeviceId>)> {
+        let selection = self.selection().filter(|selection| selection.shards_done < SHARDS)?;
+        Some((selection.shards_done, selection.after.clone()))
+    }
+
+    /// Records that a shard is done, up to `last` or as a whole.
+    pub fn note_page(&mut self, shard: u8, last: Option<DeviceId>) {
         if let Some(selection) = self.0.first_mut() {
-            selection.shards_done = shard + 1;
+            selection.shards_done = if last.is_some() { shard } else { shard + 1 };
+            selection.after = last;
         }
     }
 
@@ -126,7 +137,7 @@ impl Selection {
     pub fn everything(asked: OffsetDateTime) -> Self {
         // As recorded, so that a selection that was read equals one that is made in the same second.
         let asked = asked.replace_nanosecond(0).unwrap_or(asked);
-        Self { asked, classes: Vec::new(), stretches: None, devices: BTreeSet::new(), shards_done: 0 }
+        Self { asked, classes: Vec::new(), stretches: None, devices: BTreeSet::new(), shards_done: 0, after: None }
     }
 
     pub fn is_everything(&self) -> bool {
@@ -172,7 +183,7 @@ impl Job {
             }
         };
         // The devices of a survey's wave may lie anywhere.
-        let (from, to) = between.unwrap_or((Cursor::default(), Cursor::END));
+        let (from, to) = between.unwrap_or((Front::default(), Front::END));
         Some(Stretch { from, to, wave: number })
     }
 }
@@ -206,7 +217,7 @@ mod tests {
         selection.devices = ["b", "c"].map(|id| id.parse().unwrap()).into();
         assert!(!selection.chooses(JOB, &connect));
         assert!(selection.chooses(JOB, &task("c", TaskState::Failed, ErrorClass::Connect)));
-        selection.stretches = Some(vec![Stretch { from: Cursor::default(), to: Cursor::default(), wave: 2 }]);
+        selection.stretches = Some(vec![Stretch { from: Front::default(), to: Front::default(), wave: 2 }]);
         let failed = task("c", TaskState::Failed, ErrorClass::Connect);
         assert!(!selection.chooses(JOB, &failed));
         assert!(selection.chooses(JOB, &TaskRecord { wave: 2, ..failed.clone() }));
@@ -265,14 +276,18 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_retry_continues_after_its_last_shard() {
+    fn an_interrupted_retry_continues_after_its_last_page() {
         let mut reopen = Reopen::everything(NOW);
         assert!(reopen.add(Selection::everything(NOW + time::Duration::SECOND)));
-        reopen.note_shard(4);
-        let read: Reopen = from_value(to_value(&reopen).unwrap()).unwrap();
-        assert_eq!(read.selection().unwrap().shards_done, 5);
+        reopen.note_page(4, Some("b".parse().unwrap()));
+        let mut read: Reopen = from_value(to_value(&reopen).unwrap()).unwrap();
+        assert_eq!(read.place(), Some((4, Some("b".parse().unwrap()))));
+        read.note_page(4, None);
+        assert_eq!(read.place(), Some((5, None)));
+        read.note_page(15, None);
+        assert_eq!(read.place(), None);
         reopen.finish();
-        assert_eq!(reopen.selection().unwrap().shards_done, 0, "the next request begins at the first shard");
+        assert_eq!(reopen.place(), Some((0, None)), "the next request begins at the first shard");
     }
 
     #[test]
@@ -287,8 +302,8 @@ mod tests {
     #[test]
     fn the_largest_selections_fit_into_an_item() {
         let device = |number: usize| -> DeviceId { format!("{number:064}").parse().unwrap() };
-        let cursor = |number| Cursor { step: 15, after: Some(device(number)) };
-        let stretch = |number| Stretch { from: cursor(number), to: cursor(number + 1), wave: u32::MAX };
+        let front = |number| from_value(json!({ "step": 15, "after": device(number) })).unwrap();
+        let stretch = |number| Stretch { from: front(number), to: front(number + 1), wave: u32::MAX };
         let selection = Selection {
             stretches: Some((0..MOST_WAVES).map(stretch).collect()),
             devices: (0..MOST_RETRIED).map(device).collect(),

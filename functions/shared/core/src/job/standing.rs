@@ -35,7 +35,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::job::{Activation, Cursor, JobId, NewJob, Phase};
+    use crate::job::{Activation, Front, JobId, NewJob, Phase};
     use crate::rollover::rollout::Rollout;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(of(&job, None), Standing::Waiting);
         assert_eq!(of(&job, Some(TaskState::Waiting)), Standing::Waiting);
         assert_eq!(of(&job, Some(TaskState::Failed)), Standing::Settled(TaskState::Failed));
-        job.bound = Some(Cursor::default());
+        job.bound = Some(Front::default());
         assert_eq!(of(&job, None), Standing::Never);
         job.end(JobOutcome::Aborted, "");
         assert_eq!(of(&job, None), Standing::Never);

@@ -97,7 +97,7 @@ pub fn respond(
 mod tests {
     use super::*;
     use crate::device::SHARDS;
-    use crate::job::{Activation, Command, Cursor, JobOutcome, NewJob, Phase, Refusal, Tally};
+    use crate::job::{Activation, Command, Front, JobOutcome, NewJob, Phase, Refusal, Tally};
     use crate::rollover::plan::{Action, Step, plan, way_out};
     use crate::rollover::rollout::Rollout;
     use crate::rollover::survey::{Findings, SurveyedShard};
@@ -184,7 +184,7 @@ mod tests {
 
     /// The next step after the pass has reached every device, and a survey has found this.
     fn after(job: &mut Job, found: Findings) -> Step {
-        job.cursor = Cursor { step: SHARDS, after: None };
+        job.cursor = Front::END;
         let nothing = |shard| SurveyedShard { shard, revision: 0, findings: Findings::NONE };
         (0..SHARDS).for_each(|shard| job.survey.note(nothing(shard)));
         job.survey.note(SurveyedShard { findings: found, ..nothing(0) });

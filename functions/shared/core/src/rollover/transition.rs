@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
+use crate::device::{DeviceId, SHARDS};
 use crate::job::task::TaskState;
 use crate::job::{
-    Continued, Cursor, Hold, Job, JobOutcome, JobState, Lap, Pass, Phase, Reopen, Sending, Tally, Wave, none_open,
+    Continued, Cursor, Front, Hold, Job, JobOutcome, JobState, Lap, Pass, Phase, Reopen, Sending, Taken, Tally, Wave,
+    none_open,
 };
 use crate::rollover::survey::{Finding, Purpose, Survey, SurveyedShard, Sweep};
 use crate::rollover::windows::Held;
@@ -24,11 +26,11 @@ pub struct WaveRecord {
     /// Devices without a result when the next wave was allowed to begin. Their results count to that one.
     #[serde(default, skip_serializing_if = "none_open")]
     pub open: u64,
-    /// Its devices lie between these positions. `None` for a survey, whose devices may lie anywhere.
+    /// Of an earlier release, whose tasks did not name their wave: its devices lie between these positions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<Cursor>,
+    pub from: Option<Front>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<Cursor>,
+    pub to: Option<Front>,
     #[serde(with = "time::serde::timestamp")]
     pub opened: OffsetDateTime,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
@@ -121,12 +123,14 @@ impl Job {
         self.end(outcome, why);
     }
 
-    fn start_pass(&mut self, phase: Phase, bundle_version: u64, bound: Option<Cursor>, now: OffsetDateTime) {
+    fn start_pass(&mut self, phase: Phase, bundle_version: u64, bound: Option<Front>, now: OffsetDateTime) {
         self.phase = phase;
         self.bundle_version = bundle_version;
         self.bound = bound;
         self.wave = None;
-        self.cursor = Cursor::default();
+        self.cursor = Front::default();
+        self.sent = Some(Vec::new());
+        self.fleet = 0;
         self.lap = Lap::default();
         self.reach = None;
         self.sending = None;
@@ -147,7 +151,7 @@ impl Job {
             number,
             size,
             dispatched: 0,
-            from: Some(self.cursor.clone()),
+            from: None,
             opened: now,
             before: *tally,
             closed: None,
@@ -169,7 +173,6 @@ impl Job {
         self.open_wave(number, u64::MAX, tally, now);
         if let Some(wave) = &mut self.wave {
             wave.survey = true;
-            wave.from = None;
         }
         self.in_use = None;
         self.outside = Held::default();
@@ -202,13 +205,9 @@ impl Job {
     }
 
     /// Records that the sweep has read up to `to`, with these findings, each with the state of the device's task, and has acted
-    /// on them. If this completes a shard, returns the shard and the number of devices in it that were sent to.
-    pub fn note_page(
-        &mut self,
-        to: Cursor,
-        found: impl IntoIterator<Item = (Finding, Option<TaskState>)>,
-    ) -> Option<(u8, u64)> {
-        let sweep = self.sweep.as_mut()?;
+    /// on them. If this completes a shard, the devices in it that were sent to are counted anew.
+    pub fn note_page(&mut self, to: Cursor, found: impl IntoIterator<Item = (Finding, Option<TaskState>)>) {
+        let Some(sweep) = self.sweep.as_mut() else { return };
         let mut sent = 0;
         for (finding, task) in found {
             sweep.findings.add(finding, task.is_some());
@@ -229,7 +228,7 @@ impl Job {
         let is_done = to.step > sweep.at.step;
         sweep.at = to;
         if !is_done {
-            return None;
+            return;
         }
         let findings = std::mem::take(&mut sweep.findings);
         if sweep.purpose == Purpose::Survey {
@@ -237,17 +236,23 @@ impl Job {
             self.survey.note(SurveyedShard { shard, revision, findings });
             sweep.at = std::mem::take(&mut sweep.at).skip_known(self.id, &self.survey);
         }
-        Some((shard, findings.all() - findings.unsent))
+        *self.sent_in(shard) = findings.all() - findings.unsent;
     }
 
-    /// Whether the sweep has read all that it must. A survey and a withdrawal read the whole fleet; other sweeps only
-    /// the part that was sent to.
+    /// Whether the sweep has read all that it must.
     pub fn is_sweep_over(&self) -> bool {
+        self.sweep.as_ref().is_none_or(|sweep| sweep.at.is_at_end())
+    }
+
+    /// How far the sweep reads its current shard. A survey and a withdrawal read the whole fleet; other sweeps only the part
+    /// that was sent to.
+    pub fn sweeps(&self) -> &Taken {
         let everywhere =
             |sweep: &Sweep| sweep.purpose == Purpose::Survey || self.pass() == Pass::Withdraw || !self.lap.is_first();
         self.sweep
             .as_ref()
-            .is_none_or(|sweep| sweep.at.is_at_end() || (!everywhere(sweep) && sweep.at.step > self.cursor.step))
+            .filter(|sweep| !everywhere(sweep))
+            .map_or(&Taken::All, |sweep| self.cursor.at(sweep.at.step))
     }
 
     /// Whether a resend of all open messages of the pass is about to start.
@@ -260,16 +265,44 @@ impl Job {
         self.sweep = None;
     }
 
-    /// Records that the fleet is paged to `to`, and `fresh` devices of that page are about to be sent.
-    pub fn take_page(&mut self, to: Cursor, fresh: u64) {
-        let from = std::mem::replace(&mut self.cursor, to.clone());
-        if fresh > 0 {
-            self.sending = Some(Sending { from, to });
+    /// Records that the fleet is paged to `to`, and these devices of that page are about to be sent: `fresh` ones without a
+    /// task, and so many postponed ones.
+    pub fn take_page<'a>(&mut self, to: Front, fresh: impl IntoIterator<Item = &'a DeviceId>, postponed: u64) {
+        let from = std::mem::replace(&mut self.cursor, to);
+        let mut devices = postponed;
+        for device in fresh {
+            *self.sent_in(device.shard()) += 1;
+            devices += 1;
+        }
+        if devices > 0 {
+            self.sending = Some(Sending { from, to: None });
             self.tolerated = 0;
         }
         if let Some(wave) = &mut self.wave {
-            wave.dispatched += fresh;
+            wave.dispatched += devices;
         }
+        self.lap.postponed = self.lap.postponed.saturating_sub(postponed);
+    }
+
+    /// The count of devices of this shard that were sent to.
+    fn sent_in(&mut self, shard: u8) -> &mut u64 {
+        let sent = self.sent.get_or_insert_default();
+        if sent.len() < usize::from(SHARDS) {
+            sent.resize(usize::from(SHARDS), 0);
+        }
+        let last = sent.len() - 1;
+        &mut sent[usize::from(shard).min(last)]
+    }
+
+    /// Goes on with the counts of an earlier release, by shard.
+    pub fn take_over_counts(&mut self, sent: impl FnOnce() -> Vec<u64>) {
+        self.sent.get_or_insert_with(sent);
+    }
+
+    /// The counters of the pass. `counted`: of the results, and of an earlier release.
+    pub fn tally(&self, counted: Tally) -> Tally {
+        let dispatched = self.sent.as_ref().map_or(counted.dispatched, |sent| sent.iter().sum());
+        Tally { dispatched, ..counted }
     }
 
     /// While the job waits for windows: returns whether labels have changed since its last look. Then it looks again for whom it
@@ -281,11 +314,6 @@ impl Job {
             (self.lap.held.windows, self.outside.windows) = (0, 0);
         }
         changed
-    }
-
-    /// Records that so many postponed tasks are about to be sent again.
-    pub fn take_postponed(&mut self, tasks: u64) {
-        self.lap.postponed = self.lap.postponed.saturating_sub(tasks);
     }
 
     /// Closes the wave. `None` if it had no devices.

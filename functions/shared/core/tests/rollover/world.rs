@@ -44,7 +44,6 @@ pub(crate) struct World {
     /// When each device was last read, unless replaced or edited since.
     pub proved: BTreeMap<(Pass, DeviceId), OffsetDateTime>,
     pub rows: BTreeMap<(Pass, DeviceId), TaskRecord>,
-    pub dispatched: BTreeMap<(Pass, u8), u64>,
     pub waves: Vec<WaveRecord>,
     /// The wave in which a device was sent.
     pub wave_of: BTreeMap<(Pass, DeviceId), u32>,
@@ -108,7 +107,6 @@ impl World {
             holding: BTreeSet::new(),
             proved: BTreeMap::new(),
             rows: BTreeMap::new(),
-            dispatched: BTreeMap::new(),
             waves: Vec::new(),
             wave_of: BTreeMap::new(),
             asked_for: BTreeSet::new(),
@@ -127,14 +125,14 @@ impl World {
         let count = |wanted: TaskState| {
             self.rows.iter().filter(|((of, _), task)| *of == pass && task.state == wanted).count() as u64
         };
-        Tally {
-            dispatched: self.dispatched.iter().filter(|((of, _), _)| *of == pass).map(|(_, n)| n).sum(),
+        self.job.tally(Tally {
+            dispatched: 0,
             acked: count(TaskState::Acked),
             failed: count(TaskState::Failed),
             skipped: count(TaskState::Skipped),
             waived: count(TaskState::Waived),
             postponed: count(TaskState::Postponed),
-        }
+        })
     }
 
     pub(crate) fn in_shard(&self, shard: u8) -> Vec<DeviceId> {
@@ -179,16 +177,11 @@ impl World {
             devices: devices.clone(),
             ..Selection::everything(self.now)
         };
-        // What the choice selects, judged by observed events. Devices that joined and were sent by a resend belong to
-        // no wave; a survey's wave covers the whole fleet.
-        let of_survey = |wave: u32| {
-            let of_old = |record: &WaveRecord| record.pass == pass && record.number == wave && record.from.is_none();
-            self.job.wave.as_ref().is_some_and(|now| now.survey && now.number == wave) || self.waves.iter().any(of_old)
-        };
+        // What the choice selects, judged by observed events.
         let said = |device: &DeviceId| {
             let sent_in = self.wave_of.get(&(pass, device.clone()));
             class.is_none_or(|class| class == class_of(device))
-                && wave.zip(sent_in).is_none_or(|(wave, sent_in)| wave == *sent_in || of_survey(wave))
+                && wave.zip(sent_in).is_none_or(|(wave, sent_in)| wave == *sent_in)
                 && (devices.is_empty() || devices.contains(device))
         };
         let chosen: BTreeSet<DeviceId> = self
@@ -222,7 +215,8 @@ impl World {
         });
         let failure = Some(Failure::new(class_of(device), "no"));
         let settled = TaskRecord::new(device.clone(), state, attempt, OffsetDateTime::UNIX_EPOCH);
-        let task = TaskRecord { of, ack, failure, ..settled };
+        let wave = self.wave_of.get(&(pass, device.clone())).copied().unwrap_or_else(|| self.job.wave_number());
+        let task = TaskRecord { of, ack, failure, wave, ..settled };
         self.rows.insert((pass, device.clone()), task);
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Cursor, InUse, JobOutcome, JobState, Pass};
+use rootcast_core::job::{Activation, Cursor, Front, InUse, JobOutcome, JobState, Pass, Taken};
 use rootcast_core::rollover::plan::{Action, plan};
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::rollover::windows::Turn;
@@ -84,44 +84,52 @@ impl World {
         preflight.note_stranded(InUse::default());
     }
 
-    /// Pages like the conductor: shard by shard, only devices of this lap without a row, or with a postponed one.
+    /// Pages like the conductor: in all shards at once, only devices of this lap without a row, or with a postponed one.
     pub(crate) fn dispatch(&mut self, at_most: u64, die: bool) {
-        let Cursor { after, .. } = self.job.cursor.clone();
-        let (pass, shard) = (self.job.pass(), self.job.cursor.shard(self.job.id));
-        let bound =
-            self.job.bound.clone().filter(|bound| bound.step == self.job.cursor.step).and_then(|bound| bound.after);
-        let mut page = self.in_shard(shard);
-        page.retain(|device| {
-            after.as_ref().is_none_or(|after| device > after) && bound.as_ref().is_none_or(|to| device <= to)
-        });
-        let mut to = self.job.cursor.next_shard();
+        let (pass, job) = (self.job.pass(), self.job.id);
+        let (mut front, bound) = (self.job.cursor.clone(), self.job.bound.clone());
         let (mut due, mut held) = (Vec::new(), Vec::new());
-        for device in page {
-            if due.len() as u64 == at_most {
-                to = Cursor { step: self.job.cursor.step, after: due.last().cloned() };
-                break;
-            }
-            let state = self.state(pass, &device);
-            match self.turn(&device) {
-                _ if !self.job.is_in_lap(self.member(&device)) => {}
-                _ if state.is_some_and(|state| state != TaskState::Postponed) => {}
-                Turn::Open => due.push(device),
-                closed => held.push((device, closed)),
+        for step in self.job.open_steps() {
+            let mut page = self.in_shard(Front::shard(job, step));
+            page.retain(|device| {
+                !front.is_past(job, device) && bound.as_ref().is_none_or(|bound| bound.is_past(job, device))
+            });
+            let mut rank = 0;
+            for device in page {
+                let state = self.state(pass, &device);
+                match self.turn(&device) {
+                    _ if !self.job.is_in_lap(self.member(&device)) => {}
+                    _ if state.is_some_and(|state| state != TaskState::Postponed) => {}
+                    Turn::Open => {
+                        due.push((rank, step, device));
+                        rank += 1;
+                    }
+                    closed => held.push((step, device, closed)),
+                }
             }
         }
-        let is_before = |device: &DeviceId| to.step > self.job.cursor.step || Some(device) <= to.after.as_ref();
-        let held: Vec<Turn> = held.iter().filter(|(device, _)| is_before(device)).map(|(_, turn)| *turn).collect();
-        held.into_iter().for_each(|turn| self.job.lap.held.add(turn));
+        due.sort();
+        let left = due.split_off(due.len().min(usize::try_from(at_most).unwrap_or(usize::MAX)));
+        for step in self.job.open_steps() {
+            let of = |(_, at, _): &&(u32, u8, DeviceId)| *at == step;
+            match (left.iter().find(of), due.iter().rfind(of)) {
+                (None, _) => front.set(step, bound.as_ref().map_or(Taken::All, |bound| bound.at(step).clone())),
+                (Some(_), Some((.., last))) => front.set(step, Taken::UpTo(last.clone())),
+                (Some(_), None) => {}
+            }
+        }
+        let due: Vec<DeviceId> = due.into_iter().map(|(.., device)| device).collect();
+        let before = held.into_iter().filter(|(_, device, _)| front.is_past(job, device));
+        before.for_each(|(.., turn)| self.job.lap.held.add(turn));
         let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().with_result());
         let judged = self.tally().with_result() >= self.job.rollout.error_budget_minimum;
         assert!(!(over && judged) || self.job.preflight.is_some(), "nobody new is sent while too many failed");
         self.in_order &= due.iter().all(|device| self.is_its_turn(device));
         let wave = self.job.wave.as_ref().unwrap().number;
         self.wave_of.extend(due.iter().map(|device| ((pass, device.clone()), wave)));
-        let postponed = due.iter().filter(|device| self.state(pass, device).is_some()).count() as u64;
-        self.job.take_page(to, due.len() as u64);
-        self.job.take_postponed(postponed);
-        *self.dispatched.entry((pass, shard)).or_default() += due.len() as u64 - postponed;
+        let fresh: Vec<&DeviceId> = due.iter().filter(|device| self.state(pass, device).is_none()).collect();
+        let postponed = (due.len() - fresh.len()) as u64;
+        self.job.take_page(front, fresh, postponed);
         self.send_due(due, die);
         if !die {
             self.job.sending = None;
@@ -187,7 +195,7 @@ impl World {
                 if sends {
                     sent.into_iter().for_each(|(device, attempt)| self.send(device, attempt));
                 }
-                self.job.reopen.note_shard(shard);
+                self.job.reopen.note_page(shard, None);
             }
         }
         self.job.note_reopened(self.tally().failed, self.now);
@@ -204,7 +212,7 @@ impl World {
     pub(crate) fn finish_sending(&mut self) {
         let sending = self.job.sending.take().unwrap();
         let pass = self.job.pass();
-        let (from, to, id) = (sending.from, sending.to, self.job.id);
+        let (from, to, id) = (sending.from, self.job.cursor.clone(), self.job.id);
         let in_page: Vec<DeviceId> = self
             .fleet
             .keys()
@@ -238,7 +246,14 @@ impl World {
         let shard = sweep.at.shard(self.job.id);
         let known = self.rows.keys().filter(|(of, _)| *of == pass).map(|(_, device)| device);
         let mut page: BTreeSet<DeviceId> = self.fleet.keys().chain(known).cloned().collect();
-        page.retain(|device| device.shard() == shard && sweep.at.after.as_ref().is_none_or(|after| device > after));
+        let reads = |device: &DeviceId| match self.job.sweeps() {
+            Taken::Nothing => false,
+            Taken::UpTo(last) => device <= last,
+            Taken::All => true,
+        };
+        page.retain(|device| {
+            device.shard() == shard && sweep.at.after.as_ref().is_none_or(|after| device > after) && reads(device)
+        });
         let is_last = page.len() <= PAGE;
         let page: Vec<DeviceId> = page.into_iter().take(PAGE).collect();
         let to = match page.last() {
@@ -266,6 +281,9 @@ impl World {
         for (device, deed) in &deeds[..done] {
             let is_closed = self.fleet.contains_key(*device) && !self.turn(device).is_open();
             let deed = if is_closed || self.under_way.contains(*device) { deed.under_way() } else { *deed };
+            if matches!(deed, Deed::Reopen) || !self.wave_of.contains_key(&(pass, (*device).clone())) {
+                self.wave_of.insert((pass, (*device).clone()), self.job.wave_number());
+            }
             match deed {
                 Deed::Send { attempt } if !die => self.send((*device).clone(), attempt),
                 Deed::Send { .. } => {}
@@ -284,8 +302,6 @@ impl World {
         }
         // As it was before the deeds.
         let found = found.into_iter().zip(states).map(|((_, finding), state)| (finding, state));
-        if let Some((shard, all)) = self.job.note_page(to, found) {
-            self.dispatched.insert((pass, shard), all);
-        }
+        self.job.note_page(to, found);
     }
 }
