@@ -26,7 +26,7 @@ resource "aws_lambda_function" "conduct" {
         CONTROL_QUEUE_URL     = aws_sqs_queue.control_queue.url
         TASK_QUEUE_URL        = aws_sqs_queue.task_queue.url
         STALL_SECONDS         = var.stall_seconds
-        ISSUER_SECONDS        = var.worker_timeout_seconds
+        ISSUER_SECONDS        = var.issue_timeout_seconds
         RENEW_AT_PERCENT_LEFT = var.renew_at_percent_left
         RENEWALS_AN_HOUR      = var.renewals_an_hour
         ROOT_PERMITTED_NAMES  = var.root_permitted_names

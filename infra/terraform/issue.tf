@@ -9,7 +9,7 @@ resource "aws_lambda_function" "issue" {
   handler                 = "bootstrap"
   architectures           = [var.architecture]
   memory_size             = 256
-  timeout                 = var.worker_timeout_seconds
+  timeout                 = var.issue_timeout_seconds
   code_signing_config_arn = local.has_signers ? aws_lambda_code_signing_config.code_signing[0].arn : null
   tags                    = var.tags
 

@@ -359,9 +359,9 @@ variable "device_timeout_seconds" {
 }
 
 variable "worker_timeout_seconds" {
-  description = "Timeout of worker and issue, in seconds. More than device_timeout_seconds, so that a slow device's failure can be recorded."
+  description = "Timeout of a worker, in seconds. More than device_timeout_seconds, so that a slow device's failure can be recorded. What is left is the time in which a worker takes more devices in place of those that have ended, while one hangs."
   type        = number
-  default     = 120
+  default     = 600
   nullable    = false
 
   validation {
@@ -375,10 +375,27 @@ variable "worker_timeout_seconds" {
   }
 }
 
-variable "task_visibility_seconds" {
-  description = "Seconds until the task of a worker or issuer that died is delivered again. Not less than worker_timeout_seconds (AWS refuses that), or two would process one task."
+variable "issue_timeout_seconds" {
+  description = "Timeout of an issuer, in seconds. The old roots stay in use for that long after another one signs."
   type        = number
-  default     = 180
+  default     = 120
+  nullable    = false
+
+  validation {
+    condition     = var.issue_timeout_seconds >= 3
+    error_message = "issue_timeout_seconds must be at least 3."
+  }
+
+  validation {
+    condition     = var.issue_timeout_seconds <= 900
+    error_message = "issue_timeout_seconds must be at most 900."
+  }
+}
+
+variable "task_visibility_seconds" {
+  description = "Seconds until the task of a worker or issuer that died is delivered again. Not less than worker_timeout_seconds and issue_timeout_seconds (AWS refuses that), or two would process one task."
+  type        = number
+  default     = 600
   nullable    = false
 
   validation {
@@ -444,7 +461,7 @@ variable "stall_seconds" {
 }
 
 variable "maximum_concurrency" {
-  description = "Maximum number of concurrent workers, with ten devices each."
+  description = "Maximum number of concurrent workers, with ten devices each. Up to twenty messages of each are in flight, and devices that wait for their next try are, too; SQS takes 120 000 of a queue."
   type        = number
   default     = 50
   nullable    = false

@@ -282,6 +282,9 @@ def time_limits_nest(template):
         yield f"not issue {limit['Issue']} s ≤ visibility of its messages {hidden['IssueQueue']} s"
     if hidden["ControlQueue"] < 6 * limit["Conduct"]:
         yield f"visibility of a control message {hidden['ControlQueue']} s is under six times conduct's {limit['Conduct']} s"
+    # While one device hangs, a worker takes others in place of those that have ended, until a device's time is left: 1 % that hang cost a tenth.
+    if limit["Worker"] < 6 * device:
+        yield f"worker's {limit['Worker']} s are under six times a device's {device} s: one that hangs holds up nine others"
     for name in ("Regenerate", "Catalog", "Import", "Retry", "Login"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
@@ -290,6 +293,16 @@ def time_limits_nest(template):
         receives = queues[name].get("RedrivePolicy", {}).get("maxReceiveCount", 0)
         if receives < least:
             yield f"{name} puts a task aside at {receives} receives: throttles may send a healthy one there"
+
+
+@check
+def messages_in_flight_fit_a_queue(template):
+    # SQS delivers nothing more while 120 000 messages of a queue are received and not deleted. A worker has Lambda's batch and as many that it
+    # took itself; the other half is for devices that wait for their next try.
+    most = template.source["Parameters"]["MaximumConcurrency"]["MaxValue"]
+    for name, mapping in template.of("Lambda::EventSourceMapping"):
+        if target(mapping.get("EventSourceArn")) == "TaskQueue" and 2 * most * mapping["BatchSize"] > 60_000:
+            yield f"{name}: {most} workers with {mapping['BatchSize']} messages each leave too few of 120 000 in flight"
 
 
 @check

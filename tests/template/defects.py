@@ -57,6 +57,8 @@ DEFECTS = [
     ("making keys without the tag", lambda s: statement(s, "RegenerateRole", "CreateKey").pop("Condition"), "keys_are_bound_to_the_stack"),
     ("a policy of AWS's, which changes without us", lambda s: properties(s, "WorkerRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess"]), "roles_hold_only_what_is_written_here"),
     ("a task given away while it is worked on", lambda s: s["Parameters"]["TaskVisibilitySeconds"].update(Default=60), "time_limits_nest"),
+    ("more workers than a queue has messages in flight", lambda s: s["Parameters"]["MaximumConcurrency"].update(MaxValue=4000), "messages_in_flight_fit_a_queue"),
+    ("a worker that one hanging device holds up", lambda s: s["Parameters"]["WorkerTimeoutSeconds"].update(Default=120), "time_limits_nest"),
     ("a device as slow as its worker", lambda s: s["Parameters"]["DeviceTimeoutSeconds"].update(Default=120), "time_limits_nest"),
     ("a healthy task put aside by throttles", lambda s: properties(s, "TaskQueue")["RedrivePolicy"].update(maxReceiveCount=10), "time_limits_nest"),
     ("an answer after the API's own", lambda s: properties(s, "Regenerate").update(Timeout=60), "time_limits_nest"),

@@ -71,7 +71,7 @@ fn first(parts: Vec<Part>, mut at_most: usize) -> Vec<Part> {
     let mut taken = vec![0; parts.len()];
     let deepest = parts.iter().map(|part| part.entries.len()).max().unwrap_or(0);
     for rank in 0..deepest {
-        for (part, taken) in parts.iter().zip(&mut taken).filter(|(part, _)| part.entries.len() > rank) {
+        for (_, taken) in parts.iter().zip(&mut taken).filter(|(part, _)| part.entries.len() > rank) {
             if at_most > 0 {
                 at_most -= 1;
                 *taken = rank + 1;
@@ -140,17 +140,23 @@ impl App {
             parts = first(parts, usize::try_from(read).unwrap_or(usize::MAX));
         }
         let ends = parts.iter().map(|part| (part.step, part.to.clone())).collect();
-        let mut due = self.due(job, parts).await?;
+        // In the first lap, nobody behind the position has a task, but in a withdrawal.
+        let is_new = job.lap.is_first() && job.pass() != Pass::Withdraw;
+        let mut due = self.due(job, parts, is_new).await?;
         let front = due.keep(at_most, ends, job.cursor.clone());
         due.held.retain(|(device, _)| front.is_past(job.id, device));
         Ok((front, due))
     }
 
-    /// Of what was read, the devices that this lap is for and that have no task in this pass, or a postponed one.
-    async fn due(&self, job: &Job, parts: Vec<Part>) -> Result<Due, ConductError> {
+    /// Of what was read, the devices that this lap is for and that have no task in this pass, or a postponed one. `is_new`: none
+    /// has a task.
+    async fn due(&self, job: &Job, parts: Vec<Part>, is_new: bool) -> Result<Due, ConductError> {
         let mut due = Due::default();
         let parts: Vec<Part> = parts.into_iter().filter(|part| !part.entries.is_empty()).collect();
         let known = async |part: &Part| {
+            if is_new {
+                return Ok((Vec::new(), BTreeSet::new()));
+            }
             let (after, last) = (part.after.as_ref(), part.entries.last().map(|entry| &entry.device));
             let tasks = self.ledger.tasks(job.id, job.pass(), part.shard, after, last).await?;
             Ok::<_, LedgerError>((tasks, self.had_task(job, part.shard, after, last).await?))
@@ -222,7 +228,7 @@ impl App {
                 let waiting = tasks.into_iter().filter(|task| task.state == TaskState::Waiting);
                 reopened.extend(waiting.map(|task| (task.device, task.attempt)));
             }
-            let due = self.due(job, parts).await?;
+            let due = self.due(job, parts, false).await?;
             self.send_due(held, job, due).await?;
             self.send(job, reopened).await?;
         }

@@ -1,6 +1,6 @@
 //! Records a batch's results, releases the devices, wakes the conductor, and publishes events.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
@@ -32,11 +32,10 @@ struct Recorded(BTreeMap<TaskKey, bool>);
 impl App {
     /// Uses one transaction for all trust stores of the batch and one per certificate. Then releases every device, and
     /// wakes the conductor if it may have work.
-    pub(crate) async fn record(
-        &self,
-        attempts: Vec<Attempt>,
-        jobs: &HashMap<JobId, JobRecord>,
-    ) -> Vec<(Delivery<Task>, AfterVisit)> {
+    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, AfterVisit)> {
+        if attempts.is_empty() {
+            return Vec::new();
+        }
         let now = (self.clock)();
         // Results of earlier visits were counted then.
         let outcomes = || {

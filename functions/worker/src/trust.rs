@@ -76,7 +76,9 @@ impl App {
             return Visit::Failed(Failure { wrote: converged.changed, ..failure });
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
-        let Some(device) = &attempt.device else { return Visit::Ended(AfterVisit::Again { seconds: crate::SOON }) };
+        let Some(device) = &attempt.device else {
+            return Visit::Ended(AfterVisit::Again { seconds: crate::shift::SOON });
+        };
         let written = converged.changed || earlier || attempt.wrote_before();
         let probe = if has_proven(device, bundle) && written { Probe::Restored } else { Probe::ReadBack };
         Visit::Ended(AfterVisit::Settle(Outcome::Acked(Ack {

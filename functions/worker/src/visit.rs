@@ -149,7 +149,7 @@ impl App {
                 info!(job.id = task.job.0, device.id = %next.device, "the device is to make another request, since it refused its certificate");
                 // The next stage has its own tries.
                 attempt.tries = before.filter(|tries| tries.task != task);
-                Some(AfterVisit::Again { seconds: crate::SOON })
+                Some(AfterVisit::Again { seconds: crate::shift::SOON })
             }
             Err(error) => {
                 warn!(device.id = %next.device, error = &error as &dyn Error, "what the device is to do next could not be recorded");

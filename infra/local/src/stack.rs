@@ -182,6 +182,7 @@ pub(crate) fn parameters(wanted: &BTreeMap<String, String>, endpoint: &str) -> B
         // Emulated devices answer within seconds. An old root leaves them only when no issuer can be at work any more.
         ("DeviceTimeoutSeconds", "15"),
         ("WorkerTimeoutSeconds", "20"),
+        ("IssueTimeoutSeconds", "20"),
     ];
     let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
     local.into_iter().chain(wanted.clone()).collect()

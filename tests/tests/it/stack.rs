@@ -43,9 +43,10 @@ pub const LIMIT: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(50);
 
 /// template.yaml's parameters, short enough that a test can wait for their limits.
-const QUICK: [(&str, &str); 8] = [
+const QUICK: [(&str, &str); 9] = [
     ("DeviceTimeoutSeconds", "6"),
     ("WorkerTimeoutSeconds", "12"),
+    ("IssueTimeoutSeconds", "12"),
     ("TaskVisibilitySeconds", "13"),
     ("RetryBaseSeconds", "1"),
     ("MaxTries", "3"),

@@ -22,9 +22,15 @@ use crate::trust::names;
 #[derive(Default)]
 pub struct Fleet {
     bmcs: Mutex<BTreeMap<SocketAddr, Bmc>>,
+    /// How much longer each request takes.
+    delay: Mutex<Duration>,
 }
 
 impl Fleet {
+    pub fn answer_after(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
+    }
+
     pub fn add(&self, at: SocketAddr, bmc: Bmc) {
         self.bmcs.lock().unwrap().insert(at, bmc);
     }
@@ -91,7 +97,8 @@ impl Network {
     /// A handshake with the device at the address, if it has one of the pins.
     async fn reach(&self, peer: &Peer) -> Result<(), Failure> {
         let cloud = &self.cloud;
-        sleep(Duration::from_millis(cloud.random.between(5, 60))).await;
+        let delay = *cloud.fleet.delay.lock().unwrap();
+        sleep(delay + Duration::from_millis(cloud.random.between(5, 60))).await;
         if cloud.random.chance(cloud.faults().network) {
             cloud.inject("connection refused");
             return Err(refused(peer));

@@ -102,8 +102,9 @@ impl Function {
         match self {
             Self::Regenerate | Self::Catalog | Self::Import | Self::Retry | Self::Access => Duration::from_secs(29),
             Self::Conduct => Duration::from_secs(60),
-            Self::Worker | Self::Issue => Duration::from_secs(120),
+            Self::Issue => Duration::from_secs(120),
             Self::Rotate => Duration::from_secs(300),
+            Self::Worker => Duration::from_secs(600),
         }
     }
 

@@ -44,6 +44,7 @@ mod queues;
 mod random;
 mod rollovers;
 mod runs;
+mod scale;
 mod scenarios;
 mod services;
 mod signatures;

@@ -89,6 +89,22 @@ impl Queues {
                 }
                 Ok(json!({ "Successful": sent, "Failed": failed }))
             }
+            "ReceiveMessage" => {
+                let most = usize::try_from(body["MaxNumberOfMessages"].as_u64().unwrap_or(1)).unwrap();
+                let visibility = Duration::from_secs(body["VisibilityTimeout"].as_u64().unwrap());
+                let message = |message: Message| {
+                    let count = json!({ "ApproximateReceiveCount": message.receives.to_string() });
+                    json!({ "MessageId": message.id, "ReceiptHandle": message.receipt, "Body": message.body, "Attributes": count })
+                };
+                let received = self.take(cloud, &name, most, Some(visibility))?;
+                Ok(json!({ "Messages": received.into_iter().map(message).collect::<Vec<_>>() }))
+            }
+            "DeleteMessageBatch" => {
+                let entries = entries(&body)?;
+                entries.iter().for_each(|entry| self.delete(cloud, &name, entry["ReceiptHandle"].as_str().unwrap()));
+                let deleted: Vec<Value> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
+                Ok(json!({ "Successful": deleted, "Failed": [] }))
+            }
             "ChangeMessageVisibilityBatch" => {
                 let (mut changed, mut failed) = (Vec::new(), Vec::new());
                 for entry in entries(&body)? {
@@ -139,10 +155,22 @@ impl Queues {
 
     /// Messages that can be received now, in random order: at most ten, within the limit for messages in flight.
     pub fn receive(&self, cloud: &Cloud, name: &str) -> Result<Vec<Message>, Refusal> {
+        self.take(cloud, name, BATCH, None)
+    }
+
+    /// `visibility`: the queue's own, unless another is asked for.
+    fn take(
+        &self,
+        cloud: &Cloud,
+        name: &str,
+        most: usize,
+        visibility: Option<Duration>,
+    ) -> Result<Vec<Message>, Refusal> {
+        let batch = most;
         let faults = cloud.faults();
         self.with(name, |queue| {
             let now = clock::age();
-            let (most, visibility) = (queue.most_receives, queue.visibility);
+            let (most, visibility) = (queue.most_receives, visibility.unwrap_or(queue.visibility));
             let mut ready: Vec<usize> =
                 (0..queue.messages.len()).filter(|index| queue.messages[*index].visible <= now).collect();
             let in_flight =
@@ -155,7 +183,7 @@ impl Queues {
             for last in (1..ready.len()).rev() {
                 ready.swap(last, usize::try_from(cloud.random.below(last as u64 + 1)).unwrap());
             }
-            ready.truncate(BATCH.min(free));
+            ready.truncate(batch.min(free));
             let (mut received, mut spent) = (Vec::new(), BTreeSet::new());
             for index in ready {
                 let message = &mut queue.messages[index];
@@ -177,6 +205,11 @@ impl Queues {
             (queue.messages, _) = (kept, queue.dead.extend::<Vec<Message>>(dead));
             Ok(received)
         })
+    }
+
+    /// Everything in the queue is lost.
+    pub fn lose(&self, name: &str) {
+        self.with(name, |queue| queue.messages.clear());
     }
 
     /// Deletes a processed message.

@@ -102,7 +102,7 @@ impl World {
     async fn begin(&self) {
         let queues = &self.cloud.queues;
         queues.create("control", Duration::from_secs(360), 5);
-        queues.create("task", Duration::from_secs(180), 10);
+        queues.create("task", Duration::from_secs(600), 10);
         queues.create("issue", Duration::from_secs(180), 10);
         for (token, role) in [(TOKEN, Role::Administrator), (OPERATOR, Role::Operator)] {
             let record = TokenRecord {

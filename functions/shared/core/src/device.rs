@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Number of partitions over which devices and the rows of a job are spread. A DynamoDB partition takes 1 000 write
-/// units a second, and a settled task costs about two and a half: sixteen partitions carry some 6 000 devices a second.
+/// units a second, and a settled task costs about two and a half: sixteen partitions, in all of which each wave lies, carry
+/// some 6 000 devices a second.
 pub const SHARDS: u8 = 16;
 
 /// The permanent id of a device. One that is read has 1–64 of `A–Z a–z 0–9 . _ -`, because a fleet that was enrolled

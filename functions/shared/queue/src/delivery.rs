@@ -1,6 +1,7 @@
 //! Messages as Lambda delivers them.
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use serde::de::DeserializeOwned;
 
 /// One message.
@@ -37,6 +38,18 @@ impl<T: DeserializeOwned> Delivery<T> {
     pub fn read(message: SqsMessage) -> Result<Self, String> {
         let id = message.message_id.clone().unwrap_or_default();
         Self::parse(message).ok_or(id)
+    }
+
+    /// One that was received without Lambda.
+    pub(crate) fn received(message: Message) -> Option<Self> {
+        let attributes = message.attributes.unwrap_or_default();
+        let receives = attributes.get(&MessageSystemAttributeName::ApproximateReceiveCount);
+        Some(Self {
+            message_id: message.message_id?,
+            receipt_handle: message.receipt_handle?,
+            receives: receives.and_then(|count| count.parse().ok()).unwrap_or(1),
+            body: serde_json::from_str(&message.body?).ok()?,
+        })
     }
 
     fn parse(message: SqsMessage) -> Option<Self> {

@@ -5,14 +5,19 @@
 mod delivery;
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageSystemAttributeName,
+    SendMessageBatchRequestEntry,
+};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::{Control, Issuing, Task};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tracing::warn;
 
@@ -141,6 +146,54 @@ impl Queue {
             self.postpone(url, &postponed).await;
         }
         ids
+    }
+
+    /// At most `most` messages that wait in the queue (10 is SQS's limit), hidden from others for this time. Empty if there are
+    /// none, or the call fails: Lambda will deliver them. Those that cannot be parsed come back, and end in the dead-letter
+    /// queue.
+    pub async fn receive<T: DeserializeOwned>(&self, url: &str, most: usize, hidden: Duration) -> Vec<Delivery<T>> {
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(url)
+            .max_number_of_messages(i32::try_from(most.min(BATCH)).unwrap_or(1))
+            .visibility_timeout(i32::try_from(hidden.as_secs()).unwrap_or(i32::MAX))
+            // Without a wait, SQS asks only some of its hosts, and may miss messages.
+            .wait_time_seconds(1)
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .send()
+            .await;
+        match received {
+            Ok(answer) => answer.messages.unwrap_or_default().into_iter().filter_map(Delivery::received).collect(),
+            Err(error) => {
+                warn!(error = &error as &dyn StdError, "no further messages could be received");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Deletes messages before Lambda does. One that is not deleted comes back, and is found to be done.
+    pub async fn delete(&self, url: &str, receipts: Vec<String>) {
+        for batch in receipts.chunks(BATCH) {
+            let entry = |(index, receipt): (usize, &String)| {
+                DeleteMessageBatchRequestEntry::builder().id(index.to_string()).receipt_handle(receipt).build()
+            };
+            let entries: Result<Vec<_>, _> = batch.iter().enumerate().map(entry).collect();
+            let deleted = match entries {
+                Ok(entries) => self
+                    .client
+                    .delete_message_batch()
+                    .queue_url(url)
+                    .set_entries(Some(entries))
+                    .send()
+                    .await
+                    .map_err(aws("DeleteMessageBatch")),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = deleted {
+                warn!(error = &error as &dyn StdError, "messages that are done could not be deleted");
+            }
+        }
     }
 
     /// Postpones messages: they stay in their queue, invisible until their retry. If the call fails, a message
