@@ -103,9 +103,7 @@ pub(crate) async fn show(
         Some(TaskAttempt { job: binding.job?, pass: Pass::Install, attempt: binding.lifecycle.attempt })
     });
     let tries = match present {
-        Some(present) => {
-            ledger.device(&id).await?.and_then(|device| device.tries).filter(|tries| tries.task == present)
-        }
+        Some(present) => ledger.device(&id).await?.and_then(|device| device.tries.of(present).map(visits)),
         None => None,
     };
     let unbound = || Lifecycle::idle(Default::default(), "The device does not have it any more.");
@@ -114,7 +112,7 @@ pub(crate) async fn show(
         CertificateOrPending::Certificate(record) => Some(issued(record)),
         CertificateOrPending::Pending(_) => None,
     };
-    let (id, dn, history, tries) = (certificate, held.dn(), past(history), tries.as_ref().map(visits));
+    let (id, dn, history, tries) = (certificate, held.dn(), past(history), tries);
     Ok(Envelope::success(OwnCertificate { id, dn, issued, stage, in_error, status, job, tries, history }))
 }
 

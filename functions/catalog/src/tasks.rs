@@ -91,8 +91,7 @@ async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result
     let devices = ledger.devices_by_id(waiting).await?;
     for task in &mut tasks {
         let present = TaskAttempt { job, pass: task.pass, attempt: task.attempt };
-        let tries = devices.get(&task.device).and_then(|device| device.tries.as_ref());
-        task.tries = tries.filter(|tries| tries.task == present).map(visits);
+        task.tries = devices.get(&task.device).and_then(|device| device.tries.of(present)).map(visits);
     }
     Ok(tasks)
 }

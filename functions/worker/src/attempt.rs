@@ -10,6 +10,7 @@ use rootcast_core::device::credential::is_own;
 use rootcast_core::device::probe::Probed;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
+use rootcast_core::job::tries::AllTries;
 use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
 use rootcast_core::job::{Haste, JobRecord};
 use rootcast_core::rollover::windows::Schedule;
@@ -42,7 +43,7 @@ pub(crate) struct Attempt {
     /// Whether the device was contacted.
     pub(crate) visited: bool,
     /// The device's tries, to be recorded.
-    pub(crate) tries: Option<Tries>,
+    pub(crate) tries: AllTries,
     pub(crate) working: Option<Working>,
     /// Set when the attempt is over.
     pub(crate) next: Option<AfterVisit>,
@@ -94,7 +95,7 @@ impl Attempt {
             haste: None,
             credential: None,
             visited: false,
-            tries: None,
+            tries: AllTries::NONE,
             working: None,
             next: None,
         }
@@ -125,7 +126,7 @@ impl Attempt {
     pub(crate) fn left(&self, device: &DeviceRecord, recorded: bool, at: OffsetDateTime) -> Left {
         let begun = if self.visited || recorded { 0 } else { device.begun.saturating_sub(1) };
         let failed = matches!(self.next, Some(AfterVisit::Settle(Outcome::Failed(_))));
-        let tries = self.tries.clone().filter(|tries| !recorded || failed || !tries.lead_to(self.task()));
+        let tries = if recorded && !failed { self.tries.without(self.task()) } else { self.tries.clone() };
         Left { held: self.held(at), probed: self.probed(at), tries, working: self.working.clone(), begun }
     }
 
@@ -141,7 +142,7 @@ impl Attempt {
 
     /// Whether an earlier visit for this part of the pass wrote to the device, and then failed.
     pub(crate) fn wrote_before(&self) -> bool {
-        self.tries.as_ref().is_some_and(|tries| tries.wrote && tries.lead_to(self.task()))
+        self.tries.have_written(self.task())
     }
 
     /// The state of the device's trust store, for its record.
@@ -163,7 +164,7 @@ impl Attempt {
     pub(crate) fn broken(mut self, now: OffsetDateTime) -> Self {
         let failure =
             Failure::new(ErrorClass::Lost, "The worker's task panicked at this device. See the worker's log.");
-        self.tries = Some(visit::gave_up(self.task(), self.tries.as_ref(), failure.clone(), now));
+        self.tries = self.tries.with(visit::gave_up(self.task(), &self.tries, failure.clone(), now));
         self.visited = true;
         self.next = Some(AfterVisit::Settle(Outcome::Failed(failure)));
         self
@@ -226,7 +227,7 @@ impl App {
         let approved = device.approved_version().is_some();
         let meant = attempt.goal.is_meant_for(device.version());
         let hastens = |tries: &Tries| attempt.haste.as_ref().is_some_and(|haste| haste.concerns(&device.id, tries));
-        let opening = visit::open(attempt.task(), device.tries.as_ref(), hastens, device.begun, now);
+        let opening = visit::open(attempt.task(), &device.tries, hastens, device.begun, now);
         attempt.tries.clone_from(&device.tries);
         attempt.working.clone_from(&device.working);
         let is_closed = !attempt.schedule.turn(&device.labels).is_open();
@@ -260,7 +261,7 @@ impl App {
                 let device = &attempt.delivery.body.device;
                 warn!(device.id = %device, error.class = %tries.failure.class, "{}; recorded without a visit", tries.failure.message);
                 attempt.next = Some(AfterVisit::Settle(Outcome::Failed(tries.failure.clone())));
-                attempt.tries = Some(tries);
+                attempt.tries = attempt.tries.with(tries);
             }
         }
     }
@@ -328,14 +329,14 @@ impl App {
         }
         let patience = Patience { max_tries: self.max_tries, base: self.retry_base };
         let now = (self.clock)();
-        let tries = visit::failed(attempt.task(), attempt.tries.as_ref(), failure, patience, (self.random)(), now);
+        let tries = visit::failed(attempt.task(), &attempt.tries, failure, patience, (self.random)(), now);
         self.noted(attempt, tries, now)
     }
 
     /// No further try would help.
     pub(crate) fn gave_up(&self, attempt: &mut Attempt, failure: Failure) -> AfterVisit {
         let now = (self.clock)();
-        let tries = visit::gave_up(attempt.task(), attempt.tries.as_ref(), failure, now);
+        let tries = visit::gave_up(attempt.task(), &attempt.tries, failure, now);
         self.noted(attempt, tries, now)
     }
 
@@ -354,7 +355,7 @@ impl App {
             Some(seconds) => AfterVisit::Again { seconds },
             None => AfterVisit::Settle(Outcome::Failed(tries.failure.clone())),
         };
-        attempt.tries = Some(tries);
+        attempt.tries = attempt.tries.with(tries);
         next
     }
 }

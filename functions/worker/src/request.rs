@@ -50,8 +50,7 @@ impl App {
             Ok(()) => {
                 info!(job.id = task.job.0, device.id = %read.device, "the device made a request");
                 // The next stage has its own tries.
-                let own = attempt.task();
-                attempt.tries.take_if(|tries| tries.task == own);
+                attempt.tries = attempt.tries.without(attempt.task());
                 Visit::Ended(AfterVisit::PassOn)
             }
             Err(error) => again(attempt, &error, "the device's request could not be recorded, and is made again"),

@@ -5,7 +5,8 @@ use std::error::Error;
 
 use rootcast_core::device::Driver;
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_core::job::visit::{Tries, Working};
+use rootcast_core::job::tries::AllTries;
+use rootcast_core::job::visit::Working;
 use rootcast_drivers::{Ended, Enquiry, Monitor, Progress};
 use rootcast_ledger::UseRecord;
 use tokio::time::{Instant, timeout_at};
@@ -138,7 +139,7 @@ impl App {
     }
 
     /// If the device is to make another request. `None`: the failure stands. `before`: the tries before this visit.
-    async fn lead_back(&self, attempt: &mut Attempt, failure: &Failure, before: Option<Tries>) -> Option<AfterVisit> {
+    async fn lead_back(&self, attempt: &mut Attempt, failure: &Failure, before: AllTries) -> Option<AfterVisit> {
         let (Goal::Install { binding: Some(binding), .. }, now) = (&attempt.goal, (self.clock)()) else { return None };
         let lifecycle = binding.lifecycle.lead_back(binding.lifecycle.attempt, failure, now)?;
         let next = UseRecord { issuance: None, ..binding.with(lifecycle, now) };
@@ -148,7 +149,7 @@ impl App {
             Ok(()) => {
                 info!(job.id = task.job.0, device.id = %next.device, "the device is to make another request, since it refused its certificate");
                 // The next stage has its own tries.
-                attempt.tries = before.filter(|tries| tries.task != task);
+                attempt.tries = before.without(task);
                 Some(AfterVisit::Again { seconds: crate::shift::SOON })
             }
             Err(error) => {

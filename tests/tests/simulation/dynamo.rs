@@ -1,8 +1,8 @@
 //! DynamoDB: a strict engine in memory.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -39,8 +39,16 @@ pub struct Tables {
     units: Mutex<BTreeMap<&'static str, f64>>,
     /// Each write by itself, in worlds that ask for it.
     charges: Mutex<Option<Charges>>,
-    /// Every row as it was read back after its last write, without types: invariants look at all of them all the time.
-    seen: Mutex<BTreeMap<Place, Row>>,
+    seen: Mutex<Seen>,
+}
+
+/// Every row as it was read back after its last write, without types: invariants look at them all the time. It is read back
+/// when the first one looks at it: nobody looks at the audit.
+#[derive(Default)]
+struct Seen {
+    rows: BTreeMap<Place, Row>,
+    /// Written since it was last read back.
+    written: BTreeSet<Place>,
 }
 
 /// Every row with its types, by table and key.
@@ -155,25 +163,29 @@ impl Tables {
             Ok(answer)
         });
         if answer.is_ok() {
-            rows.iter().for_each(|row| self.look(row));
+            self.seen.lock().unwrap().written.extend(rows.iter().cloned());
         }
         Called { answer, rows }
     }
 
-    /// Reads a row back.
-    fn look(&self, at: &Place) {
-        let request = GetItemRequest {
-            table_name: at.table.to_owned(),
-            key: at.key(),
-            consistent_read: Some(true),
-            ..GetItemRequest::default()
-        };
-        let item = self.database.get_item(request).unwrap().item;
+    /// Reads back what was written of these rows.
+    fn look(&self, at: impl RangeBounds<Place>, is: impl Fn(&Place) -> bool) -> MutexGuard<'_, Seen> {
         let mut seen = self.seen.lock().unwrap();
-        match item {
-            Some(item) => _ = seen.insert(at.clone(), Arc::new(plain(item))),
-            None => _ = seen.remove(at),
+        let written: Vec<Place> = seen.written.range(at).take_while(|at| is(at)).cloned().collect();
+        for at in written {
+            seen.written.remove(&at);
+            let request = GetItemRequest {
+                table_name: at.table.to_owned(),
+                key: at.key(),
+                consistent_read: Some(true),
+                ..GetItemRequest::default()
+            };
+            match self.database.get_item(request).unwrap().item {
+                Some(item) => _ = seen.rows.insert(at, Arc::new(plain(item))),
+                None => _ = seen.rows.remove(&at),
+            }
         }
+        seen
     }
 
     /// A read by the tests.
@@ -187,7 +199,7 @@ impl Tables {
     }
 
     pub fn row(&self, at: &Place) -> Option<Row> {
-        self.seen.lock().unwrap().get(at).cloned()
+        self.look(at..=at, |_| true).rows.get(at).cloned()
     }
 
     pub fn named(&self, table: &'static str, id: &str) -> Option<Row> {
@@ -215,9 +227,9 @@ impl Tables {
 
     fn seen_from(&self, table: &'static str, pk: &str, is: impl Fn(&Place) -> bool) -> Vec<Row> {
         let first = Place { table, pk: pk.to_owned(), sk: String::new() };
-        let seen = self.seen.lock().unwrap();
-        let rows = seen.range((Bound::Included(first), Bound::Unbounded));
-        rows.take_while(|(at, _)| at.table == table && is(at)).map(|(_, row)| Arc::clone(row)).collect()
+        let is = |at: &Place| at.table == table && is(at);
+        let seen = self.look(&first.., is);
+        seen.rows.range(&first..).take_while(|(at, _)| is(at)).map(|(_, row)| Arc::clone(row)).collect()
     }
 
     /// Everything that the tables hold.
@@ -246,7 +258,7 @@ impl Tables {
             let key = key(table, row);
             let request = json!({ "TableName": table, "Key": key });
             self.read(&request, |database, request| database.delete_item(request));
-            self.look(&place(table, &key));
+            self.wrote(place(table, &key));
         }
         for ((table, _), row) in rows.iter().filter(|(id, row)| now.get(*id) != Some(row)) {
             self.put(table, row);
@@ -256,7 +268,11 @@ impl Tables {
     /// A write by the tests: `row` with its types.
     pub fn put(&self, table: &str, row: &Value) {
         self.read(&json!({ "TableName": table, "Item": row }), |database, request| database.put_item(request));
-        self.look(&place(table, &key(table, row)));
+        self.wrote(place(table, &key(table, row)));
+    }
+
+    fn wrote(&self, at: Place) {
+        self.seen.lock().unwrap().written.insert(at);
     }
 }
 

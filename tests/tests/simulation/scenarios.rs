@@ -264,7 +264,7 @@ fn a_device_that_is_still_working_is_not_given_up() {
     scene(1, async |scene| {
         scene.mood(1, Mood::Refuses);
         let job = scene.begin().await;
-        while scene.world.cloud.tables.named(DEVICES, &id(1)).unwrap()["tries"]["count"] != 4 {
+        while scene.world.cloud.tables.named(DEVICES, &id(1)).unwrap()["tries"][0]["count"] != 4 {
             sleep(Duration::from_secs(1)).await;
         }
         scene.mood(1, Mood::Slow(3590));

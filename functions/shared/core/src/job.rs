@@ -16,6 +16,7 @@ mod reopen;
 pub mod standing;
 mod tally;
 pub mod task;
+pub mod tries;
 pub mod visit;
 
 use std::collections::BTreeSet;

@@ -212,7 +212,7 @@ impl Ledger {
         // The device that failed to join was another one, or was not approved; a job has another attempt for it.
         let (was, is) = (before.approved_version(), edited.approved_version());
         let moved = before.endpoint_revision != edited.endpoint_revision;
-        let forgets = (moved || was != is) && before.tries.as_ref().is_some_and(|tries| tries.task.pass == Pass::Join);
+        let forgets = (moved || was != is) && before.tries.iter().any(|tries| tries.task.pass == Pass::Join);
         let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
         if change.is_some() {

@@ -8,7 +8,8 @@ use aws_sdk_dynamodb::types::{
 };
 use rootcast_core::device::probe::Probed;
 use rootcast_core::device::{DeviceId, Pin};
-use rootcast_core::job::visit::{Tries, Working};
+use rootcast_core::job::tries::AllTries;
+use rootcast_core::job::visit::Working;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -32,7 +33,7 @@ pub struct Left {
     pub held: Option<ObservedTrustStore>,
     /// The result of a probe; `None`: unchanged.
     pub probed: Option<Probed>,
-    pub tries: Option<Tries>,
+    pub tries: AllTries,
     pub working: Option<Working>,
     /// Visits that began and are not known to have ended.
     pub begun: u32,
@@ -79,7 +80,7 @@ impl Ledger {
             ))
             .expression_attribute_names("#until", "until")
             .set_expression_attribute_values(goal.map(|goal| HashMap::from([(":goal".to_owned(), number(goal))])))
-            .expression_attribute_values(":lease", AttributeValue::M(to_item("lease", lease)?))
+            .expression_attribute_values(":lease", map("lease", lease)?)
             .expression_attribute_values(":now", number(now.unix_timestamp()))
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew)
@@ -127,23 +128,24 @@ impl Ledger {
         let mut values = HashMap::from([(":owner".to_owned(), text(owner)), (":begun".to_owned(), number(left.begun))]);
         let mut names = HashMap::from([("#owner".to_owned(), "owner".to_owned())]);
         let (mut set, mut remove) = ("begun = :begun".to_owned(), "lease".to_owned());
-        let mut leave = |name: &str, value: Option<Item>| {
+        let mut leave = |name: &str, value: Option<AttributeValue>| {
             names.insert(format!("#{name}"), name.to_owned());
             match value {
                 Some(value) => {
-                    values.insert(format!(":{name}"), AttributeValue::M(value));
+                    values.insert(format!(":{name}"), value);
                     set.push_str(&format!(", #{name} = :{name}"));
                 }
                 None => remove.push_str(&format!(", #{name}")),
             }
         };
-        leave("tries", left.tries.as_ref().map(|tries| to_item("tries", tries)).transpose()?);
-        leave("working", left.working.as_ref().map(|working| to_item("working", working)).transpose()?);
+        let tries: Vec<_> = left.tries.iter().map(|tries| map("tries", tries)).collect::<Result<_, _>>()?;
+        leave("tries", (!tries.is_empty()).then_some(AttributeValue::L(tries)));
+        leave("working", left.working.as_ref().map(|working| map("working", working)).transpose()?);
         if let Some(held) = &left.held {
-            leave("held", Some(to_item("held", held)?));
+            leave("held", Some(map("held", held)?));
         }
         if let Some(probed) = &left.probed {
-            leave("probed", Some(to_item("probed", probed)?));
+            leave("probed", Some(map("probed", probed)?));
         }
         let expression = format!("SET {set} REMOVE {remove}");
         match self.update_device(id, expression, "lease.#owner = :owner", names, values).await {
@@ -157,7 +159,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Conflict`] if the lease has passed to another worker.
     pub async fn note_working(&self, id: &DeviceId, owner: &str, working: &Working) -> Result<(), LedgerError> {
-        let work = AttributeValue::M(to_item("working", working)?);
+        let work = map("working", working)?;
         let values = HashMap::from([(":owner".to_owned(), text(owner)), (":working".to_owned(), work)]);
         let names = ["owner", "working"].map(|name| (format!("#{name}"), name.to_owned()));
         let expression = "SET #working = :working".to_owned();
@@ -216,4 +218,8 @@ impl Ledger {
         let set = attributes.iter().filter_map(|name| Some((format!(":{name}"), item.remove(*name)?)));
         Ok(set.chain([(":owner".to_owned(), text(owner)), (":read".to_owned(), number(read))]).collect())
     }
+}
+
+fn map<T: Serialize>(what: &'static str, record: &T) -> Result<AttributeValue, LedgerError> {
+    Ok(AttributeValue::M(to_item(what, record)?))
 }

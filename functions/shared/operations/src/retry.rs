@@ -177,9 +177,9 @@ async fn waiting(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Res
     if !selection.devices.is_empty() {
         let devices = ledger.devices_by_id(&selection.devices).await?;
         let is_waiting = |device: &&DeviceRecord| {
-            let tries =
-                device.tries.as_ref().filter(|tries| (tries.task.job, tries.task.pass) == (job.id(), job.pass()));
-            tries.is_some_and(|tries| tries.next.is_some())
+            let mut tries =
+                device.tries.iter().filter(|tries| (tries.task.job, tries.task.pass) == (job.id(), job.pass()));
+            tries.any(|tries| tries.next.is_some())
         };
         return Ok(devices.values().filter(is_waiting).count() as u64);
     }

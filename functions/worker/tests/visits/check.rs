@@ -116,5 +116,5 @@ async fn a_missing_slot_is_found_and_a_busy_device_is_tried_again() {
     let world = World::new().await.preflights();
     world.fake.fault(|_, _| Some(crate::fake::error(503, "Not now.")));
     assert!(!world.deliver().await, "it comes back");
-    assert_eq!(world.device().tries.map(|tries| tries.failure.class), Some(ErrorClass::Throttled));
+    assert_eq!(world.tries().map(|tries| tries.failure.class), Some(ErrorClass::Throttled));
 }

@@ -82,7 +82,7 @@ async fn transient_failures_are_tried_again() {
         let world = World::new().await;
         spoil(&world);
         assert!(!world.deliver().await, "{class:?}");
-        let tries = world.device().tries.unwrap();
+        let tries = world.tries().unwrap();
         assert_eq!((tries.failure.class, tries.count), (class, 1));
         assert_eq!(world.task(), None, "{class:?}");
         assert_eq!(crate::log_ins(&world.fake.requests()), log_ins, "{class:?}");

@@ -24,7 +24,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use rootcast_core::device::{Driver, Profile};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, TaskRecord, TaskState};
-use rootcast_core::job::visit::TaskAttempt;
+use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Activation, Job, JobId, NewJob, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_drivers::Redfish;
@@ -222,6 +222,11 @@ impl World {
 
     fn device(&self) -> DeviceRecord {
         self.aws.device("bmc-1")
+    }
+
+    /// The device's latest.
+    fn tries(&self) -> Option<Tries> {
+        self.device().tries.iter().next().cloned()
     }
 
     /// Tasks that were sent again since the last call.

@@ -79,7 +79,7 @@ async fn a_try_is_counted_although_the_release_is_throttled() {
     world.fake.fault(|_, _| Some(crate::fake::error(500, "Not now.")));
     world.aws.fault("UpdateItem release", Fault::Throttled, 5);
     world.deliver().await;
-    assert_eq!(world.device().tries.map(|tries| tries.count), Some(1));
+    assert_eq!(world.tries().map(|tries| tries.count), Some(1));
     assert_eq!(world.device().lease, None);
 }
 
@@ -95,7 +95,7 @@ async fn a_workers_lease_for_another_message_is_not_reused() {
     assert!(!world.deliver().await);
     assert_eq!(world.fake.requests().len(), 0);
     assert_eq!(world.aws.state().postponed, [31], "when the lease is over");
-    assert_eq!((world.device().tries, world.task()), (None, None), "and that was no try");
+    assert_eq!((world.tries(), world.task()), (None, None), "and that was no try");
 }
 
 /// SQS delivers twice, and a batch whose answer was lost is sent again.
@@ -125,4 +125,24 @@ async fn an_unrecorded_failure_survives_another_tasks_visit() {
     assert!(world.deliver().await);
     world.assert_acked();
     assert_eq!(world.device().tries, unrecorded, "of job {}", first.id);
+}
+
+#[tokio::test]
+async fn an_unrecorded_failure_survives_another_tasks_failure() {
+    let mut world = World::new().await;
+    world.password("tr0ub4dor-and-3");
+    for job in [7, 8] {
+        world.job.id = rootcast_core::job::JobId(job);
+        world = world.distributes();
+        world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
+        assert!(!world.deliver().await, "it comes back");
+        world.aws.state().faults.clear();
+    }
+    for job in [7, 8] {
+        world.job.id = rootcast_core::job::JobId(job);
+        world = world.distributes();
+        assert!(world.deliver().await);
+        world.assert_failed(ErrorClass::Unauthorized);
+    }
+    assert_eq!(log_ins(&world.fake.requests()), 2, "one for each job");
 }

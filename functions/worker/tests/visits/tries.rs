@@ -1,7 +1,7 @@
 //! What uses up a task's tries, and what does not.
 
-use rootcast_core::job::Selection;
 use rootcast_core::job::task::ErrorClass;
+use rootcast_core::job::{JobId, Selection};
 
 use crate::aws::Fault;
 use crate::fake::error;
@@ -18,7 +18,7 @@ async fn a_failing_device_is_visited_as_often_as_allowed() {
     fails(&world);
     for number in 1..MAX_TRIES {
         assert!(!world.deliver().await, "it comes back");
-        let tries = world.device().tries.unwrap();
+        let tries = world.tries().unwrap();
         assert_eq!((tries.count, tries.failure.class), (number, ErrorClass::ServerError));
         assert!(tries.next.is_some() && world.task().is_none());
         later(900);
@@ -29,6 +29,22 @@ async fn a_failing_device_is_visited_as_often_as_allowed() {
     assert_eq!(world.device().lease, None);
 }
 
+/// Such as a join and an install, or the tasks of two deployments.
+#[tokio::test]
+async fn two_tasks_at_one_device_each_use_up_their_tries() {
+    let mut world = World::new().await;
+    fails(&world);
+    for number in 1..=MAX_TRIES {
+        for job in [7, 8] {
+            world.job.id = JobId(job);
+            world = world.distributes();
+            assert_eq!(world.deliver().await, number == MAX_TRIES, "try {number} of job {job}");
+        }
+        later(900);
+    }
+    assert_eq!(log_ins(&world.fake.requests()), 2 * MAX_TRIES as usize);
+}
+
 #[tokio::test]
 async fn receives_use_up_no_tries() {
     let world = World::new().await;
@@ -36,7 +52,7 @@ async fn receives_use_up_no_tries() {
     let body = serde_json::to_value(world.message()).unwrap();
     assert!(world.receive(&body, 19).await, "a new message takes its place");
     assert_eq!(world.sent(), [body]);
-    assert_eq!((world.device().tries.map(|tries| tries.count), world.task()), (Some(1), None));
+    assert_eq!((world.tries().map(|tries| tries.count), world.task()), (Some(1), None));
 }
 
 #[tokio::test]
@@ -52,7 +68,7 @@ async fn throttles_use_up_no_tries() {
             later(900);
         }
         assert_eq!(world.fake.requests().len(), 0, "{call}");
-        assert_eq!((world.device().tries, world.device().begun, world.task()), (None, 0, None), "{call}");
+        assert_eq!((world.tries(), world.device().begun, world.task()), (None, 0, None), "{call}");
         assert!(world.aws.state().postponed.len() == 4 && world.sent().len() == 35, "{call}");
         assert!(world.deliver().await);
         world.assert_acked();
@@ -67,7 +83,7 @@ async fn a_message_before_the_next_try_causes_no_visit() {
     world.fake.requests();
     assert!(!world.deliver().await, "a second message of the same task waits");
     assert_eq!((world.fake.requests().len(), world.device().begun), (0, 0));
-    assert_eq!(world.device().tries.map(|tries| tries.count), Some(1));
+    assert_eq!(world.tries().map(|tries| tries.count), Some(1));
     later(900);
     world.fake.recover();
     assert!(world.deliver().await);
@@ -86,7 +102,7 @@ async fn a_hastened_message_is_visited_before_its_next_try() {
     world.aws.state().job["M"]["sk"] = serde_json::json!({ "S": "meta" });
     later(1);
     assert!(!world.deliver().await, "it fails again");
-    assert_eq!(world.device().tries.map(|tries| tries.count), Some(2));
+    assert_eq!(world.tries().map(|tries| tries.count), Some(2));
     world.fake.requests();
     assert!(!world.deliver().await, "and is not hastened twice");
     assert_eq!(world.fake.requests().len(), 0);

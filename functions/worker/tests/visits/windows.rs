@@ -21,7 +21,7 @@ impl World {
         let task = self.task().expect("it is recorded");
         assert_eq!((task.state, task.attempt, &task.failure), (TaskState::Postponed, 1, &None), "{task:?}");
         let device = self.device();
-        assert_eq!((device.tries, device.lease, device.begun), (None, None, 0));
+        assert_eq!((self.tries(), device.lease, device.begun), (None, None, 0));
         task
     }
 }
@@ -54,7 +54,7 @@ async fn a_retry_after_the_window_uses_no_try() {
     world.opens("13:00", "14:00");
     world.fake.fault(|_, _| Some(Reply::status(503)));
     assert!(!world.deliver().await, "it comes back");
-    assert_eq!(world.device().tries.map(|tries| tries.count), Some(1));
+    assert_eq!(world.tries().map(|tries| tries.count), Some(1));
     later(3600);
     assert!(world.deliver().await);
     world.assert_postponed();

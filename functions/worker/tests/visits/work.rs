@@ -14,7 +14,7 @@ async fn asynchronous_work_is_on_the_devices_record() {
     assert!(!world.deliver().await, "it comes back");
     let working = world.device().working.unwrap();
     assert_eq!((working.monitor.as_str(), working.task), (MONITOR, world.attempt()));
-    assert_eq!(world.device().tries, None);
+    assert_eq!(world.tries(), None);
     assert_eq!(world.aws.state().postponed, [40]);
     world.fake.requests();
     assert!(!world.deliver().await, "it is still at it");
@@ -101,7 +101,7 @@ async fn an_unreadable_monitor_does_not_count_as_done() {
     world.fake.fault(|request, _| request.is("GET", MONITOR).then(|| crate::fake::error(503, "Not now.")));
     assert!(!world.deliver().await);
     assert_eq!(world.task(), None);
-    assert_eq!(world.device().tries.map(|tries| tries.failure.class), Some(ErrorClass::Throttled));
+    assert_eq!(world.tries().map(|tries| tries.failure.class), Some(ErrorClass::Throttled));
     assert!(world.device().working.is_some());
 }
 

@@ -34,7 +34,7 @@ impl Scene {
 
     async fn tried(&self, times: u64) {
         let end = clock::age() + HOUR;
-        let tries = || self.world.cloud.tables.named(DEVICES, &id(1)).unwrap()["tries"].clone();
+        let tries = || self.world.cloud.tables.named(DEVICES, &id(1)).unwrap()["tries"][0].clone();
         while tries()["count"] != times {
             assert!(clock::age() < end, "{}\n{}", tries(), self.world.cloud.trace());
             sleep(Duration::from_secs(1)).await;

@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 use crate::job::backoff;
 use crate::job::message::Task;
 use crate::job::task::{ErrorClass, Failure};
+use crate::job::tries::AllTries;
 use crate::job::{JobId, Pass};
 
 /// After this many visits in a row that began and never ended, the device is left alone. Each of them may have killed
@@ -86,12 +87,12 @@ impl Working {
 /// is given up when overdue by more than `late`.
 pub fn is_under_way(
     task: TaskAttempt,
-    tries: Option<&Tries>,
+    tries: &AllTries,
     working: Option<&Working>,
     late: Duration,
     now: OffsetDateTime,
 ) -> bool {
-    let next = tries.filter(|tries| tries.task == task).and_then(|tries| tries.next);
+    let next = tries.of(task).and_then(|tries| tries.next);
     let end = working.map(|working| working.since + LONGEST_WORK);
     next.into_iter().chain(end).any(|comes| now < comes + late)
 }
@@ -112,12 +113,12 @@ pub enum Opening {
 /// including this one.
 pub fn open(
     task: TaskAttempt,
-    tries: Option<&Tries>,
+    tries: &AllTries,
     hastens: impl Fn(&Tries) -> bool,
     begun: u32,
     now: OffsetDateTime,
 ) -> Opening {
-    let tries = tries.filter(|tries| tries.task == task);
+    let tries = tries.of(task);
     match tries {
         Some(tries @ Tries { next: None, .. }) => return Opening::Record(tries.clone()),
         Some(tries @ Tries { next: Some(next), .. }) if *next > now + EARLY && !hastens(tries) => {
@@ -145,22 +146,22 @@ pub struct Patience {
 /// `earlier`: from the device's record.
 pub fn failed(
     task: TaskAttempt,
-    earlier: Option<&Tries>,
+    earlier: &AllTries,
     failure: Failure,
     patience: Patience,
     random: u32,
     now: OffsetDateTime,
 ) -> Tries {
-    let count = earlier.filter(|tries| tries.task == task).map_or(0, |tries| tries.count) + 1;
+    let count = earlier.of(task).map_or(0, |tries| tries.count) + 1;
     let again = failure.class.is_retryable() && count < patience.max_tries;
     let wait = backoff::seconds(patience.base, count, random).max(failure.wait.unwrap_or(0)).min(backoff::LONGEST);
     let wait = Duration::seconds(wait.into());
-    let wrote = failure.wrote || earlier.is_some_and(|tries| tries.wrote && tries.lead_to(task));
+    let wrote = failure.wrote || earlier.have_written(task);
     Tries { next: again.then(|| now + wait), wrote, ..Tries::last(task, count, failure, now) }
 }
 
 /// The tries after a failed visit that is not worth a retry.
-pub fn gave_up(task: TaskAttempt, earlier: Option<&Tries>, failure: Failure, now: OffsetDateTime) -> Tries {
+pub fn gave_up(task: TaskAttempt, earlier: &AllTries, failure: Failure, now: OffsetDateTime) -> Tries {
     failed(task, earlier, failure, Patience { max_tries: 0, base: 1 }, 0, now)
 }
 
@@ -170,6 +171,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::job::NO_JOB;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
     const PATIENCE: Patience = Patience { max_tries: 3, base: 30 };
@@ -188,21 +190,34 @@ mod tests {
 
     #[test]
     fn a_retryable_failure_is_retried_until_tries_run_out() {
-        let (mut tries, mut waits) = (None, Vec::new());
+        let (mut tries, mut waits) = (AllTries::NONE, Vec::new());
         for _ in 0..3 {
-            let next = failed(task(1), tries.as_ref(), refused(ErrorClass::Connect), PATIENCE, 0, NOW);
+            let next = failed(task(1), &tries, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
             waits.push(next.next.map(|next| (next - NOW).whole_seconds()));
-            tries = Some(next);
+            tries = tries.with(next);
         }
         assert_eq!(waits, [Some(15), Some(30), None]);
-        assert_eq!(tries.map(|tries| tries.count), Some(3));
+        assert_eq!(tries.of(task(1)).map(|tries| tries.count), Some(3));
+    }
+
+    #[test]
+    fn tries_of_two_tasks_run_out_side_by_side() {
+        let other = TaskAttempt { job: NO_JOB, pass: Pass::Join, attempt: 1 };
+        let mut tries = AllTries::NONE;
+        for task in [task(1), other].repeat(3) {
+            assert_eq!(open(task, &tries, |_| true, 1, NOW), Opening::Visit);
+            tries = tries.with(failed(task, &tries, refused(ErrorClass::Connect), PATIENCE, 0, NOW));
+        }
+        for task in [task(1), other] {
+            assert_eq!(tries.of(task).map(|tries| (tries.count, tries.next)), Some((3, None)));
+        }
     }
 
     #[test]
     fn a_device_is_given_the_time_that_it_asks_for() {
         let next = |wait| {
             let failure = refused(ErrorClass::Throttled).not_before(wait);
-            failed(task(1), None, failure, PATIENCE, 0, NOW).next.map(|next| (next - NOW).whole_seconds())
+            failed(task(1), &AllTries::NONE, failure, PATIENCE, 0, NOW).next.map(|next| (next - NOW).whole_seconds())
         };
         assert_eq!([next(None), next(Some(5)), next(Some(120))], [Some(15), Some(15), Some(120)]);
         assert_eq!(next(Some(86_400)), Some(900), "SQS's longest delay");
@@ -210,44 +225,49 @@ mod tests {
 
     #[test]
     fn a_permanent_failure_is_not_retried() {
-        let tries = failed(task(1), None, refused(ErrorClass::Unauthorized), PATIENCE, 0, NOW);
+        let tries = failed(task(1), &AllTries::NONE, refused(ErrorClass::Unauthorized), PATIENCE, 0, NOW);
         assert_eq!((tries.count, tries.next), (1, None));
-        assert_eq!(gave_up(task(1), None, refused(ErrorClass::Timeout), NOW).next, None);
+        assert_eq!(gave_up(task(1), &AllTries::NONE, refused(ErrorClass::Timeout), NOW).next, None);
     }
 
     #[test]
     fn a_new_attempt_counts_from_zero() {
-        let used_up = gave_up(task(1), None, refused(ErrorClass::Connect), NOW);
-        assert_eq!(open(task(2), Some(&used_up), never, 1, NOW), Opening::Visit);
-        let first = failed(task(2), Some(&used_up), refused(ErrorClass::Connect), PATIENCE, 0, NOW);
+        let used_up = AllTries::NONE.with(gave_up(task(1), &AllTries::NONE, refused(ErrorClass::Connect), NOW));
+        assert_eq!(open(task(2), &used_up, never, 1, NOW), Opening::Visit);
+        let first = failed(task(2), &used_up, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
         assert_eq!((first.count, first.next.is_some()), (1, true));
     }
 
     #[test]
     fn a_known_failure_is_recorded_without_a_visit() {
-        let known = gave_up(task(1), None, refused(ErrorClass::Unauthorized), NOW);
-        assert_eq!(open(task(1), Some(&known), never, 1, NOW), Opening::Record(known.clone()));
+        let known = gave_up(task(1), &AllTries::NONE, refused(ErrorClass::Unauthorized), NOW);
+        assert_eq!(open(task(1), &AllTries::NONE.with(known.clone()), never, 1, NOW), Opening::Record(known.clone()));
     }
 
     #[test]
     fn a_visit_before_its_time_waits() {
-        let tries = failed(task(1), None, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
-        assert_eq!(open(task(1), Some(&tries), never, 1, NOW), Opening::Wait { until: NOW + Duration::seconds(15) });
-        assert_eq!(open(task(1), Some(&tries), never, 1, NOW + Duration::seconds(13)), Opening::Visit);
+        let tries =
+            AllTries::NONE.with(failed(task(1), &AllTries::NONE, refused(ErrorClass::Connect), PATIENCE, 0, NOW));
+        assert_eq!(open(task(1), &tries, never, 1, NOW), Opening::Wait { until: NOW + Duration::seconds(15) });
+        assert_eq!(open(task(1), &tries, never, 1, NOW + Duration::seconds(13)), Opening::Visit);
     }
 
     #[test]
     fn a_hastened_visit_does_not_wait_but_final_failures_stay() {
-        let tries = failed(task(1), None, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
-        assert_eq!(open(task(1), Some(&tries), |_| true, 1, NOW), Opening::Visit);
-        let known = gave_up(task(1), None, refused(ErrorClass::Unauthorized), NOW);
-        assert_eq!(open(task(1), Some(&known), |_| true, 1, NOW), Opening::Record(known.clone()));
+        let tries =
+            AllTries::NONE.with(failed(task(1), &AllTries::NONE, refused(ErrorClass::Connect), PATIENCE, 0, NOW));
+        assert_eq!(open(task(1), &tries, |_| true, 1, NOW), Opening::Visit);
+        let known = gave_up(task(1), &AllTries::NONE, refused(ErrorClass::Unauthorized), NOW);
+        assert_eq!(
+            open(task(1), &AllTries::NONE.with(known.clone()), |_| true, 1, NOW),
+            Opening::Record(known.clone())
+        );
     }
 
     #[test]
     fn a_device_that_killed_several_workers_is_left_alone() {
-        assert_eq!(open(task(1), None, never, 3, NOW), Opening::Visit);
-        let Opening::Record(tries) = open(task(1), None, never, 4, NOW) else { panic!("visited") };
+        assert_eq!(open(task(1), &AllTries::NONE, never, 3, NOW), Opening::Visit);
+        let Opening::Record(tries) = open(task(1), &AllTries::NONE, never, 4, NOW) else { panic!("visited") };
         assert_eq!((tries.failure.class, tries.next), (ErrorClass::Lost, None));
     }
 
@@ -255,14 +275,15 @@ mod tests {
     fn pending_tries_and_device_work_count_as_under_way() {
         let late = Duration::minutes(15);
         let under_way = |tries: Option<&Tries>, working, seconds| {
-            is_under_way(task(1), tries, working, late, NOW + Duration::seconds(seconds))
+            let tries = tries.into_iter().fold(AllTries::NONE, |all, tries| all.with(tries.clone()));
+            is_under_way(task(1), &tries, working, late, NOW + Duration::seconds(seconds))
         };
         assert!(!under_way(None, None, 0));
-        let tries = failed(task(1), None, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
+        let tries = failed(task(1), &AllTries::NONE, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
         assert!(under_way(Some(&tries), None, 15 + 899) && !under_way(Some(&tries), None, 15 + 900));
         let of_another = Tries { task: task(2), ..tries };
         assert!(!under_way(Some(&of_another), None, 0));
-        let used_up = gave_up(task(1), None, refused(ErrorClass::Connect), NOW);
+        let used_up = gave_up(task(1), &AllTries::NONE, refused(ErrorClass::Connect), NOW);
         assert!(!under_way(Some(&used_up), None, 0));
         let working = Working { monitor: "/redfish/v1/x".to_owned(), task: task(2), since: NOW };
         assert!(under_way(None, Some(&working), 3600 + 899) && !under_way(None, Some(&working), 3600 + 900));
@@ -280,12 +301,12 @@ mod tests {
         #[test]
         fn no_more_visits_than_tries(max_tries in 1u32..9, gaps in proptest::collection::vec((0i64..2000, any::<u32>()), 0..60)) {
             let patience = Patience { max_tries, base: 30 };
-            let (mut now, mut tries, mut visits) = (NOW, None, 0);
+            let (mut now, mut tries, mut visits) = (NOW, AllTries::NONE, 0);
             for (gap, random) in gaps {
                 now += Duration::seconds(gap);
-                if open(task(1), tries.as_ref(), never, 1, now) == Opening::Visit {
+                if open(task(1), &tries, never, 1, now) == Opening::Visit {
                     visits += 1;
-                    tries = Some(failed(task(1), tries.as_ref(), refused(ErrorClass::Timeout), patience, random, now));
+                    tries = tries.with(failed(task(1), &tries, refused(ErrorClass::Timeout), patience, random, now));
                 }
             }
             prop_assert!(visits <= max_tries);

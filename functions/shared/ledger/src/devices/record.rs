@@ -7,7 +7,8 @@ use rootcast_core::device::probe::Probed;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{Ack, Failure};
-use rootcast_core::job::visit::{self, TaskAttempt, Tries, Working};
+use rootcast_core::job::tries::AllTries;
+use rootcast_core::job::visit::{self, TaskAttempt, Working};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
@@ -57,9 +58,9 @@ pub struct DeviceRecord {
     /// Visits that began since the last one that is known to have ended. Each lease counts as one.
     #[serde(default)]
     pub begun: u32,
-    /// The failed visits for the last task that was not settled at the first visit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tries: Option<Tries>,
+    /// The failed visits for the last tasks that were not settled at the first visit.
+    #[serde(default, skip_serializing_if = "AllTries::is_empty")]
+    pub tries: AllTries,
     /// Work that the device does by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working: Option<Working>,
@@ -164,7 +165,7 @@ impl DeviceRecord {
             probed: None,
             lease: None,
             begun: 0,
-            tries: None,
+            tries: AllTries::NONE,
             working: None,
             goal: 0,
             certificate: None,
@@ -216,7 +217,7 @@ impl DeviceRecord {
     /// Whether a worker holds the device, or this attempt will continue by itself.
     pub fn is_under_way(&self, task: TaskAttempt, late: Duration, now: OffsetDateTime) -> bool {
         let is_leased = self.lease.as_ref().is_some_and(|lease| now < lease.until);
-        is_leased || visit::is_under_way(task, self.tries.as_ref(), self.working.as_ref(), late, now)
+        is_leased || visit::is_under_way(task, &self.tries, self.working.as_ref(), late, now)
     }
 }
 
