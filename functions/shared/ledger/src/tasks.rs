@@ -1,6 +1,6 @@
 //! Device tasks and their counters, which always change together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::deployment::lifecycle::Entry;
@@ -8,6 +8,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Outcome, TaskRecord, TaskState};
 use rootcast_core::job::{JobId, JobRecord, Pass, Tally};
+use rootcast_core::usage::Usage;
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};
@@ -72,6 +73,13 @@ impl Ledger {
             }
         }
         Ok(tallies)
+    }
+
+    /// What the devices of these passes used at AWS.
+    pub async fn used_by_devices(&self, job: JobId, passes: &[Pass]) -> Result<Usage, LedgerError> {
+        let keys = passes.iter().flat_map(|pass| (0..SHARDS).map(|shard| counters_key(job, *pass, shard)));
+        let items = self.batch_get(keys.collect(), "BatchGetItem counters").await?;
+        items.into_iter().map(|item| from_item::<Usage>("counters", item)).sum()
     }
 
     /// The jobs and task records that a batch of messages names. One call per 100 records.
@@ -170,8 +178,23 @@ impl Ledger {
     /// `demands`: further conditions, in addition to the settlements.
     async fn settle_with(
         &self,
+        settlements: Vec<Settlement>,
+        demands: &[TransactWriteItem],
+    ) -> Result<Settled, LedgerError> {
+        let used = self.meter.take();
+        let settled = self.settle_using(settlements, demands, &used).await;
+        if settled.as_ref().is_ok_and(|settled| !settled.recorded.is_empty()) {
+            return settled;
+        }
+        self.meter.add(used);
+        settled
+    }
+
+    async fn settle_using(
+        &self,
         mut settlements: Vec<Settlement>,
         demands: &[TransactWriteItem],
+        used: &Usage,
     ) -> Result<Settled, LedgerError> {
         let mut settled = Settled::default();
         while !settlements.is_empty() {
@@ -179,7 +202,7 @@ impl Ledger {
             for settlement in &settlements {
                 writes.push(self.settlement(settlement)?);
             }
-            writes.extend(self.counts(&settlements)?);
+            writes.extend(self.counts(&settlements, used)?);
             writes.extend(demands.iter().cloned());
             let Err(codes) = self.transact_by_write(writes, "TransactWriteItems tasks").await? else {
                 settled.recorded.extend(settlements.into_iter().map(|settlement| settlement.key));
@@ -328,11 +351,25 @@ impl Ledger {
         put(self.jobs()?, "task", &record, task_key(key), Some(condition))
     }
 
-    pub(crate) fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
+    /// `used`: each job's share goes to the first of its shards.
+    pub(crate) fn counts(
+        &self,
+        settlements: &[Settlement],
+        used: &Usage,
+    ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut counts: BTreeMap<(JobId, Pass, u8), BTreeMap<&str, i64>> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
             let Some(name) = counter(outcome.state()) else { continue };
             *counts.entry((key.job, key.pass, key.device.shard())).or_default().entry(name).or_default() += 1;
+        }
+        let of_jobs = counts.iter().map(|((job, ..), deltas)| (*job, deltas.values().sum::<i64>().unsigned_abs()));
+        let of_jobs: Vec<(JobId, u64)> = of_jobs.collect();
+        let all = of_jobs.iter().map(|(_, count)| count).sum();
+        let mut seen = BTreeSet::new();
+        for ((job, ..), deltas) in counts.iter_mut().filter(|((job, ..), _)| seen.insert(*job)) {
+            let count = of_jobs.iter().filter(|(id, _)| id == job).map(|(_, count)| count).sum();
+            let share = used.share(count, all);
+            deltas.extend(share.parts().filter_map(|(name, part)| Some((name, i64::try_from(part).ok()?))));
         }
         let count = |((job, pass, shard), deltas): (_, BTreeMap<_, _>)| {
             self.counted(job, pass, shard, &deltas.into_iter().collect::<Vec<_>>())

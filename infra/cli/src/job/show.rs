@@ -5,7 +5,9 @@ use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState};
-use rootcast_dialects::native::{Deployment, InUse, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
+use rootcast_dialects::native::{
+    Deployment, InUse, Job, Preflight, Proofs, Rollover, Summary, Task, Used, Visits, Wave, Work,
+};
 use rootcast_ledger::Leave;
 use serde_json::Value;
 
@@ -103,8 +105,26 @@ fn describe(job: &Job) -> String {
         }
     }
     lines.push(("Devices", devices));
+    lines.extend(job.used.as_ref().map(|used| ("Used", describe_used(used, job.preflight.as_ref()))));
     lines.push(("Times", format!("created {}, changed {}", summary.created, summary.updated)));
     lines.iter().map(|(name, value)| format!("{name:9}{value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Units and money so far, beside the preflight's estimate.
+fn describe_used(used: &Used, before: Option<&Preflight>) -> String {
+    let estimate = before.and_then(|before| before.estimated_dollars.as_ref());
+    let estimate = estimate.map_or_else(String::new, |dollars| format!(" (estimated ${})", plain(dollars)));
+    let calls: u64 = used.calls.values().sum();
+    format!(
+        "${}{estimate}: {} write units, {} read units, {} signatures, {} queue requests, {} GB-seconds in {} invocations; {calls} calls to AWS",
+        plain(&used.dollars),
+        used.write_units,
+        used.read_units,
+        used.signatures,
+        used.queue_requests,
+        used.gigabyte_seconds,
+        used.invocations,
+    )
 }
 
 fn state(job: &Summary) -> &'static str {
