@@ -2,7 +2,7 @@
 //! simulation's world: the real handlers, virtual time, AWS and the devices in memory.
 //!
 //! `cargo bench --bench fleet`: 1 000, 10 000 and 100 000 devices, an hour; `-- --million` adds 1 000 000, which takes a
-//! day and 40 GB; `-- 1000 10000` takes these sizes.
+//! day and 40 GB; `-- 1000 10000` takes these sizes. First, sending and signing beside the SDK alone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,6 +24,8 @@ mod cloud;
 mod devices;
 #[path = "../tests/simulation/dynamo.rs"]
 mod dynamo;
+#[path = "../tests/simulation/fan_out.rs"]
+mod fan_out;
 #[path = "../tests/simulation/fleet.rs"]
 mod fleet;
 #[path = "../tests/simulation/functions.rs"]
@@ -53,6 +55,7 @@ mod truth;
 #[path = "../tests/simulation/world.rs"]
 mod world;
 
+use fan_out::Beside;
 use fleet::{Measured, Part, table};
 use peak_alloc::PeakAlloc;
 
@@ -71,6 +74,11 @@ const MOST_EXPONENT: f64 = 1.02;
 const MOST_DISTRIBUTE: f64 = 5.0;
 const MOST_CYCLE: f64 = 20.0;
 const MOST_TIME: f64 = 1.2;
+const LEAST_SENT: f64 = 0.8;
+const LEAST_SIGNED: f64 = 0.9;
+
+const SENT: u32 = 20_000;
+const SIGNED: u32 = 1_000;
 
 fn main() {
     memory::count_by(|| ALLOCATED.current_usage());
@@ -81,6 +89,9 @@ fn main() {
     if std::env::args().any(|flag| flag == "--million") {
         sizes.push(MILLION);
     }
+    println!("beside the SDK alone");
+    beside("tasks sent", SENT, &fan_out::sending(SENT), LEAST_SENT);
+    beside("certificates signed", SIGNED, &fan_out::issuing(SIGNED), LEAST_SIGNED);
     let mut all: Vec<(Measured, Part)> = Vec::new();
     for devices in sizes {
         let measured = fleet::cycle(devices);
@@ -92,6 +103,18 @@ fn main() {
         }
         all.push((measured, failing));
     }
+}
+
+fn beside(what: &str, count: u32, took: &Beside, least: f64) {
+    let rate = |took: std::time::Duration| f64::from(count) / took.as_secs_f64();
+    let aim = if took.ratio() >= least { "(aim met)" } else { "(aim MISSED)" };
+    println!(
+        "{what}: {:.0}/s of {:.0}/s, ratio {:.2} {aim}; by the processor's time {:.2}",
+        rate(took.ours),
+        rate(took.bare),
+        took.ratio(),
+        took.work_ratio()
+    );
 }
 
 /// The figures of one size, beside their aims.
@@ -121,6 +144,7 @@ fn judge(measured: &Measured, failing: &Part) {
         "1 % dead, 1 % hanging, to devices × visit ÷ places ({healthy:.0} s): {:.2}",
         failing.lasted.as_secs_f64() / healthy
     );
+    println!("the job itself says      ${} of ${:.4}", measured.told["dollars"].as_str().unwrap(), second.dollars());
     let held = measured.memory.iter().map(|(function, bytes)| format!("{function:?} {:.1}", *bytes as f64 / 1e6));
     println!("MB held by an invocation: {}", held.collect::<Vec<_>>().join(", "));
     println!("resident, at most: {:.1} GB", resident() / 1e9);

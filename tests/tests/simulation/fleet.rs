@@ -21,13 +21,15 @@ use crate::world::{PASSWORD, REAL, Setting, World};
 
 /// The parameter `MaximumConcurrency`, and the messages of a batch.
 const WORKERS: usize = 50;
+/// As template.yaml has it.
+pub const ISSUERS: usize = 4;
 const PLACES: f64 = 500.0;
 /// How long a request to a device takes, in milliseconds: TLS and a small processor.
 const LATENCY: (u64, u64) = (50, 350);
 /// Devices in a request that enrols, and that waives.
 const ROWS: usize = 1000;
 /// People who ask at the same time.
-const AT_ONCE: usize = 32;
+pub const AT_ONCE: usize = 32;
 /// Of a hundred devices, one is dead and one hangs.
 const PERCENT: u32 = 100;
 /// In which two of a hundred may fail.
@@ -53,6 +55,8 @@ pub struct Measured {
     pub parts: Vec<Part>,
     /// The most that one invocation of a function held.
     pub memory: BTreeMap<Function, u64>,
+    /// What the second root's job itself says that it used.
+    pub told: Value,
 }
 
 /// How far the world is.
@@ -140,7 +144,7 @@ fn times(one: Usage, count: u64) -> Usage {
     each(one, one, |one, _| one * count)
 }
 
-fn id(number: u32) -> String {
+pub fn id(number: u32) -> String {
     format!("bmc-{number:07}")
 }
 
@@ -149,7 +153,7 @@ fn place(number: u32) -> SocketAddr {
 }
 
 /// A fleet without a root. `moods`: of which devices.
-async fn enrolled(world: &World, devices: u32, mood: impl Fn(u32) -> Mood) {
+pub async fn enrolled(world: &World, devices: u32, mood: impl Fn(u32) -> Mood) {
     world.cloud.fleet.be_slow(LATENCY);
     world.credential("shared/fleet", PASSWORD);
     let model = Bmc::new(PASSWORD);
@@ -235,7 +239,8 @@ pub fn cycle(devices: u32) -> Measured {
         parts.extend(merged(second_root.clone()));
         parts.push(sum("second root", &second_root));
         let memory = world.functions.runs().into_iter().map(|(function, runs)| (function, runs.most_memory)).collect();
-        Measured { devices, parts, memory }
+        let mut shown = world.must("GET", &format!("/jobs/{second}"), Value::Null).await;
+        Measured { devices, parts, memory, told: shown["response"]["used"].take() }
     })
 }
 
@@ -259,7 +264,7 @@ pub fn with_dead(devices: u32) -> Part {
 }
 
 fn live<T: 'static>(life: impl AsyncFnOnce(World) -> T) -> T {
-    World::live_in(Setting { pace: REAL, workers: WORKERS, is_watched: false }, 1, life)
+    World::live_in(Setting { pace: REAL, workers: WORKERS, issuers: ISSUERS, is_watched: false }, 1, life)
 }
 
 fn sum(name: &str, parts: &[Part]) -> Part {
@@ -352,6 +357,17 @@ fn three_hundred_devices_go_through_the_benchmark() {
     // For the new root, the request, the certificate and the old root; and some while a web server restarts.
     assert!((4.0..5.0).contains(&(second.visits as f64 / devices)), "{second:?}");
     assert!(second.used.signatures > 300 && second.dollars() > 0.0, "{second:?}");
+    // The job knows no more than what there was, and most of it.
+    for (name, counted) in [
+        ("writeUnits", second.used.write_units),
+        ("readUnits", second.used.half_read_units / 2),
+        ("signatures", second.used.signatures),
+        ("queueRequests", second.used.queue_requests),
+        ("gigabyteSeconds", second.used.megabyte_millis / 1024 / 1000),
+    ] {
+        let share = measured.told[name].as_f64().unwrap() / counted as f64;
+        assert!((0.8..1.01).contains(&share), "{name}: {share:.3} of {counted}; {}", measured.told);
+    }
     let failing = with_dead(300);
     assert!(failing.lasted > failing.ideal(), "{failing:?}");
 }

@@ -159,6 +159,27 @@ impl Function {
     }
 }
 
+/// A service's client, without what takes time and changes nothing here: signatures, which nobody checks, the choice of an
+/// endpoint, and the watch over connections.
+macro_rules! client {
+    ($sdk:ident, $wire:expr, $meter:expr) => {
+        $sdk::Client::from_conf(
+            $sdk::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .allow_no_auth()
+                .endpoint_url("https://aws.invalid")
+                .timeout_config(TimeoutConfig::disabled())
+                .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+                .retry_config(RetryConfig::standard())
+                .retry_partition($sdk::config::retry::RetryPartition::custom("world").build())
+                .http_client($wire.clone())
+                .interceptor($meter.clone())
+                .build(),
+        )
+    };
+}
+
 impl Functions {
     pub fn new(cloud: Arc<Cloud>) -> Self {
         Self {
@@ -175,6 +196,14 @@ impl Functions {
     /// A ledger for the tests, without faults.
     pub fn ledger(&self) -> Ledger {
         Clients::new(&self.cloud, Arc::new(Process::new(Function::Catalog, 0))).ledger
+    }
+
+    /// The SDK alone, on the same services.
+    pub fn bare(&self) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client, aws_sdk_kms::Client) {
+        let process = Arc::new(Process::new(Function::Access, 0));
+        let wire = Wire { cloud: Arc::clone(&self.cloud), process };
+        let meter = Meter::default();
+        (client!(aws_sdk_dynamodb, wire, meter), client!(aws_sdk_sqs, wire, meter), client!(aws_sdk_kms, wire, meter))
     }
 
     /// The root's and the issuing authorities' keys for the tests, without faults.
@@ -332,27 +361,6 @@ struct Clients {
     tagging: aws_sdk_resourcegroupstagging::Client,
     ssm: aws_sdk_ssm::Client,
     events: Events,
-}
-
-/// A service's client, without what takes time and changes nothing here: signatures, which nobody checks, the choice of an
-/// endpoint, and the watch over connections.
-macro_rules! client {
-    ($sdk:ident, $wire:expr, $meter:expr) => {
-        $sdk::Client::from_conf(
-            $sdk::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("eu-central-1"))
-                .allow_no_auth()
-                .endpoint_url("https://aws.invalid")
-                .timeout_config(TimeoutConfig::disabled())
-                .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-                .retry_config(RetryConfig::standard())
-                .retry_partition($sdk::config::retry::RetryPartition::custom("world").build())
-                .http_client($wire.clone())
-                .interceptor($meter.clone())
-                .build(),
-        )
-    };
 }
 
 impl Clients {

@@ -31,6 +31,7 @@ mod cloud;
 mod devices;
 mod dynamo;
 mod end;
+mod fan_out;
 mod figures;
 mod fleet;
 mod functions;

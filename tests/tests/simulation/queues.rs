@@ -205,6 +205,10 @@ impl Queues {
         }
     }
 
+    pub fn waiting(&self, name: &str) -> usize {
+        self.with(name, |queue| queue.messages.len())
+    }
+
     /// Messages that can still be received, and those in the dead-letter queue.
     pub fn left(&self, name: &str) -> (Vec<Message>, Vec<Message>) {
         self.with(name, |queue| (queue.messages.clone(), queue.dead.clone()))

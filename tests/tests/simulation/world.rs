@@ -51,8 +51,9 @@ const IDLE: Duration = Duration::from_secs(900);
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     pub pace: Pace,
-    /// Workers at once.
+    /// Workers and issuers at once. Without any, messages stay in their queue.
     pub workers: usize,
+    pub issuers: usize,
     /// Whether the invariants are checked.
     pub is_watched: bool,
 }
@@ -79,11 +80,11 @@ impl World {
 
     /// As [`Self::live`], with a coarser schedule: for a world that lives for years.
     pub fn live_at<T: 'static>(pace: Pace, seed: u64, life: impl AsyncFnOnce(World) -> T) -> T {
-        Self::live_in(Setting { pace, workers: 5, is_watched: true }, seed, life)
+        Self::live_in(Setting { pace, workers: 5, issuers: 4, is_watched: true }, seed, life)
     }
 
     pub fn live_in<T: 'static>(setting: Setting, seed: u64, life: impl AsyncFnOnce(World) -> T) -> T {
-        let Setting { pace, workers, is_watched } = setting;
+        let Setting { pace, workers, issuers, is_watched } = setting;
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let random = Random::new(seed);
@@ -93,7 +94,7 @@ impl World {
             let cloud = Cloud::new(random, is_watched);
             let world =
                 Self(Rc::new(Inner { pace: Cell::new(pace), functions: Functions::new(Arc::clone(&cloud)), cloud }));
-            world.begin(workers).await;
+            world.begin(workers, issuers).await;
             life(world).await
         })
     }
@@ -114,7 +115,7 @@ impl World {
         if pause == SLOW.0 && self.is_at_rest() { IDLE } else { pause }
     }
 
-    async fn begin(&self, workers: usize) {
+    async fn begin(&self, workers: usize, issuers: usize) {
         let queues = &self.cloud.queues;
         queues.create("control", Duration::from_secs(360), 5);
         queues.create("task", Duration::from_secs(180), 10);
@@ -133,9 +134,13 @@ impl World {
         }
         self.serve("control", Function::Conduct, 2);
         self.serve("task", Function::Worker, workers);
-        self.serve("issue", Function::Issue, 4);
+        self.serve_issuers(issuers);
         self.schedule_by(Function::Conduct, Self::until_woken, json!({ "wake": "running" }));
         self.schedule_by(Function::Issue, |world| world.pace.get().1, json!({ "wake": "lists" }));
+    }
+
+    pub fn serve_issuers(&self, at_once: usize) {
+        self.serve("issue", Function::Issue, at_once);
     }
 
     /// A queue's event source mapping: at most `at_once` concurrent invocations, of ten messages at most.

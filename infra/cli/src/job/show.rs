@@ -294,7 +294,7 @@ mod tests {
 
     use serde_json::{from_value, json};
 
-    use super::{describe, failures, under_way};
+    use super::{describe, describe_used, failures, under_way};
     use crate::watch::recorded;
 
     #[test]
@@ -311,6 +311,27 @@ mod tests {
              Devices  2: 1 acked, 1 failed, 0 waived, 0 skipped, 0 under way\n\
              Times    created 2026-07-22T10:11:00Z, changed 2026-07-22T10:11:12Z"
         );
+    }
+
+    #[test]
+    fn what_a_job_used_stands_beside_the_estimate() {
+        let used = from_value(json!({
+            "dollars": "0.0123", "calls": { "dynamodb": 70, "sqs": 9 }, "writeUnits": 60, "readUnits": 50,
+            "queueRequests": 9, "signatures": 2, "invocations": 8, "gigabyteSeconds": 1, "prices": "us-east-1"
+        }));
+        assert_eq!(
+            describe_used(&used.unwrap(), None),
+            "$0.0123: 60 write units, 50 read units, 2 signatures, 9 queue requests, 1 GB-seconds in 8 invocations; 79 calls to AWS"
+        );
+        let before = json!({
+            "job": 6, "at": "2026-01-02T03:04:05Z", "readyThen": { "devices": 3, "ready": 3 }, "estimatedDollars": "0.0111"
+        });
+        let used = from_value(json!({
+            "dollars": "0.0123", "calls": {}, "writeUnits": 0, "readUnits": 0, "queueRequests": 0, "signatures": 0,
+            "invocations": 0, "gigabyteSeconds": 0, "prices": ""
+        }));
+        let told = describe_used(&used.unwrap(), Some(&from_value(before).unwrap()));
+        assert!(told.starts_with("$0.0123 (estimated $0.0111): "), "{told}");
     }
 
     #[test]
