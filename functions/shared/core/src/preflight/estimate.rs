@@ -23,8 +23,11 @@ const RESTART: u64 = 30_000;
 const WRITES: u64 = 7;
 const READS: u64 = 6;
 const MESSAGES: u64 = 1;
-/// Of a renewal, besides its visits: what `tests/tests/simulation/figures.rs` counts, rounded up.
+/// Of a renewal, besides its visits: what `cargo bench --bench fleet` counts, rounded up. Revocation lists are signed, too.
 const RENEWAL_WRITES: u64 = 40;
+const RENEWAL_READS: u64 = 30;
+const RENEWAL_MESSAGES: u64 = 3;
+const SIGNATURES_OF_TEN_RENEWALS: u64 = 13;
 
 /// A worker's memory in MB.
 const WORKER: u64 = 256;
@@ -68,10 +71,13 @@ pub fn estimate(job: &Job, preflight: &Preflight, prices: &Prices) -> Option<Vec
         let renewals = visits(Phase::Reissue, report.reissued, renewal(mean), renewal(report.longest_millis));
         // The restart is waited for in the queue.
         let devices = report.reissued;
+        let signatures = (SIGNATURES_OF_TEN_RENEWALS * devices).div_ceil(10);
         let signed = Usage {
             write_units: RENEWAL_WRITES * devices,
-            key_requests: devices,
-            signatures: devices,
+            half_read_units: 2 * RENEWAL_READS * devices,
+            queue_requests: RENEWAL_MESSAGES * devices,
+            key_requests: signatures,
+            signatures,
             ..Usage::default()
         };
         let cost = prices.of(&(of_visits(VISITS_OF_RENEWAL * devices, mean) + signed));
