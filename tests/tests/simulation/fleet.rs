@@ -220,6 +220,7 @@ async fn own_certificates(world: &World, devices: u32) {
 }
 
 /// A first root. All devices are healthy.
+#[allow(dead_code, reason = "only the benchmark stops there")]
 pub fn first_root(devices: u32) -> Measured {
     live(async move |world| {
         enrolled(&world, devices, |_| Mood::Well).await;
