@@ -32,6 +32,7 @@ resource "aws_lambda_function" "catalog" {
         TASK_QUEUE_URL     = aws_sqs_queue.task_queue.url
         DEVICE_CIDRS       = var.device_cidrs
         CREDENTIAL_PREFIX  = var.credential_prefix
+        PRICES             = var.prices
         ACCESS_KEY_ARN     = aws_kms_key.access_key.arn
       },
       { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },

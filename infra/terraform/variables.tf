@@ -477,6 +477,18 @@ variable "maximum_concurrency" {
   }
 }
 
+variable "prices" {
+  description = "AWS's prices, by which jobs and estimates are told in dollars - the content of functions/shared/core/src/prices.json with the prices of this region, in one line. Empty, the list prices of us-east-1."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^(\\{.*\\})?$)$", var.prices))
+    error_message = "prices must match ^(\\{.*\\})?$"
+  }
+}
+
 variable "event_bus_name" {
   description = "EventBridge bus for the events about certificates, jobs, authorities and devices."
   type        = string

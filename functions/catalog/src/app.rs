@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use rootcast_core::device::address::{AddressPolicy, InvalidNetwork};
+use rootcast_core::usage::Prices;
 use rootcast_events::Events;
 use rootcast_gate::{Refusal, ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
@@ -39,6 +40,8 @@ pub struct Parts {
     /// The prefix of the SSM parameters that hold the devices' credentials.
     pub credential_prefix: String,
     pub second: SecondPerson,
+    /// Of what jobs use.
+    pub prices: Prices,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -51,6 +54,8 @@ pub(crate) enum Misconfigured {
     Invalid(#[from] rootcast_ledger::Misconfigured),
     #[error("the environment variable DEVICE_CIDRS: {0}")]
     Networks(#[from] InvalidNetwork),
+    #[error("the environment variable PRICES is not as functions/shared/core/src/prices.json")]
+    Prices(#[from] serde_json::Error),
 }
 
 impl From<Misconfigured> for Refusal {
@@ -97,6 +102,7 @@ impl Parts {
             task_queue: set("TASK_QUEUE_URL")?,
             networks: std::env::var("DEVICE_CIDRS").unwrap_or_default().parse()?,
             credential_prefix: set("CREDENTIAL_PREFIX")?,
+            prices: std::env::var("PRICES").unwrap_or_default().parse()?,
             clock: OffsetDateTime::now_utc,
         })
     }

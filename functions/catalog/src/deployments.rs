@@ -3,9 +3,10 @@
 use rootcast_core::deployment::Deployment;
 use rootcast_core::job::{JobId, JobState, Pass, Tally};
 use rootcast_dialects::lenovo::LenovoError;
-use rootcast_dialects::native::{self, Summary, Work};
+use rootcast_dialects::native::{self, Summary, Used, Work};
 use rootcast_ledger::{Ledger, TaskKey};
 
+use crate::app::Parts;
 use crate::fleet::Row;
 use crate::jobs::counts;
 use crate::stamp::stamp;
@@ -32,9 +33,11 @@ pub(crate) fn path(job: JobId) -> String {
     format!("/jobs/{job}")
 }
 
-pub(crate) async fn view(ledger: &Ledger, job: &Deployment) -> Result<native::Job, LenovoError> {
+pub(crate) async fn view(parts: &Parts, job: &Deployment) -> Result<native::Job, LenovoError> {
+    let ledger = &parts.ledger;
     let counted = ledger.counters(job.id, Pass::Install).await?.tally;
-    Ok(viewed(job, counted))
+    let used = ledger.used_by_devices(job.id, &[Pass::Install]).await?;
+    Ok(native::Job { used: Used::of(&used, &parts.prices), ..viewed(job, counted) })
 }
 
 fn viewed(job: &Deployment, counted: Tally) -> native::Job {
@@ -42,6 +45,7 @@ fn viewed(job: &Deployment, counted: Tally) -> native::Job {
     native::Job {
         summary: summary(job),
         devices,
+        used: None,
         proofs: None,
         report: None,
         preflight: None,

@@ -4,16 +4,18 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
-use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Tally};
+use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Pass, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::{self, Counts, Hold, Left, Preflight, Proofs, Report, Rollover, Summary, Wave, Work};
+use rootcast_dialects::native::{
+    self, Counts, Hold, Left, Preflight, Proofs, Report, Rollover, Summary, Used, Wave, Work,
+};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{Departure, Ledger};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::deployments;
 use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
@@ -49,10 +51,10 @@ pub(crate) async fn show(
     Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
 ) -> Result<Envelope<native::Job>, LenovoError> {
-    let ledger = &app.parts().await?.ledger;
-    let shown = match load_any(ledger, id).await? {
-        JobRecord::Rollover(job) => rollover_for(ledger, &job, |dn| caller.sees(dn)).await?,
-        JobRecord::Deployment(job) => deployments::view(ledger, &job).await?,
+    let parts = app.parts().await?;
+    let shown = match load_any(&parts.ledger, id).await? {
+        JobRecord::Rollover(job) => rollover_for(parts, &job, |dn| caller.sees(dn)).await?,
+        JobRecord::Deployment(job) => deployments::view(parts, &job).await?,
     };
     Ok(Envelope::success(shown))
 }
@@ -113,10 +115,10 @@ fn rollover_summary(job: &Job) -> Summary {
 }
 
 /// Loads the devices of the job's current pass.
-pub(crate) async fn view(ledger: &Ledger, job: &JobRecord) -> Result<native::Job, LenovoError> {
+pub(crate) async fn view(parts: &Parts, job: &JobRecord) -> Result<native::Job, LenovoError> {
     match job {
-        JobRecord::Rollover(job) => rollover_view(ledger, job).await,
-        JobRecord::Deployment(job) => deployments::view(ledger, job).await,
+        JobRecord::Rollover(job) => rollover_view(parts, job).await,
+        JobRecord::Deployment(job) => deployments::view(parts, job).await,
     }
 }
 
@@ -125,18 +127,38 @@ fn seen(looked: &InUse) -> native::InUse {
 }
 
 /// A rollover with the devices of its current pass and the waves of all passes.
-pub(crate) async fn rollover_view(ledger: &Ledger, job: &Job) -> Result<native::Job, LenovoError> {
-    rollover_for(ledger, job, |_| false).await
+pub(crate) async fn rollover_view(parts: &Parts, job: &Job) -> Result<native::Job, LenovoError> {
+    rollover_for(parts, job, |_| false).await
 }
 
 /// `sees`: whether the reader sees what has this distinguished name. Preflights name devices and certificates, and the right
 /// to read jobs includes neither.
-async fn rollover_for(ledger: &Ledger, job: &Job, sees: impl Fn(&str) -> bool) -> Result<native::Job, LenovoError> {
-    let (tally, waves, (left, _)) =
-        futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
-            Ok(ledger.departures(job.id, MOST_LEFT).await?)
-        })?;
-    Ok(only_seen(viewed(job, &tally, waves, left), sees))
+async fn rollover_for(parts: &Parts, job: &Job, sees: impl Fn(&str) -> bool) -> Result<native::Job, LenovoError> {
+    let Parts { ledger, prices, .. } = parts;
+    let passes: &[Pass] = if job.preflight.is_some() { &[Pass::Preflight] } else { &Pass::OF_ROLLOVER };
+    let (tally, waves, (left, _), by_devices, before) = futures::try_join!(
+        tally(ledger, job),
+        async { Ok(ledger.waves(job.id).await?) },
+        async { Ok(ledger.departures(job.id, MOST_LEFT).await?) },
+        async { Ok(ledger.used_by_devices(job.id, passes).await?) },
+        preflight_before(ledger, job),
+    )?;
+    let used = Used::of(&(job.used + by_devices), prices);
+    let mut shown = native::Job { used, report: Report::of(job, prices), ..viewed(job, &tally, waves, left) };
+    let estimated = before.and_then(|before| Report::of(&before, prices)?.estimate);
+    if let (Some(preflight), Some(estimated)) = (&mut shown.preflight, estimated) {
+        preflight.estimated_dollars = Some(estimated.dollars);
+        preflight.estimated_seconds = Some(estimated.seconds);
+    }
+    Ok(only_seen(shown, sees))
+}
+
+/// The preflight that this rollover followed.
+async fn preflight_before(ledger: &Ledger, job: &Job) -> Result<Option<Job>, LenovoError> {
+    match &job.since {
+        Some(since) => Ok(ledger.job(since.preflight).await?),
+        None => Ok(None),
+    }
 }
 
 fn only_seen(mut job: native::Job, sees: impl Fn(&str) -> bool) -> native::Job {
@@ -170,8 +192,9 @@ fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Depart
     native::Job {
         summary: rollover_summary(job),
         devices: counts(tally, is_counted(job)),
+        used: None,
         proofs: job.survey.is_complete().then(|| proofs(job.survey.total())),
-        report: Report::of(job),
+        report: None,
         preflight: job.since.as_ref().map(|since| Preflight::of(since, stamp(since.at))),
         left: left.into_iter().map(named).collect(),
         in_use: in_use.map(seen),

@@ -70,7 +70,7 @@ pub(crate) async fn retry(
         },
         "What else failed stays as it is.",
     );
-    let shown = Retried { job: view(&parts.ledger, &job).await?, retried: devices, hastened };
+    let shown = Retried { job: view(parts, &job).await?, retried: devices, hastened };
     Ok(Envelope::success(shown).saying(message))
 }
 

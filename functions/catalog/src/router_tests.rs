@@ -75,6 +75,7 @@ fn app_for(grants: Grants) -> Router {
         task_queue: String::new(),
         networks: "10.0.0.0/8".parse().unwrap(),
         credential_prefix: "/rootcast/devices/".to_owned(),
+        prices: Default::default(),
         clock: OffsetDateTime::now_utc,
     }))
 }

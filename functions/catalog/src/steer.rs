@@ -97,7 +97,7 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
         }
         (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
-    let shown = view(&parts.ledger, &job).await?;
+    let shown = view(parts, &job).await?;
     Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
 }
 

@@ -100,7 +100,7 @@ pub(crate) async fn waive(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
         reason = waiver.reason, "devices waived"
     );
-    let shown = rollover_view(&parts.ledger, &load(&parts.ledger, id).await?).await?;
+    let shown = rollover_view(parts, &load(&parts.ledger, id).await?).await?;
     let total = results.len();
     let answer = Envelope::success(WaiverResults { job: shown, results, certificates: Vec::new() });
     if refused == 0 {
@@ -148,7 +148,7 @@ async fn waive_certificates(
         caller = caller.name, job.id = %id, certificates.waived = total - refused, certificates.refused = refused,
         reason = waiver.reason, "certificates waived"
     );
-    let shown = rollover_view(&parts.ledger, &load(&parts.ledger, id).await?).await?;
+    let shown = rollover_view(parts, &load(&parts.ledger, id).await?).await?;
     let answer = Envelope::success(WaiverResults { job: shown, results: Vec::new(), certificates });
     if refused == 0 {
         let message = Message::done(

@@ -4,6 +4,7 @@ use rootcast_authority::{CertificateAuthority, IssuingSettings};
 use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables, variable};
+use rootcast_meter::{Meter, client};
 use rootcast_queue::Queue;
 use rootcast_vault::{KeyRoles, Vault};
 use time::{Duration, OffsetDateTime};
@@ -14,11 +15,13 @@ impl App {
     pub async fn from_env() -> Result<Self, ConductError> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
         let stack: String = variable("STACK")?;
-        let events = Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?);
+        let meter = Meter::new(variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?);
+        let events = Events::new(client!(aws_sdk_eventbridge, &config, meter), variable::<String>("EVENT_BUS")?);
         let changes = events.of_changes(stack.clone(), OffsetDateTime::now_utc);
-        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).telling(changes);
+        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).metered(&meter);
+        let ledger = ledger.telling(changes);
         let vault = Vault::new(
-            &aws_sdk_kms::Client::new(&config),
+            &client!(aws_sdk_kms, &config, meter),
             &aws_sdk_resourcegroupstagging::Client::new(&config),
             stack.clone(),
         );
@@ -35,7 +38,7 @@ impl App {
                 leaves_from_root,
             }),
             ledger,
-            queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
+            queue: Queue::new(client!(aws_sdk_sqs, &config, meter)),
             control_queue: variable("CONTROL_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
             stall: Duration::seconds(variable("STALL_SECONDS")?),

@@ -3,6 +3,7 @@
 use rootcast_core::deployment::renewal::PercentLeft;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables, variable};
+use rootcast_meter::{Meter, client};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
@@ -12,16 +13,17 @@ use crate::{App, IssuerError};
 impl App {
     pub async fn from_env() -> Result<Self, IssuerError> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        let meter = Meter::new(variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?);
         let vault = Vault::new(
-            &aws_sdk_kms::Client::new(&config),
+            &client!(aws_sdk_kms, &config, meter),
             &aws_sdk_resourcegroupstagging::Client::new(&config),
             variable::<String>("STACK")?,
         );
         Ok(Self {
-            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).metered(&meter),
             vault,
-            queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
-            events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
+            queue: Queue::new(client!(aws_sdk_sqs, &config, meter)),
+            events: Events::new(client!(aws_sdk_eventbridge, &config, meter), variable::<String>("EVENT_BUS")?),
             issue_queue: variable("ISSUE_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
             control_queue: variable("CONTROL_QUEUE_URL")?,

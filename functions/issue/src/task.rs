@@ -89,9 +89,11 @@ impl App {
 
     /// Passes the task to the worker, which installs the certificate.
     async fn hand_on(&self, delivery: &Delivery<Task>) -> AfterTask {
-        match self.queue.send_later(&self.task_queue, &delivery.body, 0).await {
+        let task = Task { used: self.ledger.meter().take(), ..delivery.body.clone() };
+        match self.queue.send_later(&self.task_queue, &task, 0).await {
             Ok(()) => AfterTask::Done,
             Err(error) => {
+                self.ledger.meter().add(task.used);
                 warn!(error = &error as &dyn Error, "a task could not be handed on");
                 AfterTask::Again(self.soon(delivery.receives))
             }

@@ -4,6 +4,7 @@ use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_events::Events;
 use rootcast_gate::SecondPerson;
 use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
+use rootcast_meter::{Meter, client};
 use rootcast_queue::Queue;
 use rootcast_vault::{KeyRoles, Vault};
 use time::{Duration, OffsetDateTime};
@@ -13,11 +14,13 @@ use crate::App;
 impl App {
     pub async fn from_env() -> Result<Self, Misconfigured> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
-        let events = Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?);
+        let meter = Meter::new(variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?);
+        let events = Events::new(client!(aws_sdk_eventbridge, &config, meter), variable::<String>("EVENT_BUS")?);
         let changes = events.of_changes(variable::<String>("STACK")?, OffsetDateTime::now_utc);
-        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).telling(changes);
+        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).metered(&meter);
+        let ledger = ledger.telling(changes);
         let vault = Vault::new(
-            &aws_sdk_kms::Client::new(&config),
+            &client!(aws_sdk_kms, &config, meter),
             &aws_sdk_resourcegroupstagging::Client::new(&config),
             variable::<String>("STACK")?,
         );
@@ -28,7 +31,7 @@ impl App {
             authority: CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?))
                 .with_sleep(variable("ROOT_KEY_SLEEPS")?),
             ledger,
-            queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
+            queue: Queue::new(client!(aws_sdk_sqs, &config, meter)),
             control_queue: variable("CONTROL_QUEUE_URL")?,
             settings: Settings {
                 root_name: variable("ROOT_NAME")?,

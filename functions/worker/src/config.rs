@@ -6,6 +6,7 @@ use std::time::Duration;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
+use rootcast_meter::{Meter, client};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
@@ -15,12 +16,13 @@ use crate::App;
 impl App {
     pub async fn from_env() -> Result<Self, Misconfigured> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        let meter = Meter::new(variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?);
         Ok(Self {
-            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
-            queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
-            ssm: aws_sdk_ssm::Client::new(&config),
-            sealer: Sealer::new(&aws_sdk_kms::Client::new(&config), variable::<String>("SEALING_KEY_ARN")?),
-            events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).metered(&meter),
+            queue: Queue::new(client!(aws_sdk_sqs, &config, meter)),
+            ssm: client!(aws_sdk_ssm, &config, meter),
+            sealer: Sealer::new(&client!(aws_sdk_kms, &config, meter), variable::<String>("SEALING_KEY_ARN")?),
+            events: Events::new(client!(aws_sdk_eventbridge, &config, meter), variable::<String>("EVENT_BUS")?),
             redfish: Redfish::new(Arc::new(variable("DEVICE_CIDRS")?)),
             credential_prefix: variable("CREDENTIAL_PREFIX")?,
             control_queue: variable("CONTROL_QUEUE_URL")?,

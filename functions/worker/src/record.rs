@@ -11,6 +11,7 @@ use rootcast_core::job::task::{ErrorClass, Outcome};
 use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::metric::Metric;
 use rootcast_core::rollover::plan::is_next_wave_due;
+use rootcast_core::usage::Usage;
 use rootcast_ledger::{LedgerError, TaskKey, UseRecord};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;
@@ -32,11 +33,15 @@ struct Recorded(BTreeMap<TaskKey, bool>);
 impl App {
     /// Uses one transaction for all trust stores of the batch and one per certificate. Then releases every device, and
     /// wakes the conductor if it may have work.
-    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, AfterVisit)> {
+    pub(crate) async fn record(&self, mut attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, AfterVisit)> {
         if attempts.is_empty() {
             return Vec::new();
         }
         let now = (self.clock)();
+        for Delivery { receives, body, .. } in attempts.iter_mut().map(|attempt| &mut attempt.delivery) {
+            let used = std::mem::take(&mut body.used);
+            self.ledger.meter().add(if *receives == 1 { used } else { Usage::NONE });
+        }
         // Results of earlier visits were counted then.
         let outcomes = || {
             attempts.iter().filter(|attempt| attempt.visited).filter_map(|attempt| match &attempt.next {

@@ -25,7 +25,7 @@ use crate::{
 pub(crate) enum JobCommand {
     /// List every rollover and every deployment, the newest first
     List,
-    /// Show a job: its state and why, its waves, its failed devices
+    /// Show a job: its state and why, what it used at AWS, its waves, its failed devices
     Show(Which),
     /// Follow a job until it ends or pauses
     Watch(Which),

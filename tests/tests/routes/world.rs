@@ -79,6 +79,7 @@ impl World {
             task_queue: "https://sqs.invalid/tasks".to_owned(),
             networks: "10.0.0.0/8".parse().unwrap(),
             credential_prefix: "/rootcast/devices/".to_owned(),
+            prices: Default::default(),
             second: second.clone(),
             clock,
         };

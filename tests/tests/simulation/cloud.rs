@@ -25,6 +25,7 @@ use crate::dynamo::{Called, Place, Tables};
 use crate::functions::Function;
 use crate::keys::Keys;
 use crate::loopback::Loopback;
+use crate::memory;
 use crate::passwords::Passwords;
 use crate::queues::Queues;
 use crate::random::Random;
@@ -86,6 +87,8 @@ pub struct Cloud {
     pub fleet: Fleet,
     /// The devices behind real TLS, in worlds that use it.
     pub loopback: OnceLock<Loopback>,
+    /// Whether the invariants are checked. Where only calls are counted, they would take most of the time and the memory.
+    pub is_watched: bool,
     trace: Mutex<VecDeque<String>>,
     lines: usize,
     calls: Mutex<BTreeMap<String, u64>>,
@@ -96,11 +99,12 @@ pub struct Cloud {
 const TRACE: usize = 250;
 
 impl Cloud {
-    pub fn new(random: Arc<Random>) -> Arc<Self> {
+    pub fn new(random: Arc<Random>, is_watched: bool) -> Arc<Self> {
+        let lines = std::env::var("ROOTCAST_TRACE").ok().and_then(|lines| lines.parse().ok());
         Arc::new(Self {
             random,
             faults: Mutex::default(),
-            tables: Tables::new(),
+            tables: Tables::new(is_watched),
             queues: Queues::default(),
             keys: Keys::default(),
             services: Services::default(),
@@ -108,8 +112,9 @@ impl Cloud {
             passwords: Passwords::default(),
             fleet: Fleet::default(),
             loopback: OnceLock::new(),
+            is_watched,
             trace: Mutex::default(),
-            lines: std::env::var("ROOTCAST_TRACE").ok().and_then(|lines| lines.parse().ok()).unwrap_or(TRACE),
+            lines: lines.unwrap_or(if is_watched { TRACE } else { 0 }),
             calls: Mutex::default(),
             injected: Mutex::default(),
         })
@@ -120,6 +125,9 @@ impl Cloud {
     }
 
     pub fn note(&self, line: impl fmt::Display) {
+        if self.lines == 0 {
+            return;
+        }
         let mut trace = self.trace.lock().unwrap();
         if trace.len() >= self.lines {
             trace.pop_front();
@@ -158,15 +166,18 @@ impl Cloud {
             answer: answer.map(|answer| serde_json::to_vec(&answer).unwrap()),
             rows: Vec::new(),
         };
-        let Called { answer, rows } = match service {
+        let Called { answer, rows } = memory::aside(|| match service {
             "DynamoDB" => self.tables.call(process.function, operation, body),
             "AmazonSQS" => written(self.queues.call(self, operation, body)),
             "TrentService" => written(self.keys.call(self, operation, body)),
             "ResourceGroupsTaggingAPI" => written(self.keys.tagged(body)),
             _ => written(self.services.call(operation, body)),
-        };
-        self.note(format_args!("{process} {operation} {}", summary(operation, body, &rows, &answer)));
-        if answer.is_ok() {
+        });
+        memory::given(answer.as_ref().map_or(0, Vec::len));
+        if self.lines > 0 {
+            self.note(format_args!("{process} {operation} {}", summary(operation, body, &rows, &answer)));
+        }
+        if answer.is_ok() && self.is_watched {
             self.truth.after(self, process.function, operation, body, &rows);
         }
         process.dies_here(self, operation).await;

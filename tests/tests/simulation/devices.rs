@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +24,13 @@ pub struct Fleet {
     bmcs: Mutex<BTreeMap<SocketAddr, Bmc>>,
     /// How much longer each request takes.
     delay: Mutex<Duration>,
+    /// How long an exchange takes, in milliseconds; without it [`USUAL`].
+    latency: OnceLock<(u64, u64)>,
+    /// Visits that have ended, and how long they took in sum.
+    visits: Mutex<(u64, Duration)>,
 }
+
+const USUAL: (u64, u64) = (5, 60);
 
 impl Fleet {
     pub fn answer_after(&self, delay: Duration) {
@@ -33,6 +39,16 @@ impl Fleet {
 
     pub fn add(&self, at: SocketAddr, bmc: Bmc) {
         self.bmcs.lock().unwrap().insert(at, bmc);
+    }
+
+    /// Every exchange takes between so many milliseconds.
+    pub fn be_slow(&self, latency: (u64, u64)) {
+        self.latency.set(latency).unwrap();
+    }
+
+    /// Visits that have ended, and how long they took in sum.
+    pub fn visits(&self) -> (u64, Duration) {
+        *self.visits.lock().unwrap()
     }
 
     /// Accesses the device at this address.
@@ -73,7 +89,7 @@ impl fmt::Debug for Network {
 impl Wire for Network {
     fn open(&self, peer: Peer) -> Result<Box<dyn Line>, Failure> {
         let tls = self.cloud.loopback.get().map(|loopback| loopback.open(&peer)).transpose()?;
-        Ok(Box::new(Connection { network: self.clone(), peer, tls }))
+        Ok(Box::new(Connection { network: self.clone(), peer, tls, opened: Instant::now() }))
     }
 
     fn look<'a>(&'a self, peer: &'a Peer, deadline: Instant) -> Exchanged<'a, ObservedCertificate> {
@@ -98,7 +114,8 @@ impl Network {
     async fn reach(&self, peer: &Peer) -> Result<(), Failure> {
         let cloud = &self.cloud;
         let delay = *cloud.fleet.delay.lock().unwrap();
-        sleep(delay + Duration::from_millis(cloud.random.between(5, 60))).await;
+        let (least, most) = *cloud.fleet.latency.get().unwrap_or(&USUAL);
+        sleep(delay + Duration::from_millis(cloud.random.between(least, most))).await;
         if cloud.random.chance(cloud.faults().network) {
             cloud.inject("connection refused");
             return Err(refused(peer));
@@ -124,15 +141,16 @@ fn refused(peer: &Peer) -> Failure {
 pub fn answer(cloud: &Cloud, at: SocketAddr, request: Request<Bytes>) -> Option<Response<Bytes>> {
     let (head, body) = request.into_parts();
     let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
-    let (reply, behind, before, is_replaced) = cloud.fleet.at(at, |bmc| {
-        let (leaf, before) = (bmc.leaf().clone(), names(bmc));
+    let (reply, behind, replaced) = cloud.fleet.at(at, |bmc| {
+        let before = cloud.is_watched.then(|| (bmc.leaf().clone(), names(bmc)));
         let reply = bmc.answer(head.method.as_str(), head.uri.path(), token, &body);
-        (reply, bmc.behind.filter(|_| !bmc.by_manager), before, *bmc.leaf() != leaf)
+        let replaced = before.filter(|(leaf, _)| bmc.leaf() != leaf).map(|(_, names)| names);
+        (reply, bmc.behind.filter(|_| !bmc.by_manager), replaced)
     })?;
-    if let Some(anchor) = &reply.removed {
+    if let Some(anchor) = reply.removed.as_ref().filter(|_| cloud.is_watched) {
         cloud.truth.removed(cloud, at, anchor);
     }
-    if is_replaced {
+    if let Some(before) = replaced {
         cloud.truth.replaced(cloud, at, &before);
     }
     let mut response = Response::builder().status(reply.status);
@@ -156,6 +174,14 @@ struct Connection {
     network: Network,
     peer: Peer,
     tls: Option<Arc<dyn Line>>,
+    opened: Instant,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut visits = self.network.cloud.fleet.visits.lock().unwrap();
+        *visits = (visits.0 + 1, visits.1 + self.opened.elapsed());
+    }
 }
 
 impl Line for Connection {
@@ -179,7 +205,7 @@ impl Line for Connection {
             if (method.as_str(), path.as_str()) == ("POST", SESSIONS) && response.status() == StatusCode::UNAUTHORIZED {
                 cloud.passwords.refused(cloud, &self.network.process, at);
             }
-            if let Some(anchor) = response.headers().get(SHOWN) {
+            if let Some(anchor) = response.headers().get(SHOWN).filter(|_| cloud.is_watched) {
                 cloud.truth.read_back(at, anchor.to_str().unwrap().parse().unwrap());
             }
             Ok(response)

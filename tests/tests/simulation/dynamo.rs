@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use dynoxide::actions::batch_get_item::{BatchGetItemRequest, BatchGetItemResponse};
 use dynoxide::actions::delete_item::{DeleteItemRequest, DeleteItemResponse};
-use dynoxide::actions::get_item::GetItemRequest;
+use dynoxide::actions::get_item::{GetItemRequest, GetItemResponse};
 use dynoxide::actions::put_item::{PutItemRequest, PutItemResponse};
+use dynoxide::actions::query::{QueryRequest, QueryResponse};
+use dynoxide::actions::scan::{ScanRequest, ScanResponse};
+use dynoxide::actions::transact_get_items::{TransactGetItemsRequest, TransactGetItemsResponse};
 use dynoxide::actions::transact_write_items::{TransactWriteItemsRequest, TransactWriteItemsResponse};
 use dynoxide::actions::update_item::{UpdateItemRequest, UpdateItemResponse};
 use dynoxide::storage_backend::Clock;
@@ -37,9 +41,11 @@ pub struct Tables {
     database: Database,
     /// Write units used, by table.
     units: Mutex<BTreeMap<&'static str, f64>>,
+    read_units: Mutex<f64>,
     /// Each write by itself, in worlds that ask for it.
     charges: Mutex<Option<Charges>>,
     seen: Mutex<Seen>,
+    is_watched: bool,
 }
 
 /// Every row as it was read back after its last write, without types: invariants look at them all the time. It is read back
@@ -105,16 +111,21 @@ impl Clock for VirtualClock {
 }
 
 impl Tables {
-    pub fn new() -> Self {
+    pub fn new(is_watched: bool) -> Self {
         let database = Database::memory_with_clock(Arc::new(VirtualClock)).unwrap();
         for table in tables() {
             database.create_table(serde_json::from_value(table).unwrap()).unwrap();
         }
-        Self { database, units: Mutex::default(), charges: Mutex::default(), seen: Mutex::default() }
+        let (units, read_units) = (Mutex::default(), Mutex::default());
+        Self { database, units, read_units, charges: Mutex::default(), seen: Mutex::default(), is_watched }
     }
 
     pub fn write_units(&self) -> f64 {
         self.units.lock().unwrap().values().sum()
+    }
+
+    pub fn read_units(&self) -> f64 {
+        *self.read_units.lock().unwrap()
     }
 
     /// What was charged since the last call, once it was called.
@@ -137,11 +148,13 @@ impl Tables {
             "UpdateItem" => self.write::<UpdateItemRequest>(body),
             "DeleteItem" => self.write::<DeleteItemRequest>(body),
             "TransactWriteItems" => self.write::<TransactWriteItemsRequest>(body),
-            "GetItem" => read(run(body, |request| database.get_item(request))),
-            "Query" => read(run(body, |request| database.query(request))),
-            "Scan" => read(run(body, |request| database.scan(request))),
-            "BatchGetItem" => read(run(body, |request| database.batch_get_item(request))),
-            "TransactGetItems" => read(run(body, |request| database.transact_get_items(request))),
+            "GetItem" => read(self.counted(body, |request: GetItemRequest| database.get_item(request))),
+            "Query" => read(self.counted(body, |request: QueryRequest| database.query(request))),
+            "Scan" => read(self.counted(body, |request: ScanRequest| database.scan(request))),
+            "BatchGetItem" => read(self.counted(body, |request: BatchGetItemRequest| database.batch_get_item(request))),
+            "TransactGetItems" => {
+                read(self.counted(body, |request: TransactGetItemsRequest| database.transact_get_items(request)))
+            }
             other => read(Err(Refusal::new("UnknownOperationException", format!("{function:?} called {other}")))),
         };
         if let (Ok(_), Some(writes), Some(charges)) = (&called.answer, charged, &mut *self.charges.lock().unwrap()) {
@@ -162,10 +175,23 @@ impl Tables {
             }
             Ok(answer)
         });
-        if answer.is_ok() {
+        if answer.is_ok() && self.is_watched {
             self.seen.lock().unwrap().written.extend(rows.iter().cloned());
         }
         Called { answer, rows }
+    }
+
+    /// A read, whose units are counted.
+    fn counted<Q: Read>(
+        &self,
+        body: &[u8],
+        call: impl FnOnce(Q) -> Result<Q::Answer, DynoxideError>,
+    ) -> Result<Vec<u8>, Refusal> {
+        run(body, |request: Q| {
+            let answer = call(request.asking())?;
+            *self.read_units.lock().unwrap() += Q::used(&answer).iter().map(|used| used.capacity_units).sum::<f64>();
+            Ok(answer)
+        })
     }
 
     /// Reads back what was written of these rows.
@@ -174,18 +200,22 @@ impl Tables {
         let written: Vec<Place> = seen.written.range(at).take_while(|at| is(at)).cloned().collect();
         for at in written {
             seen.written.remove(&at);
-            let request = GetItemRequest {
-                table_name: at.table.to_owned(),
-                key: at.key(),
-                consistent_read: Some(true),
-                ..GetItemRequest::default()
-            };
-            match self.database.get_item(request).unwrap().item {
-                Some(item) => _ = seen.rows.insert(at, Arc::new(plain(item))),
+            match self.as_stored(&at) {
+                Some(row) => _ = seen.rows.insert(at, row),
                 None => _ = seen.rows.remove(&at),
             }
         }
         seen
+    }
+
+    fn as_stored(&self, at: &Place) -> Option<Row> {
+        let request = GetItemRequest {
+            table_name: at.table.to_owned(),
+            key: at.key(),
+            consistent_read: Some(true),
+            ..GetItemRequest::default()
+        };
+        Some(Arc::new(plain(self.database.get_item(request).unwrap().item?)))
     }
 
     /// A read by the tests.
@@ -199,7 +229,7 @@ impl Tables {
     }
 
     pub fn row(&self, at: &Place) -> Option<Row> {
-        self.look(at..=at, |_| true).rows.get(at).cloned()
+        if self.is_watched { self.look(at..=at, |_| true).rows.get(at).cloned() } else { self.as_stored(at) }
     }
 
     pub fn named(&self, table: &'static str, id: &str) -> Option<Row> {
@@ -275,6 +305,39 @@ impl Tables {
         self.seen.lock().unwrap().written.insert(at);
     }
 }
+
+/// A request that reads rows.
+trait Read: DeserializeOwned {
+    type Answer: Serialize;
+
+    /// The same, asking for the units that it uses.
+    fn asking(self) -> Self;
+
+    fn used(answer: &Self::Answer) -> &[ConsumedCapacity];
+}
+
+/// `$used`: how the units of an answer become a slice.
+macro_rules! read_of {
+    ($request:ty, $answer:ty, $used:ident $(, $default:ident)?) => {
+        impl Read for $request {
+            type Answer = $answer;
+
+            fn asking(self) -> Self {
+                Self { return_consumed_capacity: Some("TOTAL".to_owned()), ..self }
+            }
+
+            fn used(answer: &$answer) -> &[ConsumedCapacity] {
+                answer.consumed_capacity.$used()$(.$default())?
+            }
+        }
+    };
+}
+
+read_of!(GetItemRequest, GetItemResponse, as_slice);
+read_of!(QueryRequest, QueryResponse, as_slice);
+read_of!(ScanRequest, ScanResponse, as_slice);
+read_of!(BatchGetItemRequest, BatchGetItemResponse, as_deref, unwrap_or_default);
+read_of!(TransactGetItemsRequest, TransactGetItemsResponse, as_deref, unwrap_or_default);
 
 /// A request that changes rows.
 trait Write: DeserializeOwned {

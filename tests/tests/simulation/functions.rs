@@ -23,13 +23,14 @@ use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
+use rootcast_meter::Meter;
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use rootcast_vault::{Notary, Vault};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
 use crate::clock;
@@ -37,6 +38,7 @@ use crate::cloud::{Cloud, Process, Wire};
 use crate::devices::Network;
 use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, HEADS, JOBS};
 use crate::keys::{NOTARY, SEALING};
+use crate::memory;
 use crate::queues::{Message, url};
 use crate::random::random;
 
@@ -78,10 +80,31 @@ pub struct Functions {
     started: Mutex<u64>,
     /// Invocations under way.
     running: Mutex<u64>,
+    /// What each function took, of those that ended.
+    runs: Mutex<BTreeMap<Function, Runs>>,
     /// The parameter `TwoPersons`.
     two_persons: Mutex<TwoPersons>,
     /// The function whose next invocation dies after so many calls and answers.
     doomed: Mutex<Option<(Function, u64)>>,
+}
+
+/// What the invocations of a function took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Runs {
+    pub invocations: u64,
+    /// Those with a batch of messages.
+    pub batches: u64,
+    pub lasted: Duration,
+    /// The most that one of them held in memory, in bytes.
+    pub most_memory: u64,
+}
+
+impl Runs {
+    fn add(&mut self, lasted: Duration, memory: u64) {
+        self.invocations += 1;
+        self.lasted += lasted;
+        self.most_memory = self.most_memory.max(memory);
+    }
 }
 
 impl From<rootcast_gate::routes::Function> for Function {
@@ -108,6 +131,20 @@ impl Function {
         }
     }
 
+    /// Whether it counts what jobs use.
+    const fn is_of_jobs(self) -> bool {
+        matches!(self, Self::Regenerate | Self::Conduct | Self::Worker | Self::Issue)
+    }
+
+    /// The memory of template.yaml, in MB.
+    pub const fn memory(self) -> u64 {
+        match self {
+            Self::Worker | Self::Issue | Self::Retry | Self::Rotate => 256,
+            Self::Regenerate | Self::Catalog | Self::Conduct | Self::Import => 512,
+            Self::Access => 1024,
+        }
+    }
+
     fn clock(self) -> fn() -> OffsetDateTime {
         match self {
             Self::Regenerate => clock::of::<0>,
@@ -123,6 +160,27 @@ impl Function {
     }
 }
 
+/// A service's client, without what takes time and changes nothing here: signatures, which nobody checks, the choice of an
+/// endpoint, and the watch over connections.
+macro_rules! client {
+    ($sdk:ident, $wire:expr, $meter:expr) => {
+        $sdk::Client::from_conf(
+            $sdk::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .allow_no_auth()
+                .endpoint_url("https://aws.invalid")
+                .timeout_config(TimeoutConfig::disabled())
+                .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+                .retry_config(RetryConfig::standard())
+                .retry_partition($sdk::config::retry::RetryPartition::custom("world").build())
+                .http_client($wire.clone())
+                .interceptor($meter.clone())
+                .build(),
+        )
+    };
+}
+
 impl Functions {
     pub fn new(cloud: Arc<Cloud>) -> Self {
         Self {
@@ -130,6 +188,7 @@ impl Functions {
             idle: Mutex::default(),
             started: Mutex::default(),
             running: Mutex::default(),
+            runs: Mutex::default(),
             two_persons: Mutex::default(),
             doomed: Mutex::default(),
         }
@@ -138,6 +197,14 @@ impl Functions {
     /// A ledger for the tests, without faults.
     pub fn ledger(&self) -> Ledger {
         Clients::new(&self.cloud, Arc::new(Process::new(Function::Catalog, 0))).ledger
+    }
+
+    /// The SDK alone, on the same services.
+    pub fn bare(&self) -> (aws_sdk_dynamodb::Client, aws_sdk_sqs::Client, aws_sdk_kms::Client) {
+        let process = Arc::new(Process::new(Function::Access, 0));
+        let wire = Wire { cloud: Arc::clone(&self.cloud), process };
+        let meter = Meter::default();
+        (client!(aws_sdk_dynamodb, wire, meter), client!(aws_sdk_sqs, wire, meter), client!(aws_sdk_kms, wire, meter))
     }
 
     /// The root's and the issuing authorities' keys for the tests, without faults.
@@ -171,6 +238,7 @@ impl Functions {
             })
         };
         let batch = json!({ "Records": messages.iter().map(record).collect::<Vec<_>>() });
+        self.runs.lock().unwrap().entry(function).or_default().batches += 1;
         let answer = self.event(function, batch).await?;
         Ok(answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect())
     }
@@ -214,15 +282,20 @@ impl Functions {
         let invocation = format!("{process}@{}", self.cloud.random.next());
         context.request_id.clone_from(&invocation);
         context.deadline = clock::milliseconds(function.clock()() + function.limit());
+        let (begun, mut most_memory) = (Instant::now(), 0);
         let done = {
-            let work = timeout(function.limit(), work(&sandbox.app, context));
+            let work = memory::Weighed::new(timeout(function.limit(), work(&sandbox.app, context)));
             tokio::select! {
                 biased;
                 () = process.died.notified() => None,
-                done = work => done.ok(),
+                (done, most) = work => {
+                    most_memory = most;
+                    done.ok()
+                }
             }
         };
         *self.running.lock().unwrap() -= 1;
+        self.runs.lock().unwrap().entry(function).or_default().add(begun.elapsed(), most_memory);
         match done {
             Some(done) => {
                 process.live_for(None);
@@ -241,6 +314,10 @@ impl Functions {
     pub fn need_two_persons(&self, operations: TwoPersons) {
         *self.two_persons.lock().unwrap() = operations;
         self.cool();
+    }
+
+    pub fn runs(&self) -> BTreeMap<Function, Runs> {
+        self.runs.lock().unwrap().clone()
     }
 
     /// The function's next invocation dies after so many calls and answers.
@@ -287,28 +364,12 @@ struct Clients {
     events: Events,
 }
 
-/// A service's client, without what takes time and changes nothing here: signatures, which nobody checks, the choice of an
-/// endpoint, and the watch over connections.
-macro_rules! client {
-    ($sdk:ident, $wire:expr) => {
-        $sdk::Client::from_conf(
-            $sdk::Config::builder()
-                .behavior_version(BehaviorVersion::latest())
-                .region(Region::new("eu-central-1"))
-                .allow_no_auth()
-                .endpoint_url("https://aws.invalid")
-                .timeout_config(TimeoutConfig::disabled())
-                .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-                .retry_config(RetryConfig::standard())
-                .retry_partition($sdk::config::retry::RetryPartition::custom("world").build())
-                .http_client($wire.clone())
-                .build(),
-        )
-    };
-}
-
 impl Clients {
     fn new(cloud: &Arc<Cloud>, process: Arc<Process>) -> Self {
+        let meter = match process.function {
+            function if function.is_of_jobs() => Meter::new(function.memory()),
+            _ => Meter::default(),
+        };
         let wire = Wire { cloud: Arc::clone(cloud), process };
         let table = |name: &str| Some(name.to_owned());
         let tables = Tables {
@@ -320,12 +381,12 @@ impl Clients {
             heads: table(HEADS),
         };
         Self {
-            ledger: Ledger::new(client!(aws_sdk_dynamodb, wire), tables),
-            queue: Queue::new(client!(aws_sdk_sqs, wire)),
-            kms: client!(aws_sdk_kms, wire),
-            tagging: client!(aws_sdk_resourcegroupstagging, wire),
-            ssm: client!(aws_sdk_ssm, wire),
-            events: Events::new(client!(aws_sdk_eventbridge, wire), "bus"),
+            ledger: Ledger::new(client!(aws_sdk_dynamodb, wire, Meter::default()), tables).metered(&meter),
+            queue: Queue::new(client!(aws_sdk_sqs, wire, meter)),
+            kms: client!(aws_sdk_kms, wire, meter),
+            tagging: client!(aws_sdk_resourcegroupstagging, wire, meter),
+            ssm: client!(aws_sdk_ssm, wire, meter),
+            events: Events::new(client!(aws_sdk_eventbridge, wire, meter), "bus"),
         }
     }
 
@@ -403,6 +464,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             task_queue,
             networks: "10.0.0.0/8".parse().unwrap(),
             credential_prefix: "/devices/".to_owned(),
+            prices: Default::default(),
             clock,
         }))),
         Function::Import => App::Http(import::router(Arc::new(import::App {

@@ -117,6 +117,14 @@ impl Keys {
         keys.values().filter(has_role).map(|key| key.signed).sum()
     }
 
+    /// A key of this role.
+    pub fn one(&self, role: &str) -> Option<String> {
+        let keys = self.keys.lock().unwrap();
+        let tag = json!({ "TagKey": ROLE_TAG, "TagValue": role });
+        let is = |key: &Key| key.tags.as_array().is_some_and(|tags| tags.contains(&tag));
+        keys.iter().find(|(_, key)| is(key)).map(|(arn, _)| arn.clone())
+    }
+
     /// It has a name, as the template gives it one.
     pub fn have_notary(&self) {
         let key = Key::new(&ECDSA_P256_SHA256_ASN1_SIGNING, "ECC_NIST_P256", json!([]));

@@ -43,6 +43,7 @@ use crate::preflight::since::Since;
 use crate::rollover::rollout::{LEAST_SAMPLED, Rollout};
 use crate::rollover::survey::{Demand, Sample, Survey, Sweep};
 use crate::rollover::windows::Held;
+use crate::usage::Usage;
 
 /// A decimal number. Each job's is higher than the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -207,6 +208,9 @@ pub struct Job {
     /// Why the operator asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_for: Option<String>,
+    /// What its own writes, and what led to them, used at AWS. The devices' part is with the counters.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub used: Usage,
     /// The new root; of a job without one, the root that signed when it began.
     pub generation: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -342,6 +346,7 @@ impl Job {
             phase: Phase::Create,
             state: JobState::Running,
             outcome: None,
+            used: Usage::default(),
             reason: "The new root is being created.".to_owned(),
             requested_for: new.requested_for,
             generation: new.generation,

@@ -10,6 +10,7 @@
 //! | [`device`] | what a device is, and which addresses may be reached |
 //! | [`inventory`] | the names of a stored certificate |
 //! | [`superseding`] | when a certificate that was renewed is revoked |
+//! | [`usage`] | what a job used at AWS, and what that costs |
 //! | [`access`] | who may call, and do what |
 //! | [`anchors`] | which trust anchors of others the devices hold |
 //! | [`asked`] | what an event of EventBridge asks for |
@@ -33,3 +34,4 @@ pub mod metric;
 pub mod preflight;
 pub mod rollover;
 pub mod superseding;
+pub mod usage;

@@ -19,7 +19,7 @@ pub use device::{
     Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Probe, ProbeBegun, Standing, Unapproved,
 };
 pub use job::{
-    CertificateWaiver, Counts, Deployment, Hold, InUse, Job, Left, Proofs, Rollover, Summary, WaiverOutcome,
+    CertificateWaiver, Counts, Deployment, Hold, InUse, Job, Left, Proofs, Rollover, Summary, Used, WaiverOutcome,
     WaiverResult, WaiverResults, Wave, Work,
 };
 pub use preflight::{Changed, Estimate, Findings, Part, Preflight, Ready, Report};

@@ -1,6 +1,7 @@
 //! Writes several records in one transaction, each on the condition that it is unchanged since it was read.
 
 use std::collections::HashMap;
+use std::sync::{MutexGuard, PoisonError};
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -10,10 +11,12 @@ use rootcast_core::anchors::Anchors;
 use rootcast_core::audit::{Act, Head, Subject};
 use rootcast_core::job::{Job, JobId};
 use rootcast_core::rollover::transition::WaveRecord;
+use rootcast_core::usage::Usage;
 use serde::Serialize;
 
 use crate::audit::Links;
 use crate::authority::{ANCHORS, AUTHORITY, bundle_id, root_id};
+use crate::consumed::Written;
 use crate::issuing_authorities::{SLEEP, issuing_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
 use crate::jobs::{ROLLOVER, list_key, meta_key};
@@ -65,7 +68,18 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Conflict`] if any record has changed since it was read; then nothing is written.
     pub async fn commit(&self, change: Change<'_>) -> Result<(), LedgerError> {
+        let used = change.job.map_or(Usage::default(), |_| self.meter.take());
+        let committed = self.commit_with(change, used).await;
+        if committed.is_err() {
+            self.meter.add(used);
+        }
+        committed
+    }
+
+    /// `used`: since the last write of a job.
+    async fn commit_with(&self, change: Change<'_>, used: Usage) -> Result<(), LedgerError> {
         let mut writes = Vec::new();
+        let mut written = None;
         if let Some(authority) = change.authority {
             let record = Authority { revision: authority.revision + 1, ..authority.clone() };
             writes.push(versioned(self.certificates()?, "authority", &record, id_key(AUTHORITY), authority.revision)?);
@@ -108,7 +122,9 @@ impl Ledger {
             writes.push(put(self.certificates()?, "bundle", bundle, id_key(bundle_id(bundle.bundle.version)), None)?);
         }
         if let Some(job) = change.job {
-            let record = Job { revision: if change.new_job { 1 } else { job.revision + 1 }, ..job.clone() };
+            let used = self.used_before(job) + used;
+            let record = Job { revision: if change.new_job { 1 } else { job.revision + 1 }, used, ..job.clone() };
+            written = Some((record.id, record.revision, record.used));
             let read = if change.new_job { 0 } else { job.revision };
             writes.push(versioned(self.jobs()?, "job", &record, meta_key(job.id, ROLLOVER), read)?);
             if change.new_job {
@@ -143,12 +159,27 @@ impl Ledger {
         writes.extend(links.writes());
         self.transact(writes).await?;
         links.tell();
+        if written.is_some() {
+            *self.last_written() = written;
+        }
         change.roots.iter().for_each(|root| self.written(*root, &change.acts));
         change.issuing.iter().for_each(|issuing| self.written(*issuing, &change.acts));
         if let Some(job) = change.job {
             self.written_after(job, if change.new_job { 0 } else { job.revision }, &change.acts);
         }
         Ok(())
+    }
+
+    /// What the job's record says: whoever wrote it in this process may go on with the one before.
+    fn used_before(&self, job: &Job) -> Usage {
+        match *self.last_written() {
+            Some((id, revision, used)) if (id, revision) == (job.id, job.revision) => used,
+            _ => job.used,
+        }
+    }
+
+    fn last_written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<(), LedgerError> {

@@ -32,6 +32,7 @@ impl Ledger {
         now: OffsetDateTime,
         until: OffsetDateTime,
     ) -> Result<Option<Conducting>, LedgerError> {
+        self.meter.resume(job);
         loop {
             let taken = self
                 .client
@@ -81,6 +82,12 @@ impl Ledger {
 
     /// Releases the lease. `false`: another invocation left a mark meanwhile; the lease is still held.
     pub async fn finish_conducting(&self, held: &Conducting) -> Result<bool, LedgerError> {
+        let finished = self.release_job(held).await;
+        self.meter.leave(held.job);
+        finished
+    }
+
+    async fn release_job(&self, held: &Conducting) -> Result<bool, LedgerError> {
         let left = self
             .client
             .delete_item()

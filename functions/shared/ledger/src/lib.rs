@@ -13,6 +13,7 @@ mod certificates;
 mod changes;
 mod commit;
 mod conducting;
+mod consumed;
 mod denials;
 mod departures;
 mod deployments;
@@ -89,6 +90,7 @@ pub use uses::{Issuance, Proven, Reserved, UseRecord};
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
+use rootcast_meter::Meter;
 use tokio::sync::OnceCell;
 
 /// Access to all records, with one client.
@@ -102,6 +104,8 @@ pub struct Ledger {
     denials: Arc<Mutex<denials::Windows>>,
     /// Of this process, if it tells of them.
     changes: Option<changes::Changes>,
+    meter: Meter,
+    written: Arc<Mutex<consumed::Written>>,
 }
 
 impl Ledger {
@@ -113,6 +117,8 @@ impl Ledger {
             cursor_key: Arc::default(),
             denials: Arc::default(),
             changes: None,
+            meter: Meter::default(),
+            written: Arc::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Device tasks and their counters, which always change together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
@@ -9,6 +9,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Outcome, TaskRecord, TaskState};
 use rootcast_core::job::{JobId, JobRecord, Pass, Tally};
+use rootcast_core::usage::Usage;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
@@ -155,6 +156,13 @@ impl Ledger {
         Ok((Counters::of(counted), found))
     }
 
+    /// What the devices of these passes used at AWS.
+    pub async fn used_by_devices(&self, job: JobId, passes: &[Pass]) -> Result<Usage, LedgerError> {
+        let keys = passes.iter().flat_map(|pass| (0..SHARDS).map(|shard| counters_key(job, *pass, shard)));
+        let items = self.batch_get(keys.collect(), "BatchGetItem counters").await?;
+        items.into_iter().map(|item| from_item::<Usage>("counters", item)).sum()
+    }
+
     /// The jobs and task records that a batch of messages names. One call per 100 records.
     pub async fn jobs_and_tasks(
         &self,
@@ -282,8 +290,23 @@ impl Ledger {
     /// `demands`: further conditions, in addition to the settlements.
     async fn settle_with(
         &self,
+        settlements: Vec<Settlement>,
+        demands: &[TransactWriteItem],
+    ) -> Result<Settled, LedgerError> {
+        let used = self.meter.take();
+        let settled = self.settle_using(settlements, demands, &used).await;
+        if settled.as_ref().is_ok_and(|settled| !settled.recorded.is_empty()) {
+            return settled;
+        }
+        self.meter.add(used);
+        settled
+    }
+
+    async fn settle_using(
+        &self,
         mut settlements: Vec<Settlement>,
         demands: &[TransactWriteItem],
+        used: &Usage,
     ) -> Result<Settled, LedgerError> {
         let mut settled = Settled::default();
         while !settlements.is_empty() {
@@ -291,7 +314,7 @@ impl Ledger {
             for settlement in &settlements {
                 writes.push(self.settlement(settlement)?);
             }
-            writes.extend(self.counts(&settlements)?);
+            writes.extend(self.counts(&settlements, used)?);
             writes.extend(demands.iter().cloned());
             let Err(codes) = self.transact_by_write(writes, "TransactWriteItems tasks").await? else {
                 settled.recorded.extend(settlements.into_iter().map(|settlement| settlement.key));
@@ -437,13 +460,27 @@ impl Ledger {
     }
 
     /// One write a pass, to the counters of the first device's shard: writers of one wave meet no more often, and pay once.
-    pub(crate) fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
+    /// `used`: each job's share goes to the first of its passes.
+    pub(crate) fn counts(
+        &self,
+        settlements: &[Settlement],
+        used: &Usage,
+    ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut counts: BTreeMap<(JobId, Pass), (u8, BTreeMap<&'static str, i64>)> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
             let Some(name) = counter(outcome.state()) else { continue };
             let (_, deltas) =
                 counts.entry((key.job, key.pass)).or_insert_with(|| (key.device.shard(), BTreeMap::new()));
             *deltas.entry(name).or_default() += 1;
+        }
+        let of_jobs = counts.iter().map(|((job, _), (_, deltas))| (*job, deltas.values().sum::<i64>().unsigned_abs()));
+        let of_jobs: Vec<(JobId, u64)> = of_jobs.collect();
+        let all = of_jobs.iter().map(|(_, count)| count).sum();
+        let mut seen = BTreeSet::new();
+        for ((job, _), (_, deltas)) in counts.iter_mut().filter(|((job, _), _)| seen.insert(*job)) {
+            let count = of_jobs.iter().filter(|(id, _)| id == job).map(|(_, count)| count).sum();
+            let share = used.share(count, all);
+            deltas.extend(share.parts().filter_map(|(name, part)| Some((name, i64::try_from(part).ok()?))));
         }
         counts.into_iter().map(|((job, pass), (shard, deltas))| self.counted(job, pass, shard, deltas)).collect()
     }

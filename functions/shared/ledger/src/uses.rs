@@ -15,6 +15,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ALONE, ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::{JobId, JobRecord, JobState, Pass};
+use rootcast_core::usage::Usage;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::LeafSpec;
 use rootcast_pki::signer::SignerId;
@@ -281,9 +282,24 @@ impl Ledger {
         read: &UseRecord,
         proven: Option<&Proven>,
     ) -> Result<bool, LedgerError> {
+        let used = self.meter.take();
+        let settled = self.settle_use_with(settlement, read, proven, &used).await;
+        if !matches!(settled, Ok(true)) {
+            self.meter.add(used);
+        }
+        settled
+    }
+
+    async fn settle_use_with(
+        &self,
+        settlement: &Settlement,
+        read: &UseRecord,
+        proven: Option<&Proven>,
+        used: &Usage,
+    ) -> Result<bool, LedgerError> {
         let Ok(record) = read.after(settlement) else { return Ok(false) };
         let mut writes = vec![self.settlement(settlement)?];
-        writes.extend(self.counts(std::slice::from_ref(settlement))?);
+        writes.extend(self.counts(std::slice::from_ref(settlement), used)?);
         writes.push(self.put_use(&record)?);
         if let Some(proven) = proven {
             writes.extend(self.prove(read.certificate, proven).await?);
@@ -310,7 +326,7 @@ impl Ledger {
                 Outcome::Failed(Failure { stage: read.lifecycle.stage, ..Failure::new(ErrorClass::Reset, why) });
             let given_up = Settlement { key, attempt: read.lifecycle.attempt, wave, of: None, outcome, history, at };
             writes.push(self.settlement(&given_up)?);
-            writes.extend(self.counts(&[given_up])?);
+            writes.extend(self.counts(&[given_up], &Usage::default())?);
         }
         self.transact_by_write(writes, "TransactWriteItems reset").await?.map_err(|_| LedgerError::Conflict)
     }

@@ -5,7 +5,9 @@ use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState};
-use rootcast_dialects::native::{Deployment, InUse, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
+use rootcast_dialects::native::{
+    Deployment, InUse, Job, Preflight, Proofs, Rollover, Summary, Task, Used, Visits, Wave, Work,
+};
 use rootcast_ledger::Leave;
 use serde_json::Value;
 
@@ -103,8 +105,26 @@ fn describe(job: &Job) -> String {
         }
     }
     lines.push(("Devices", devices));
+    lines.extend(job.used.as_ref().map(|used| ("Used", describe_used(used, job.preflight.as_ref()))));
     lines.push(("Times", format!("created {}, changed {}", summary.created, summary.updated)));
     lines.iter().map(|(name, value)| format!("{name:9}{value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Units and money so far, beside the preflight's estimate.
+fn describe_used(used: &Used, before: Option<&Preflight>) -> String {
+    let estimate = before.and_then(|before| before.estimated_dollars.as_ref());
+    let estimate = estimate.map_or_else(String::new, |dollars| format!(" (estimated ${})", plain(dollars)));
+    let calls: u64 = used.calls.values().sum();
+    format!(
+        "${}{estimate}: {} write units, {} read units, {} signatures, {} queue requests, {} GB-seconds in {} invocations; {calls} calls to AWS",
+        plain(&used.dollars),
+        used.write_units,
+        used.read_units,
+        used.signatures,
+        used.queue_requests,
+        used.gigabyte_seconds,
+        used.invocations,
+    )
 }
 
 fn state(job: &Summary) -> &'static str {
@@ -274,7 +294,7 @@ mod tests {
 
     use serde_json::{from_value, json};
 
-    use super::{describe, failures, under_way};
+    use super::{describe, describe_used, failures, under_way};
     use crate::watch::recorded;
 
     #[test]
@@ -291,6 +311,27 @@ mod tests {
              Devices  2: 1 acked, 1 failed, 0 waived, 0 skipped, 0 under way\n\
              Times    created 2026-07-22T10:11:00Z, changed 2026-07-22T10:11:12Z"
         );
+    }
+
+    #[test]
+    fn what_a_job_used_stands_beside_the_estimate() {
+        let used = from_value(json!({
+            "dollars": "0.0123", "calls": { "dynamodb": 70, "sqs": 9 }, "writeUnits": 60, "readUnits": 50,
+            "queueRequests": 9, "signatures": 2, "invocations": 8, "gigabyteSeconds": 1, "prices": "us-east-1"
+        }));
+        assert_eq!(
+            describe_used(&used.unwrap(), None),
+            "$0.0123: 60 write units, 50 read units, 2 signatures, 9 queue requests, 1 GB-seconds in 8 invocations; 79 calls to AWS"
+        );
+        let before = json!({
+            "job": 6, "at": "2026-01-02T03:04:05Z", "readyThen": { "devices": 3, "ready": 3 }, "estimatedDollars": "0.0111"
+        });
+        let used = from_value(json!({
+            "dollars": "0.0123", "calls": {}, "writeUnits": 0, "readUnits": 0, "queueRequests": 0, "signatures": 0,
+            "invocations": 0, "gigabyteSeconds": 0, "prices": ""
+        }));
+        let told = describe_used(&used.unwrap(), Some(&from_value(before).unwrap()));
+        assert!(told.starts_with("$0.0123 (estimated $0.0111): "), "{told}");
     }
 
     #[test]

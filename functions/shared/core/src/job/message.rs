@@ -8,6 +8,7 @@ use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
 use crate::job::task::{Failure, TaskRecord, TaskState, none};
 use crate::job::{JobId, JobRecord, Pass};
+use crate::usage::Usage;
 
 /// To the conductor: look at this job again. Carries no state, so a lost or doubled message only changes the timing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,11 +73,14 @@ pub struct Task {
     /// it without another visit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<Failure>,
+    /// What was used for it and is on no record yet: the worker's is the next write of the job's.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub used: Usage,
 }
 
 impl Task {
     pub const fn new(job: JobId, pass: Pass, device: DeviceId, attempt: u32) -> Self {
-        Self { job, pass, device, attempt, wave: 0, certificate: None, unrecorded: None }
+        Self { job, pass, device, attempt, wave: 0, certificate: None, unrecorded: None, used: Usage::NONE }
     }
 
     /// The certificate that the task issues and installs.

@@ -98,6 +98,9 @@ impl Pass {
         matches!(self, Self::Join | Self::Probe)
     }
 
+    /// Those of a rollover.
+    pub const OF_ROLLOVER: [Self; 4] = [Self::Distribute, Self::Install, Self::Distrust, Self::Withdraw];
+
     pub const fn work(self) -> Work {
         match self {
             Self::Distribute | Self::Withdraw | Self::Distrust | Self::Join => Work::Trust,

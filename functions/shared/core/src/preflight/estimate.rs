@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Preflight;
 use crate::job::{Job, Phase};
 use crate::rollover::rollout::Rollout;
+use crate::usage::{Nanodollars, Prices, Usage};
 
 /// What the figures assume, for their reader.
-pub const ASSUMES: &str = "Time: from the visits of this preflight, in the waves of this request; without devices that fail, and with 30 s per restart of a web server. Cost: AWS's list prices in us-east-1 (aws.amazon.com/dynamodb/pricing/on-demand, /lambda/pricing, /sqs/pricing, /kms/pricing; November 2026), without free tier, logs and network; the new root's key is $1 a month.";
+pub const ASSUMES: &str = "Time: from the visits of this preflight, in the waves of this request; without devices that fail, and with 30 s per restart of a web server. Cost: without free tier, logs and network; the new root's key is $1 a month.";
 
 /// Between the last result of a wave and the first message of the next, in milliseconds: the conductor is woken through its
 /// queue.
@@ -22,17 +23,14 @@ const RESTART: u64 = 30_000;
 const WRITES: u64 = 7;
 const READS: u64 = 6;
 const MESSAGES: u64 = 1;
-/// Of a renewal, besides its visits: what `tests/tests/simulation/figures.rs` counts, rounded up.
+/// Of a renewal, besides its visits: what `cargo bench --bench fleet` counts, rounded up. Revocation lists are signed, too.
 const RENEWAL_WRITES: u64 = 40;
+const RENEWAL_READS: u64 = 30;
+const RENEWAL_MESSAGES: u64 = 3;
+const SIGNATURES_OF_TEN_RENEWALS: u64 = 13;
 
-/// In dollars per thousand million: per write unit, read unit, SQS request, Lambda request, millisecond of a worker with
-/// 256 MB, and ECDSA signature by KMS.
-const WRITE: u64 = 625;
-const READ: u64 = 125;
-const MESSAGE: u64 = 400;
-const REQUEST: u64 = 200;
-const WORKER_MILLI: u64 = 4;
-const SIGNATURE: u64 = 15_000;
+/// A worker's memory in MB.
+const WORKER: u64 = 256;
 /// Devices of a worker: a batch, which is paid until its slowest device is done, assumed to take twice the mean.
 const BATCH: u64 = 10;
 const SLOWEST: u64 = 2;
@@ -45,11 +43,11 @@ pub struct Part {
     pub seconds: u64,
     /// In dollars per thousand million.
     #[serde(rename = "nanodollars")]
-    pub cost: u64,
+    pub cost: Nanodollars,
 }
 
 /// The rollover's phases that take time. `None`: no device could be read, so nothing is known.
-pub fn estimate(job: &Job, preflight: &Preflight) -> Option<Vec<Part>> {
+pub fn estimate(job: &Job, preflight: &Preflight, prices: &Prices) -> Option<Vec<Part>> {
     let report = &preflight.report;
     let mean = report.writing_millis.div_ceil(report.read.max(1));
     if report.read == 0 {
@@ -58,7 +56,8 @@ pub fn estimate(job: &Job, preflight: &Preflight) -> Option<Vec<Part>> {
     let visits = |phase, devices: u64, mean: u64, longest: u64| {
         let places = u64::from(preflight.workers) * BATCH;
         let (waves, millis) = waves(devices, &job.rollout, places, mean, longest);
-        Part { phase, devices, waves, seconds: millis.div_ceil(1000), cost: devices * of_visit(mean) }
+        let cost = prices.of(&of_visits(devices, mean));
+        Part { phase, devices, waves, seconds: millis.div_ceil(1000), cost }
     };
     let trust = |phase| visits(phase, report.devices, mean, report.longest_millis);
     let mut parts = vec![trust(Phase::Distribute)];
@@ -71,8 +70,18 @@ pub fn estimate(job: &Job, preflight: &Preflight) -> Option<Vec<Part>> {
         let renewal = |visit: u64| VISITS_OF_RENEWAL * visit + RESTART;
         let renewals = visits(Phase::Reissue, report.reissued, renewal(mean), renewal(report.longest_millis));
         // The restart is waited for in the queue.
-        let each = VISITS_OF_RENEWAL * of_visit(mean) + RENEWAL_WRITES * WRITE + SIGNATURE;
-        parts.push(Part { cost: report.reissued * each, ..renewals });
+        let devices = report.reissued;
+        let signatures = (SIGNATURES_OF_TEN_RENEWALS * devices).div_ceil(10);
+        let signed = Usage {
+            write_units: RENEWAL_WRITES * devices,
+            half_read_units: 2 * RENEWAL_READS * devices,
+            queue_requests: RENEWAL_MESSAGES * devices,
+            key_requests: signatures,
+            signatures,
+            ..Usage::default()
+        };
+        let cost = prices.of(&(of_visits(VISITS_OF_RENEWAL * devices, mean) + signed));
+        parts.push(Part { cost, ..renewals });
     }
     if goes_beyond(Phase::Reissue) {
         parts.push(trust(Phase::Distrust));
@@ -95,10 +104,16 @@ fn waves(devices: u64, rollout: &Rollout, places: u64, mean: u64, longest: u64) 
     (number, millis)
 }
 
-/// The cost of a device's pass with a visit of this length.
-const fn of_visit(millis: u64) -> u64 {
-    let worker = millis * SLOWEST * WORKER_MILLI / BATCH + REQUEST.div_ceil(BATCH);
-    WRITES * WRITE + READS * READ + MESSAGES * MESSAGE + worker
+/// What so many visits of this length use.
+fn of_visits(visits: u64, millis: u64) -> Usage {
+    Usage {
+        write_units: WRITES * visits,
+        half_read_units: 2 * READS * visits,
+        queue_requests: MESSAGES * visits,
+        invocations: visits.div_ceil(BATCH),
+        megabyte_millis: visits * millis * SLOWEST * WORKER / BATCH,
+        ..Usage::default()
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +143,7 @@ mod tests {
             requested_for: None,
         };
         let job = Job::of_preflight(new, OffsetDateTime::UNIX_EPOCH);
-        job.preflight.as_deref().and_then(|preflight| estimate(&job, preflight)).unwrap_or_default()
+        job.preflight.as_deref().and_then(|preflight| estimate(&job, preflight, &Prices::default())).unwrap_or_default()
     }
 
     #[test]

@@ -7,10 +7,11 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobPurpose, JobState, Pass, Phase};
 use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::usage::{Prices, Usage, dollars};
 use rootcast_ledger::Leave;
 use serde::{Deserialize, Serialize};
 
-use super::preflight::{Preflight, Report};
+use super::preflight::{Preflight, Report, priced_by};
 
 /// `GET /jobs/{id}`: a job with the devices of its current pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Job {
     #[serde(flatten)]
     pub summary: Summary,
     pub devices: Counts,
+    /// What it has used at AWS so far; nothing of a job from before this was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
     /// The result of a rollover's last survey, once it has read every shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proofs: Option<Proofs>,
@@ -36,6 +40,51 @@ pub struct Job {
     /// The waves of all passes; `None` for a deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<Vec<Wave>>,
+}
+
+/// Counted by the functions themselves, with every attempt. Without what a function did after its last write of the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Used {
+    /// Decimal.
+    pub dollars: String,
+    /// By service.
+    pub calls: BTreeMap<String, u64>,
+    pub write_units: u64,
+    pub read_units: u64,
+    /// With those by which Lambda takes messages from a queue and deletes them.
+    pub queue_requests: u64,
+    pub signatures: u64,
+    pub invocations: u64,
+    /// Of functions.
+    pub gigabyte_seconds: u64,
+    /// Region, date and source.
+    pub prices: String,
+}
+
+impl Used {
+    /// `None`: nothing was counted.
+    pub fn of(used: &Usage, prices: &Prices) -> Option<Self> {
+        let calls = [
+            ("dynamodb", used.database_calls),
+            ("sqs", used.queue_requests),
+            ("kms", used.key_requests),
+            ("ssm", used.parameter_calls),
+            ("eventbridge", used.event_requests),
+        ];
+        let calls = calls.into_iter().filter(|(_, count)| *count > 0);
+        (!used.is_nothing()).then(|| Self {
+            dollars: dollars(prices.of(used)),
+            calls: calls.map(|(service, count)| (service.to_owned(), count)).collect(),
+            write_units: used.write_units,
+            read_units: used.half_read_units.div_ceil(2),
+            queue_requests: used.queue_requests,
+            signatures: used.signatures,
+            invocations: used.invocations,
+            gigabyte_seconds: used.megabyte_millis.div_ceil(1024 * 1000),
+            prices: priced_by(prices),
+        })
+    }
 }
 
 /// `GET /jobs`: a job without its devices.

@@ -4,6 +4,7 @@ use rootcast_core::job::{Job, JobId, Phase};
 use rootcast_core::preflight::estimate::{self, ASSUMES, estimate};
 use rootcast_core::preflight::report::{Named, Obstructed};
 use rootcast_core::preflight::since;
+use rootcast_core::usage::{Prices, dollars};
 use serde::{Deserialize, Serialize};
 
 /// Of a preflight, once its results are counted.
@@ -64,6 +65,11 @@ pub struct Preflight {
     /// When it ended.
     pub at: String,
     pub ready_then: Ready,
+    /// What it estimated for this rollover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_dollars: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_seconds: Option<u64>,
     /// `None`: the fleet is not compared yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_since: Option<Changed>,
@@ -89,7 +95,7 @@ pub struct Changed {
 
 impl Report {
     /// `None` if the job is no preflight, or its results are not counted.
-    pub fn of(job: &Job) -> Option<Self> {
+    pub fn of(job: &Job, prices: &Prices) -> Option<Self> {
         let preflight = job.preflight.as_deref().filter(|preflight| preflight.is_counted)?;
         let report = &preflight.report;
         let mut findings: Vec<Findings> = report.obstacles.iter().map(counted).collect();
@@ -111,7 +117,7 @@ impl Report {
             stranded: report.stranded.clone(),
             read: report.read,
             mean_millis: report.millis / report.read.max(1),
-            estimate: estimate(job, preflight).map(Estimate::of),
+            estimate: estimate(job, preflight, prices).map(|parts| Estimate::of(parts, prices)),
         })
     }
 }
@@ -126,7 +132,7 @@ fn counted(Obstructed { obstacle, devices }: &Obstructed) -> Findings {
 }
 
 impl Estimate {
-    fn of(parts: Vec<estimate::Part>) -> Self {
+    fn of(parts: Vec<estimate::Part>, prices: &Prices) -> Self {
         let sum = |figure: fn(&estimate::Part) -> u64| parts.iter().map(figure).sum();
         let part = |part: &estimate::Part| Part {
             phase: part.phase,
@@ -139,15 +145,14 @@ impl Estimate {
             seconds: sum(|part| part.seconds),
             dollars: dollars(sum(|part| part.cost)),
             parts: parts.iter().map(part).collect(),
-            assumes: ASSUMES.to_owned(),
+            assumes: format!("{ASSUMES} Prices: {}.", priced_by(prices)),
         }
     }
 }
 
-/// With four decimals: a device's share is some millionths.
-fn dollars(nanodollars: u64) -> String {
-    let rounded = nanodollars.div_ceil(100_000);
-    format!("{}.{:04}", rounded / 10_000, rounded % 10_000)
+/// Which prices these are.
+pub(super) fn priced_by(prices: &Prices) -> String {
+    format!("{} as of {} ({})", prices.region, prices.date, prices.source)
 }
 
 impl Preflight {
@@ -163,19 +168,9 @@ impl Preflight {
             job: since.preflight,
             at,
             ready_then: Ready { devices: since.devices, ready: since.ready },
+            estimated_dollars: None,
+            estimated_seconds: None,
             changed_since: since.place.is_none().then(changed),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dollars_are_rounded_up_to_a_hundredth_of_a_cent() {
-        assert_eq!(dollars(0), "0.0000");
-        assert_eq!(dollars(1), "0.0001");
-        assert_eq!(dollars(4_850_000_000), "4.8500");
     }
 }
