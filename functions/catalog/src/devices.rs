@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::access::permission::{Operation, Right};
+use rootcast_core::access::permission::{DevicesSeen, Operation, Right};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::labels::Selector;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
@@ -53,7 +53,8 @@ impl Filter {
     }
 }
 
-/// In no particular order. A page has fewer rows than `limit` if the caller may not see all devices, or asks for some.
+/// In no particular order. A page costs what it shows: a caller who may see some devices gets these by their ids. It has fewer
+/// rows than `limit` if the caller asks for some labels.
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -65,7 +66,10 @@ pub(crate) async fn list(
     let list = Cursors { ledger, caller: &caller, list: "devices" };
     let limit = paging.limit(1000)?;
     let after: Option<DeviceId> = paging.place(list).await?;
-    let page = ledger.devices_after(after.as_ref(), limit).await?;
+    let page = match caller.grants.devices_seen() {
+        DevicesSeen::All => ledger.devices_after(after.as_ref(), limit).await?,
+        DevicesSeen::Named(ids) => ledger.devices_among(&ids, after.as_ref(), limit).await?,
+    };
     let cursor = cursor(list, page.next.as_ref()).await?;
     let seen = page.items.into_iter().filter(|device| wanted.selects(&device.labels));
     let seen = seen.filter(|device| caller.sees(&application_dn(&device.id)));

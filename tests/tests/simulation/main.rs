@@ -35,6 +35,7 @@ mod figures;
 mod functions;
 mod imported;
 mod keys;
+mod lists;
 mod logins;
 mod loopback;
 mod openbmc;

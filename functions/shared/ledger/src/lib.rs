@@ -30,6 +30,7 @@ mod item;
 mod jobs;
 mod joining;
 mod leases;
+mod listed;
 mod listing;
 mod open;
 mod renewals;
@@ -74,6 +75,7 @@ pub use issuing_authorities::{IssuingRecord, IssuingRevocation, IssuingState, Le
 pub use jobs::JobPage;
 pub use joining::Joining;
 pub use leases::{Lease, LeaseRefused, Left};
+pub use listed::{Counted, Visible};
 pub use listing::{CertificateRow, ListPosition, Listing, Sort};
 pub use open::{BatchRecords, OpenTask};
 pub use renewals::Renewal;
