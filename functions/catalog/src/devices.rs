@@ -22,6 +22,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::approval::renew_if_compromised;
+use crate::credential::SentCredential;
 use crate::extract::{Id, Params};
 use crate::inventory::{Rules, shown};
 use crate::issuance_policy;
@@ -141,7 +142,7 @@ pub(crate) struct Edit {
     labels: Option<BTreeMap<String, Option<String>>>,
     address: Option<DeviceAddress>,
     profile: Option<Profile>,
-    credential: Option<String>,
+    credential: Option<SentCredential>,
     pins: Option<Vec<Pin>>,
     #[serde(deserialize_with = "said")]
     slot: Option<Option<Slot>>,
@@ -159,7 +160,7 @@ impl Edit {
             Rules::name(name)?;
         }
         self.address.as_ref().map_or(Ok(()), |address| rules.address(address))?;
-        self.credential.as_deref().map_or(Ok(()), |name| rules.credential(id, name))?;
+        self.credential.as_ref().map_or(Ok(()), |sent| sent.check(id, rules))?;
         match self {
             Self {
                 name: None,
@@ -180,6 +181,7 @@ impl Edit {
         self.subject.is_some() || self.address.is_some()
     }
 
+    /// All but a credential that is to be sealed.
     fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
         let Self { name, labels, address, profile, credential, pins, slot, subject } = self;
         if let Some(changes) = labels {
@@ -197,8 +199,8 @@ impl Edit {
         if let Some(address) = address {
             device.address.clone_from(address);
         }
-        if let Some(credential) = credential {
-            device.credential.clone_from(credential);
+        if let Some(SentCredential::Parameter(name)) = credential {
+            device.take_parameter(name.clone());
         }
         device.profile = profile.unwrap_or(device.profile);
         if let Some(pins) = pins {
@@ -222,6 +224,9 @@ pub(crate) async fn edit(
         let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
         let mut device = before.clone();
         edit.apply(&mut device).map_err(refused)?;
+        if let Some(login) = edit.credential.as_ref().and_then(SentCredential::login) {
+            device.take_sealed(login.seal(&parts.sealer, &before).await?);
+        }
         if edit.changes_names() {
             let policy = parts.ledger.issuance_policy().await?.policy;
             issuance_policy::permits(&policy, &device).map_err(refused)?;
