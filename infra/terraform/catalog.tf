@@ -33,6 +33,7 @@ resource "aws_lambda_function" "catalog" {
         DEVICE_CIDRS       = var.device_cidrs
         CREDENTIAL_PREFIX  = var.credential_prefix
         ACCESS_KEY_ARN     = aws_kms_key.access_key.arn
+        SEALING_KEY_ARN    = aws_kms_key.sealing_key.arn
       },
       { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
@@ -108,6 +109,7 @@ resource "aws_iam_role_policy" "catalog_role" {
         Action = "dynamodb:Query"
         Resource = [
           "${aws_dynamodb_table.certificates.arn}/index/by-expiry",
+          "${aws_dynamodb_table.certificates.arn}/index/by-name",
           "${aws_dynamodb_table.certificates.arn}/index/by-update",
           "${aws_dynamodb_table.certificates.arn}/index/by-thumbprint",
           "${aws_dynamodb_table.certificates.arn}/index/signed",
@@ -134,7 +136,7 @@ resource "aws_iam_role_policy" "catalog_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*", "name#*", "leaf#*"]
+            "dynamodb:LeadingKeys" = ["scs*", "name#*", "leaf#*", "listed#*"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"
@@ -283,6 +285,17 @@ resource "aws_iam_role_policy" "catalog_role" {
         Condition = {
           Null = {
             "kms:EncryptionContext:rootcast:access-key" = "false"
+          }
+        }
+      },
+      {
+        Sid      = "Credentials"
+        Effect   = "Allow"
+        Action   = "kms:GenerateDataKey"
+        Resource = aws_kms_key.sealing_key.arn
+        Condition = {
+          Null = {
+            "kms:EncryptionContext:rootcast:device" = "false"
           }
         }
       },

@@ -83,7 +83,7 @@ pub use requests::Standing;
 pub use restore::Goals;
 pub use retirement::{Kept, Retirement, StillValid};
 pub use retries::pause;
-pub use revocation::{CrlRecord, Revocation, RevokedRecord};
+pub use revocation::{CrlHead, CrlRecord, Revocation, RevokedRecord, SignedCrl};
 pub use spared::{MOST_SPARED, Spared};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
