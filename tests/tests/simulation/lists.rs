@@ -5,8 +5,10 @@ use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_ledger::{CertificateOrPending, CertificateRecord, Ledger, TokenRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRecord, Ledger, RevokedRecord, TokenRecord};
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::Serial;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -117,7 +119,7 @@ fn lists_cost_what_they_show() {
         ("none", "/jobs/JOB/tasks?limit=10", Function::Catalog, cost(3, 2), 0),
         ("few", "/vedsdk/Certificates?limit=10", Function::Retry, cost(7, 12), FEW + 2),
         ("none", "/vedsdk/Certificates?limit=10", Function::Retry, cost(4, 2), 0),
-        ("all", r"/vedsdk/Certificates?ParentDnRecursive=%5CVED%5CPolicy%5CServers", Function::Retry, cost(6, 9), FEW),
+        ("all", r"/vedsdk/Certificates?ParentDnRecursive=%5CVED%5CPolicy%5CServers", Function::Retry, cost(5, 8), FEW),
         ("few", "/v3/scm/certificates", Function::Catalog, cost(7, 12), FEW + 2),
         ("none", "/v3/scm/certificates", Function::Catalog, cost(4, 2), 0),
     ];
@@ -161,7 +163,7 @@ fn lists_cost_what_they_show() {
     // Each of the sixteen shards has a page of the fleet at most.
     for ((small, _), (large, _)) in everything[0].iter().zip(&everything[1]) {
         assert_eq!(small.calls, large.calls);
-        assert!(large.rows <= 16 * 11 + 64 + 10 + 20, "{large:?}");
+        assert!(large.rows <= 16 * 12 + 65 + 10 + 5, "{large:?}");
     }
 }
 
@@ -207,5 +209,50 @@ fn certificates_from_before_the_counts_are_listed_all_the_same() {
         assert_eq!(counts().await, [(7, 7), (7, 7), (0, 0)]);
         assert!(ledger.complete_lists(clock::now(), || true).await.unwrap());
         world.assert_whole();
+    });
+}
+
+/// A list of a signer with a million devices.
+#[test]
+fn a_revocation_costs_the_same_in_a_long_list() {
+    World::live(1, async |world| {
+        crate::scenarios::found(&world).await;
+        world.must("POST", "/devices", world.enrolment("d1", world.install(1))).await;
+        world.must("POST", "/devices/d1/certificate", Value::Null).await;
+        sleep(std::time::Duration::from_secs(600)).await;
+        let ledger = world.functions.ledger();
+        let id = ledger.device(&"d1".parse().unwrap()).await.unwrap().unwrap().bindings[0];
+        let held = ledger.certificate(id).await.unwrap().unwrap();
+        let serial: Serial = held.leaf.serial().to_owned().try_into().unwrap();
+        let list = CrlId::of(held.issuing.unwrap().into(), &serial);
+        assert!(list.shard().unwrap() >= rootcast_pki::crl::FORMER_LISTS);
+        let mut units = Vec::new();
+        for number in 0..1200_u16 {
+            let mut octets = *serial.octets();
+            octets[14..].copy_from_slice(&number.to_be_bytes());
+            let record = RevokedRecord {
+                serial: Serial::of_leaf(octets),
+                certificate: id,
+                at: clock::now(),
+                reason: Reason::Superseded,
+                by: "ops".to_owned(),
+                comments: None,
+                not_after: held.not_after,
+            };
+            if number == 1100 {
+                // A thousand of them are on the published list from now on.
+                sleep(std::time::Duration::from_secs(1000)).await;
+                assert_eq!(ledger.signed_crl(list).await.unwrap().unwrap().crl.revoked().unwrap().len(), 1100);
+            }
+            let before = world.cloud.tables.write_units();
+            let by = Actor { principal: "ops".to_owned(), request_id: None };
+            let act = Act::new(Subject::Certificate(id), Action::Revoke, &by, clock::now());
+            assert!(ledger.revoke(None, list, &record, None, &act).await.unwrap());
+            units.push(world.cloud.tables.write_units() - before);
+        }
+        assert!(units.iter().all(|each| *each == units[0]), "{units:?}");
+        sleep(std::time::Duration::from_secs(1000)).await;
+        let published = ledger.crl(list).await.unwrap().unwrap();
+        assert_eq!((published.crl.revoked().unwrap().len(), published.behind), (1200, false));
     });
 }

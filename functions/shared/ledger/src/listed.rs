@@ -20,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 use crate::certificates::{Holder, name_key};
 use crate::commit::{Condition, put_of};
 use crate::item::{Item, from_item, id_key, number, text};
-use crate::{CertificateOrPending, Ledger, LedgerError, ListPosition, Listing, Sort};
+use crate::{CertificateOrPending, CertificateRow, Ledger, LedgerError, ListPosition, Listing, Sort};
 
 /// Two concurrent transactions on one item get into each other's way, and hundreds of certificates are issued a second. The
 /// keys of one read.
@@ -28,7 +28,7 @@ const COUNTERS: u64 = 64;
 const ALL: &str = "listed#all";
 /// Without a change for so long, the eventually consistent indexes show what the counters count.
 const QUIET: Duration = Duration::MINUTE;
-/// Rows of a page when everything is read.
+/// Certificates of which the names are put into the index before that is noted.
 const PAGE: usize = 500;
 /// Concurrent writes.
 const CONCURRENCY: usize = 16;
@@ -296,23 +296,18 @@ impl Ledger {
         if !is_quiet || !more() {
             return Ok(false);
         }
-        let (mut of_devices, mut others, mut place) = (0, 0, None);
-        loop {
-            let rows = self.certificates_behind(&listing, place, 4 * PAGE).await?;
-            let own = rows.iter().filter(|row| is_of_devices(&row.folder)).count();
-            of_devices += i64::try_from(own).unwrap_or_default();
-            others += i64::try_from(rows.len() - own).unwrap_or_default();
-            match rows.last().filter(|_| rows.len() == 4 * PAGE) {
-                Some(_) if !more() => return Ok(false),
-                Some(row) => place = Some(listing.place(row)),
-                None => break,
-            }
-        }
+        let own = |row: &CertificateRow| is_of_devices(&row.folder);
+        let (of_devices, _) = self.survey_certificates(&Listing { filter: Some(&own), ..listing }, 0).await?;
+        let (all, _) = self.survey_certificates(&listing, 0).await?;
         let (_, afterwards) = self.counters_listed().await?;
         if afterwards != counter {
             return Ok(false);
         }
-        before.counted = Some(Base { of_devices: of_devices - counter.of_devices, others: others - counter.others });
+        let number = |counted: u64| i64::try_from(counted).unwrap_or(i64::MAX);
+        before.counted = Some(Base {
+            of_devices: number(of_devices) - counter.of_devices,
+            others: number(all) - number(of_devices) - counter.others,
+        });
         before.after = None;
         self.put_before(&mut before).await?;
         Ok(true)
