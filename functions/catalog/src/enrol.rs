@@ -17,6 +17,7 @@ use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, ResultKind};
 use rootcast_dialects::native::{Enrolled, Enrolment};
 use rootcast_gate::{BULK_BODY_LIMIT, Kind, Principal, Refusal, RequestId, media_type, parse_json, read};
 use rootcast_ledger::{DeviceRecord, Unapproved};
+use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::subject::DeviceSubject;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -74,6 +75,8 @@ struct Sent {
     profile: Option<Profile>,
     slot: Option<Slot>,
     subject: Option<DeviceSubject>,
+    #[serde(rename = "keyAlgorithm")]
+    key_algorithm: Option<KeyAlgorithm>,
     credential: SentCredential,
     pins: Option<Vec<Pin>>,
 }
@@ -166,6 +169,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     let mut record = DeviceRecord { name: sent.name, slot: sent.slot, subject: sent.subject, ..record };
     record.pins = pins;
     record.labels = sent.labels.unwrap_or_default();
+    record.key_algorithm = sent.key_algorithm;
     Ok(RequestedDevice { record, says_pins: sent.pins.is_some(), login })
 }
 
@@ -276,12 +280,22 @@ impl RequestedDevice {
     }
 
     fn is_met_by(&self, there: &DeviceRecord) -> bool {
-        let DeviceRecord { name, labels, address, driver, profile, slot, subject, credential, pins, .. } = &self.record;
+        let DeviceRecord { name, labels, address, driver, profile, slot, .. } = &self.record;
+        let DeviceRecord { subject, key_algorithm, credential, pins, .. } = &self.record;
         // Two sealed credentials cannot be compared: the one that is there stays.
         let same_credential =
             *credential == there.credential || (self.record.sealed.is_some() && there.sealed.is_some());
-        (name, labels, address, driver, profile, slot, subject)
-            == (&there.name, &there.labels, &there.address, &there.driver, &there.profile, &there.slot, &there.subject)
+        (name, labels, address, driver, profile, slot, subject, key_algorithm)
+            == (
+                &there.name,
+                &there.labels,
+                &there.address,
+                &there.driver,
+                &there.profile,
+                &there.slot,
+                &there.subject,
+                &there.key_algorithm,
+            )
             && same_credential
             && (!self.says_pins || *pins == there.pins)
     }
