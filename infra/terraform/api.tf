@@ -155,6 +155,51 @@ resource "aws_apigatewayv2_api" "api" {
             ]
           }
         }
+        "/.well-known/est/cacerts" = {
+          get = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.catalog.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+          }
+        }
+        "/bundle" = {
+          get = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.catalog.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+          }
+        }
+        "/crl/{signer}/{list}" = {
+          get = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.catalog.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+            parameters = [
+              {
+                required = true
+                name     = "signer"
+                in       = "path"
+              },
+              {
+                required = true
+                name     = "list"
+                in       = "path"
+              },
+            ]
+          }
+        }
         "/v3/scm/certificates/import" = {
           post = {
             x-amazon-apigateway-integration = {
@@ -404,6 +449,24 @@ resource "aws_apigatewayv2_stage" "api_api_gateway_default_stage" {
   default_route_settings {
     throttling_burst_limit = 200
     throttling_rate_limit  = 100
+  }
+
+  route_settings {
+    route_key              = "GET /crl/{signer}/{list}"
+    throttling_burst_limit = 600
+    throttling_rate_limit  = 300
+  }
+
+  route_settings {
+    route_key              = "GET /bundle"
+    throttling_burst_limit = 600
+    throttling_rate_limit  = 300
+  }
+
+  route_settings {
+    route_key              = "GET /.well-known/est/cacerts"
+    throttling_burst_limit = 100
+    throttling_rate_limit  = 50
   }
 }
 

@@ -34,6 +34,7 @@ resource "aws_lambda_function" "catalog" {
         CREDENTIAL_PREFIX  = var.credential_prefix
         PRICES             = var.prices
         ACCESS_KEY_ARN     = aws_kms_key.access_key.arn
+        SEALING_KEY_ARN    = aws_kms_key.sealing_key.arn
       },
       { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
     )
@@ -109,6 +110,7 @@ resource "aws_iam_role_policy" "catalog_role" {
         Action = "dynamodb:Query"
         Resource = [
           "${aws_dynamodb_table.certificates.arn}/index/by-expiry",
+          "${aws_dynamodb_table.certificates.arn}/index/by-name",
           "${aws_dynamodb_table.certificates.arn}/index/by-update",
           "${aws_dynamodb_table.certificates.arn}/index/by-thumbprint",
           "${aws_dynamodb_table.certificates.arn}/index/signed",
@@ -135,7 +137,7 @@ resource "aws_iam_role_policy" "catalog_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*", "name#*", "leaf#*"]
+            "dynamodb:LeadingKeys" = ["scs*", "name#*", "leaf#*", "listed#*"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"
@@ -284,6 +286,17 @@ resource "aws_iam_role_policy" "catalog_role" {
         Condition = {
           Null = {
             "kms:EncryptionContext:rootcast:access-key" = "false"
+          }
+        }
+      },
+      {
+        Sid      = "Credentials"
+        Effect   = "Allow"
+        Action   = "kms:GenerateDataKey"
+        Resource = aws_kms_key.sealing_key.arn
+        Condition = {
+          Null = {
+            "kms:EncryptionContext:rootcast:device" = "false"
           }
         }
       },

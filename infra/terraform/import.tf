@@ -88,7 +88,7 @@ resource "aws_iam_role_policy" "import_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*", "name#*", "leaf#*", "request#*"]
+            "dynamodb:LeadingKeys" = ["scs*", "name#*", "leaf#*", "request#*", "listed#*"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"

@@ -99,7 +99,7 @@ resource "aws_iam_role_policy" "issue_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*", "serial#*", "leaf#*"]
+            "dynamodb:LeadingKeys" = ["scs*", "serial#*", "leaf#*", "listed#*"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"

@@ -1,7 +1,7 @@
 # Made from template.yaml, which says why each value is what it is. Do not edit: see generator/generate.py.
 
 resource "aws_kms_key" "sealing_key" {
-  description             = "Private keys of the certificates imported into Rootcast stack ${var.name}"
+  description             = "Private keys of the certificates imported into Rootcast stack ${var.name}, and credentials of its devices"
   enable_key_rotation     = true
   deletion_window_in_days = 30
   policy = jsonencode({
@@ -54,7 +54,10 @@ resource "aws_kms_key" "sealing_key" {
         Resource = "*"
         Condition = {
           ArnLike = {
-            "aws:PrincipalArn" = "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}/import/*"
+            "aws:PrincipalArn" = [
+              "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}/catalog/*",
+              "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}/import/*",
+            ]
           }
         }
       },

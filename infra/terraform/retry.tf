@@ -83,7 +83,7 @@ resource "aws_iam_role_policy" "retry_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*", "name#*", "serial#*", "issuing#*", "authority"]
+            "dynamodb:LeadingKeys" = ["scs*", "name#*", "serial#*", "issuing#*", "listed#*", "authority"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"
@@ -97,7 +97,7 @@ resource "aws_iam_role_policy" "retry_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*", "root#*"]
+            "dynamodb:LeadingKeys" = ["scs*", "root#*", "name#*", "listed#*"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"
@@ -109,6 +109,7 @@ resource "aws_iam_role_policy" "retry_role" {
         Effect = "Allow"
         Action = "dynamodb:Query"
         Resource = [
+          "${aws_dynamodb_table.certificates.arn}/index/by-name",
           "${aws_dynamodb_table.certificates.arn}/index/by-update",
           "${aws_dynamodb_table.certificates.arn}/index/by-thumbprint",
         ]

@@ -88,7 +88,22 @@ resource "aws_iam_role_policy" "rotate_role" {
         Resource = [
           "${aws_dynamodb_table.certificates.arn}/index/by-expiry",
           "${aws_dynamodb_table.certificates.arn}/index/by-renewal",
+          "${aws_dynamodb_table.certificates.arn}/index/by-update",
         ]
+      },
+      {
+        Sid      = "Counts"
+        Effect   = "Allow"
+        Action   = ["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:PutItem"]
+        Resource = aws_dynamodb_table.certificates.arn
+        Condition = {
+          "ForAllValues:StringLike" = {
+            "dynamodb:LeadingKeys" = ["listed#*"]
+          }
+          Null = {
+            "dynamodb:LeadingKeys" = "false"
+          }
+        }
       },
       {
         Sid      = "Ask"
@@ -103,7 +118,7 @@ resource "aws_iam_role_policy" "rotate_role" {
         Resource = aws_dynamodb_table.certificates.arn
         Condition = {
           "ForAllValues:StringLike" = {
-            "dynamodb:LeadingKeys" = ["scs*"]
+            "dynamodb:LeadingKeys" = ["scs*", "name#*"]
           }
           Null = {
             "dynamodb:LeadingKeys" = "false"

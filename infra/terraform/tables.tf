@@ -47,6 +47,11 @@ resource "aws_dynamodb_table" "certificates" {
     type = "N"
   }
 
+  attribute {
+    name = "tree"
+    type = "S"
+  }
+
   global_secondary_index {
     name            = "by-expiry"
     hash_key        = "shard"
@@ -107,6 +112,14 @@ resource "aws_dynamodb_table" "certificates" {
     range_key          = "at"
     projection_type    = "INCLUDE"
     non_key_attributes = ["certificate", "device", "issuing", "leaf", "thumbprint", "subject", "notAfter"]
+  }
+
+  global_secondary_index {
+    name               = "by-name"
+    hash_key           = "tree"
+    range_key          = "id"
+    projection_type    = "INCLUDE"
+    non_key_attributes = ["certificate"]
   }
 
   ttl {

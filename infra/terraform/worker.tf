@@ -131,6 +131,17 @@ resource "aws_iam_role_policy" "worker_role" {
         }
       },
       {
+        Sid      = "SealedCredentials"
+        Effect   = "Allow"
+        Action   = "kms:Decrypt"
+        Resource = aws_kms_key.sealing_key.arn
+        Condition = {
+          Null = {
+            "kms:EncryptionContext:rootcast:device" = "false"
+          }
+        }
+      },
+      {
         Sid      = "Tell"
         Effect   = "Allow"
         Action   = "events:PutEvents"

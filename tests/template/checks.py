@@ -8,8 +8,16 @@ import re
 from template import listed, target, text
 
 FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
-# Keys that the template creates, and the encryption context that their use requires.
-SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
+# Keys that the template creates, and by role what it may do with them, by the encryption context that this requires.
+OPEN, SEAL = "kms:Decrypt", "kms:GenerateDataKey"
+SEALS = {
+    "SealingKey": {
+        "WorkerRole": {"rootcast:certificate": {OPEN}, "rootcast:device": {OPEN}},
+        "ImportRole": {"rootcast:certificate": {OPEN, SEAL}},
+        "CatalogRole": {"rootcast:device": {SEAL}},
+    },
+    "AccessKey": {role: {"rootcast:access-key": {OPEN}} for role in ("CatalogRole", "ImportRole")},
+}
 # The key that the template creates to sign the audit's heads, and the role that does.
 NOTARY = {"AuditKey": "RotateRole"}
 
@@ -82,10 +90,10 @@ def keys_are_bound_to_the_stack(template):
         named = {target(resource) for resource in listed(statement["Resource"])}
         if actions and named <= set(SEALS):
             for key in named:
-                if condition != {"Null": {f"kms:EncryptionContext:{SEALS[key]}": "false"}}:
-                    yield f"{owner}: {key} opens what is not sealed for {SEALS[key]}"
-                if set(actions) - {"kms:Decrypt", "kms:GenerateDataKey"}:
-                    yield f"{owner} does more with {key} than seal and open: {actions}"
+                contexts = SEALS[key].get(owner, {})
+                allowed = [may for context, may in contexts.items() if condition == {"Null": {f"kms:EncryptionContext:{context}": "false"}}]
+                if not allowed or set(actions) - allowed[0]:
+                    yield f"{owner}: {actions} with {key} of more than {' or '.join(contexts)}"
             continue
         if actions and named <= set(NOTARY):
             if any(owner != NOTARY[key] for key in named) or set(actions) - {"kms:GetPublicKey", "kms:Sign"}:
@@ -107,7 +115,7 @@ ROLES = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/rootcast/${AWS::Regio
 ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
 # What a sealing key's policy permits, and to whom: functions, or whoever is none.
 SEALERS = {
-    "SealingKey": {"kms:GenerateDataKey": {"import"}, "kms:Decrypt": {"import", "worker"}},
+    "SealingKey": {"kms:GenerateDataKey": {"catalog", "import"}, "kms:Decrypt": {"import", "worker"}},
     "AccessKey": {"kms:GenerateDataKey": None, "kms:Decrypt": {"catalog", "import"}},
     "AuditKey": {"kms:Sign": {"rotate"}},
 }
@@ -342,6 +350,13 @@ def routes_lead_to_their_function(template):
     wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)
     wanted["/sessions/oidc", "post"] = ("Login", "Oidc", "HasOidc")
     wanted["/$default", every] = ("Catalog", None, None)
+    public = ("/crl/{signer}/{list}", "/bundle", "/.well-known/est/cacerts")
+    for path in public:
+        wanted[path, "get"] = ("Catalog", None, None)
+    for name, stage in template.of("ApiGatewayV2::Stage"):
+        apart = stage.get("RouteSettings", {})
+        if set(apart) != {f"GET {path}" for path in public} or not all(each.get("ThrottlingRateLimit") for each in apart.values()):
+            yield f"{name}: what is public is not throttled apart from logins: {apart}"
     for name, api in template.of("ApiGatewayV2::Api"):
         routes = {}
         for path, item in api["Body"]["paths"].items():

@@ -37,6 +37,8 @@ pub struct Parts {
     pub task_queue: String,
     /// The networks that devices may be in.
     pub networks: AddressPolicy,
+    /// Seals devices' credentials, and opens none.
+    pub sealer: Sealer,
     /// The prefix of the SSM parameters that hold the devices' credentials.
     pub credential_prefix: String,
     pub second: SecondPerson,
@@ -91,7 +93,8 @@ impl Parts {
         let events = Events::new(aws_sdk_eventbridge::Client::new(&aws), set("EVENT_BUS")?);
         let changes = events.of_changes(set("STACK")?, OffsetDateTime::now_utc);
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env()).telling(changes);
-        let access_keys = Sealer::new(&aws_sdk_kms::Client::new(&aws), set("ACCESS_KEY_ARN")?);
+        let kms = aws_sdk_kms::Client::new(&aws);
+        let access_keys = Sealer::new(&kms, set("ACCESS_KEY_ARN")?);
         Ok(Self {
             second: SecondPerson::from_env(ledger.clone(), OffsetDateTime::now_utc)?,
             gate: ScmGate::new(ledger.clone(), access_keys),
@@ -101,6 +104,7 @@ impl Parts {
             issue_queue: set("ISSUE_QUEUE_URL")?,
             task_queue: set("TASK_QUEUE_URL")?,
             networks: std::env::var("DEVICE_CIDRS").unwrap_or_default().parse()?,
+            sealer: Sealer::new(&kms, set("SEALING_KEY_ARN")?),
             credential_prefix: set("CREDENTIAL_PREFIX")?,
             prices: std::env::var("PRICES").unwrap_or_default().parse()?,
             clock: OffsetDateTime::now_utc,

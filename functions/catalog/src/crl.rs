@@ -25,7 +25,7 @@ pub(crate) async fn show(
         )
     };
     let Extension(list) = list.ok_or_else(no_list)?;
-    let published = app.parts().await?.ledger.crl(list).await?.ok_or_else(no_list)?;
+    let published = app.parts().await?.ledger.signed_crl(list).await?.ok_or_else(no_list)?;
     let tag = format!("\"{list}-{}\"", published.number);
     if is_known(&headers, &tag) {
         return Ok(not_modified(tag));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::access::permission::{Operation, Right};
+use rootcast_core::access::permission::{DevicesSeen, Operation, Right};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::labels::Selector;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
@@ -23,6 +23,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::approval::renew_if_compromised;
+use crate::credential::SentCredential;
 use crate::extract::{Id, Params};
 use crate::inventory::{Rules, shown};
 use crate::issuance_policy;
@@ -54,7 +55,8 @@ impl Filter {
     }
 }
 
-/// In no particular order. A page has fewer rows than `limit` if the caller may not see all devices, or asks for some.
+/// In no particular order. A page costs what it shows: a caller who may see some devices gets these by their ids. It has fewer
+/// rows than `limit` if the caller asks for some labels.
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -66,7 +68,10 @@ pub(crate) async fn list(
     let list = Cursors { ledger, caller: &caller, list: "devices" };
     let limit = paging.limit(1000)?;
     let after: Option<DeviceId> = paging.place(list).await?;
-    let page = ledger.devices_after(after.as_ref(), limit).await?;
+    let page = match caller.grants.devices_seen() {
+        DevicesSeen::All => ledger.devices_after(after.as_ref(), limit).await?,
+        DevicesSeen::Named(ids) => ledger.devices_among(&ids, after.as_ref(), limit).await?,
+    };
     let cursor = cursor(list, page.next.as_ref()).await?;
     let seen = page.items.into_iter().filter(|device| wanted.selects(&device.labels));
     let seen = seen.filter(|device| caller.sees(&application_dn(&device.id)));
@@ -138,7 +143,7 @@ pub(crate) struct Edit {
     labels: Option<BTreeMap<String, Option<String>>>,
     address: Option<DeviceAddress>,
     profile: Option<Profile>,
-    credential: Option<String>,
+    credential: Option<SentCredential>,
     pins: Option<Vec<Pin>>,
     #[serde(deserialize_with = "said")]
     slot: Option<Option<Slot>>,
@@ -158,7 +163,7 @@ impl Edit {
             Rules::name(name)?;
         }
         self.address.as_ref().map_or(Ok(()), |address| rules.address(address))?;
-        self.credential.as_deref().map_or(Ok(()), |name| rules.credential(id, name))?;
+        self.credential.as_ref().map_or(Ok(()), |sent| sent.check(id, rules))?;
         match self {
             Self {
                 name: None,
@@ -180,6 +185,7 @@ impl Edit {
         self.subject.is_some() || self.address.is_some()
     }
 
+    /// All but a credential that is to be sealed.
     fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
         let Self { name, labels, address, profile, credential, pins, slot, subject, key_algorithm } = self;
         if let Some(changes) = labels {
@@ -200,8 +206,8 @@ impl Edit {
         if let Some(address) = address {
             device.address.clone_from(address);
         }
-        if let Some(credential) = credential {
-            device.credential.clone_from(credential);
+        if let Some(SentCredential::Parameter(name)) = credential {
+            device.take_parameter(name.clone());
         }
         device.profile = profile.unwrap_or(device.profile);
         if let Some(pins) = pins {
@@ -225,6 +231,9 @@ pub(crate) async fn edit(
         let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
         let mut device = before.clone();
         edit.apply(&mut device).map_err(refused)?;
+        if let Some(login) = edit.credential.as_ref().and_then(SentCredential::login) {
+            device.take_sealed(login.seal(&parts.sealer, &before).await?);
+        }
         if edit.changes_names() {
             let policy = parts.ledger.issuance_policy().await?.policy;
             issuance_policy::permits(&policy, &device).map_err(refused)?;

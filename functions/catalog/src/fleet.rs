@@ -1,12 +1,16 @@
 //! A job's devices in pages: the fleet in the order in which the job pages it, each device with its task.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use rootcast_core::access::permission::DevicesSeen;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::TaskRecord;
 use rootcast_core::job::{Cursor, Job, Pass};
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_gate::Cursors;
-use rootcast_ledger::Ledger;
+use rootcast_ledger::{Ledger, TaskKey};
 use serde::{Deserialize, Serialize};
 
 use crate::page::{Paging, cursor, stale};
@@ -15,6 +19,9 @@ use crate::page::{Paging, cursor, stale};
 const LOOKED_AT: usize = 10_000;
 /// Devices per read if a filter is set: one call for their ids, one or two for their tasks.
 const FILTERED_READ: usize = 1000;
+
+/// Devices per read of those that the caller's grants name: of a call each for their tasks and the fleet.
+const NAMED_READ: usize = 100;
 
 /// Bytes at which a page is full, even with fewer rows than its limit: Lambda answers with at most 6 MB, and a task
 /// with the longest history has 30 KB.
@@ -78,6 +85,9 @@ struct PageStart {
     #[serde(rename = "leg")]
     pass: Pass,
     at: Cursor,
+    /// Among the devices that the caller's grants name.
+    #[serde(default)]
+    named: bool,
 }
 
 /// The next rows that `keep` accepts, and a cursor for the rest; no cursor after the last page.
@@ -90,20 +100,60 @@ pub(crate) async fn page(
 ) -> Result<(Vec<Row>, Option<String>), LenovoError> {
     let limit = paging.limit(1000)? as usize;
     let (ledger, pass) = (list.ledger, job.pass());
+    let seen = list.caller.grants.devices_seen();
+    let named = seen != DevicesSeen::All;
     let mut at = match paging.place::<PageStart>(list).await? {
-        Some(place) if place.pass == pass => place.at,
+        Some(place) if place.pass == pass && place.named == named => place.at,
         Some(_) => return Err(stale()),
         None => Cursor::default(),
     };
     let (mut rows, mut looked_at) = (Rows::new(limit), 0);
+    if let DevicesSeen::Named(ids) = seen {
+        let after = among(ledger, job, &ids, at.after, &mut rows, keep).await?;
+        let next = after.map(|after| PageStart { pass, at: Cursor { step: 0, after: Some(after) }, named });
+        return Ok((rows.found, cursor(list, next.as_ref()).await?));
+    }
     while !at.is_at_end() && !rows.is_full() && looked_at < LOOKED_AT {
         let read = if filtered { FILTERED_READ } else { limit - rows.found.len() };
         let (found, next) = read_shard(ledger, job, pass, &at, read).await?;
         looked_at += found.len();
         at = take(&mut rows, found, &keep, &at).unwrap_or(next);
     }
-    let next = (!at.is_at_end()).then_some(PageStart { pass, at });
+    let next = (!at.is_at_end()).then_some(PageStart { pass, at, named });
     Ok((rows.found, cursor(list, next.as_ref()).await?))
+}
+
+/// Fills the page from these devices, ordered by id, as far as they are in the fleet or have a task. Two calls a hundred
+/// devices. Returns the last device that was looked at, if there are more.
+async fn among(
+    ledger: &Ledger,
+    job: &Job,
+    ids: &BTreeSet<DeviceId>,
+    after: Option<DeviceId>,
+    rows: &mut Rows,
+    keep: impl Fn(&Row) -> bool,
+) -> Result<Option<DeviceId>, LenovoError> {
+    let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut left = ids.range::<DeviceId, _>((from, Bound::Unbounded)).peekable();
+    while !rows.is_full() && left.peek().is_some() {
+        let some: Vec<&DeviceId> = left.by_ref().take(NAMED_READ.min(rows.limit - rows.found.len())).collect();
+        let key = |device: &DeviceId| TaskKey { job: job.id, pass: job.pass(), device: device.clone() };
+        let keys: Vec<TaskKey> = some.iter().map(|device| key(device)).collect();
+        let ((_, mut tasks), fleet) =
+            futures::try_join!(ledger.jobs_and_tasks([], &keys), ledger.fleet_versions(some.iter().copied()))?;
+        for key in keys {
+            let task = tasks.remove(&key);
+            let row = Row { device: key.device, task };
+            let is_there = row.task.is_some() || fleet.contains_key(&row.device);
+            if is_there && keep(&row) {
+                rows.push(row);
+            }
+        }
+        if left.peek().is_some() && rows.is_full() {
+            return Ok(some.last().map(|last| (*last).clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// Devices of the shard at `at`, with their tasks, and the position after them. Includes tasks of devices that were

@@ -14,6 +14,7 @@ mod app;
 mod approval;
 mod audit;
 mod bundle;
+mod credential;
 mod crl;
 mod deployments;
 mod devices;

@@ -80,7 +80,7 @@ async fn results(
 ) -> Result<(Vec<DeviceResult>, Option<String>), LenovoError> {
     let keep = |row: &Row| sees(caller, row) && row.standing(job) != Standing::NotInJob;
     let list = Cursors { ledger, caller, list: &format!("results of job {}", job.id) };
-    let (rows, cursor) = page(list, job, paging, !caller.sees_everything(), keep).await?;
+    let (rows, cursor) = page(list, job, paging, false, keep).await?;
     let now = clock();
     let results = stream::iter(rows)
         .map(|row| async move {

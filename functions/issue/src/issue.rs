@@ -259,5 +259,5 @@ fn issuer(error: IssuerError, signer: SignerId, stage: Stage) -> Fault {
 fn random_serial() -> Result<Serial, Fault> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| Fault::Again(error.into()))?;
-    Ok(Serial::from_random(random))
+    Ok(Serial::of_leaf(random))
 }

@@ -1,8 +1,11 @@
 //! `GET Certificates/`, and `HEAD`: certificates, and devices' own certificates that were never issued (pending).
 //!
 //! A filter by stage or error reads the index of unfinished uses; a filter by thumbprint reads the index of
-//! thumbprints. Everything else is read in the order of the last change, so that what changes between two pages comes
+//! thumbprints. Everything else is listed in the order of the last change, so that what changes between two pages comes
 //! last. Pending certificates with work to do, or with failed work, follow after the others.
+//!
+//! A page costs what it shows: the number of all certificates is stored, and the certificates of a caller who may read some, or
+//! below a `ParentDn`, are found by their names.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,11 +15,12 @@ use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::{StreamExt, TryStreamExt, stream};
+use rootcast_core::access::permission::CertificatesSeen;
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work, worst};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_dialects::venafi::{Filter, ListRequest, Listed, VenafiError};
 use rootcast_gate::Principal;
-use rootcast_ledger::{CertificateOrPending, CertificateRow, LedgerError, Listing, Sort, UseRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRow, LedgerError, Listing, Sort, UseRecord, Visible};
 use serde::Serialize;
 
 use crate::App;
@@ -68,6 +72,20 @@ pub(crate) async fn list(
 impl App {
     async fn page(&self, asked: &ListRequest, caller: &Principal, only_count: bool) -> Result<Found, LedgerError> {
         let filter = &asked.filter;
+        let mut visible = Visible::Many(None);
+        if filter.thumbprints.is_none() && !filter.is_of_lives() {
+            let (seen, below) = (caller.grants.certificates_seen(), filter.below());
+            visible = match &below {
+                Some(below) if seen == CertificatesSeen::All => self.ledger.visible(below).await?,
+                _ => self.ledger.visible(&seen).await?,
+            };
+            if let (Visible::Many(_), Some(below), true) = (&visible, &below, seen != CertificatesSeen::All) {
+                visible = self.ledger.visible(below).await?;
+            }
+            if let Visible::Few(held) = visible {
+                return self.few(held, asked, caller).await;
+            }
+        }
         let unfinished = match filter.thumbprints {
             Some(_) if !filter.is_of_lives() => Unfinished::default(),
             _ => Unfinished::of(self.ledger.unfinished_uses().await?),
@@ -81,7 +99,30 @@ impl App {
         if filter.wants_unfinished() {
             return self.some(unfinished.lives.keys().copied().collect(), asked, caller, &unfinished).await;
         }
-        self.all(asked, caller, &unfinished, only_count).await
+        self.all(asked, caller, &unfinished, visible.count(), only_count).await
+    }
+
+    /// Those of the certificates that pass the filter, in the order of the last change; pending ones with work after them.
+    async fn few(
+        &self,
+        mut held: Vec<CertificateOrPending>,
+        ListRequest { limit, offset, filter }: &ListRequest,
+        caller: &Principal,
+    ) -> Result<Found, LedgerError> {
+        held.retain(|held| caller.sees(&held.dn()) && filter.takes_held(held));
+        let pending = held.iter().filter_map(|held| match held {
+            CertificateOrPending::Pending(place) => Some((place.id, &place.device)),
+            CertificateOrPending::Certificate(_) => None,
+        });
+        let uses = self.ledger.uses(&pending.collect::<Vec<_>>()).await?;
+        let issuing: BTreeSet<CertificateId> =
+            uses.iter().filter(|each| each.lifecycle.stage.is_some()).map(|each| each.certificate).collect();
+        held.retain(|held| matches!(held, CertificateOrPending::Certificate(_)) || issuing.contains(&held.id()));
+        held.sort_by_cached_key(|held| match held {
+            CertificateOrPending::Certificate(record) => (false, record.updated.unix_timestamp(), record.id),
+            CertificateOrPending::Pending(place) => (true, 0, place.id),
+        });
+        Ok((held.len() as u64, held.into_iter().skip(*offset).take(*limit).collect()))
     }
 
     /// The given certificates that pass the filter, ordered by id.
@@ -105,12 +146,14 @@ impl App {
         ListRequest { limit, offset, filter }: &ListRequest,
         caller: &Principal,
         unfinished: &Unfinished,
+        counted: Option<u64>,
         only_count: bool,
     ) -> Result<Found, LedgerError> {
         let takes = |row: &CertificateRow| {
             caller.sees(&row.dn()) && filter.takes_row(row) && filter.takes_life(unfinished.lives.get(&row.id))
         };
-        let is_filtered = filter.is_of_rows() || filter.is_of_lives() || !caller.sees_everything();
+        let takes_all = !filter.is_of_rows() && !filter.is_of_lives();
+        let is_filtered = !takes_all || !caller.sees_everything();
         let listing = Listing {
             sort: Sort::Update,
             descending: false,
@@ -118,7 +161,12 @@ impl App {
             ends_before: None,
             filter: is_filtered.then_some(&takes),
         };
-        let (issued, behind) = self.ledger.survey_certificates(&listing, if only_count { 0 } else { *offset }).await?;
+        let skipped = if only_count { 0 } else { *offset };
+        let (issued, behind) = match counted.filter(|_| takes_all) {
+            Some(issued) if skipped as u64 >= issued => (issued, None),
+            Some(issued) => (issued, self.ledger.position_behind(&listing, skipped).await?),
+            None => self.ledger.survey_certificates(&listing, skipped).await?,
+        };
         let places = self.places(filter, caller, unfinished).await?;
         let total = issued + places.len() as u64;
         if only_count {

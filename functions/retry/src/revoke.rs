@@ -12,7 +12,7 @@ use rootcast_core::access::permission::Right;
 use rootcast_core::job::message::Publish;
 use rootcast_dialects::venafi::{Body, Flag, VenafiError};
 use rootcast_gate::{Principal, RequestId};
-use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlRecord, LedgerError, SerialRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlHead, LedgerError, SerialRecord};
 use rootcast_operations::{NotDone, NotRevoked, Revocation, revoke, revoke_formers};
 use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
@@ -206,7 +206,7 @@ impl App {
         let looking = async {
             for pause in pauses() {
                 sleep(pause).await;
-                match self.ledger.crl(list).await {
+                match self.ledger.crl_head(list).await {
                     Ok(published) if is_published(published.as_ref()) => return,
                     Ok(_) => {}
                     Err(error) => warn!(error = &error as &dyn Error, "the list could not be read"),
@@ -219,6 +219,6 @@ impl App {
 }
 
 /// Whether the published list contains all revocations of its shard.
-pub(crate) fn is_published(list: Option<&CrlRecord>) -> bool {
+pub(crate) fn is_published(list: Option<&CrlHead>) -> bool {
     list.is_some_and(|list| !list.behind)
 }

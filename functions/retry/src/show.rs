@@ -34,7 +34,7 @@ pub(crate) async fn show(
     let life =
         worst(uses.iter().map(|each| &each.lifecycle)).map(|life| Lifecycle { history: Vec::new(), ..life.clone() });
     let unpublished = match held.revoked().filter(|_| life.as_ref().is_none_or(|life| life.stage.is_none())) {
-        Some(revocation) => !is_published(app.ledger.crl(revocation.list).await?.as_ref()),
+        Some(revocation) => !is_published(app.ledger.crl_head(revocation.list).await?.as_ref()),
         None => false,
     };
     let life = if unpublished { Some(in_revocation()) } else { life };

@@ -1,5 +1,6 @@
-//! What has to be done every hour: notices of expiry, signed statements of the audit chains' heads (`heads`), and the
-//! renewals of devices' own certificates (`renewals`).
+//! What has to be done every hour: notices of expiry, signed statements of the audit chains' heads (`heads`), the renewals of
+//! devices' own certificates (`renewals`), and once in the life of a table, the counts of certificates from before there were
+//! counts.
 //!
 //! A notice is an event for each certificate that has 30, 15, 7 or 1 days left. It is sent before that is noted on the
 //! record, so it may come twice, but is never left out. What does not fit into one run is done by the next.
@@ -116,14 +117,25 @@ impl App {
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
-    let (stated, noticed, asked) =
-        futures::join!(app.state_heads(deadline), app.give_notices(deadline), app.ask_for_renewals(deadline));
+    let (stated, noticed, asked, listed) = futures::join!(
+        app.state_heads(deadline),
+        app.give_notices(deadline),
+        app.ask_for_renewals(deadline),
+        app.complete_lists(deadline)
+    );
     // Last: after the bucket was named, all statements are copied, for hours if there are many.
     let copied = app.copy_heads(deadline).await;
-    stated.and(noticed).and(asked).and(copied)
+    stated.and(noticed).and(asked).and(listed).and(copied)
 }
 
 impl App {
+    async fn complete_lists(&self, deadline: Instant) -> Result<(), RotateError> {
+        if !self.ledger.complete_lists((self.clock)(), || Instant::now() < deadline).await? {
+            info!("certificates from before the stored counts are not counted yet; the next run continues");
+        }
+        Ok(())
+    }
+
     async fn give_notices(&self, deadline: Instant) -> Result<(), RotateError> {
         let shards = stream::iter(0..SHARDS).map(|shard| self.shard(shard, deadline)).buffer_unordered(CONCURRENCY);
         // A shard that cannot be read does not hold up the others.

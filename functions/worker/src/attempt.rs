@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
-use rootcast_core::device::credential::is_own;
+use rootcast_core::device::credential::{is_own, is_sealed};
 use rootcast_core::device::probe::Probed;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
@@ -293,9 +293,11 @@ impl App {
     /// Reads the batch's credentials, and ends the attempts without one.
     pub(crate) async fn with_credentials(&self, mut attempts: Vec<Attempt>) -> Vec<Attempt> {
         let open = attempts.iter().filter(|attempt| attempt.is_open());
-        let names: BTreeSet<String> =
-            open.filter_map(|attempt| Some(attempt.device.as_ref()?.credential.clone())).collect();
-        let credentials = self.credentials(names).await;
+        let devices = open.filter_map(|attempt| attempt.device.as_ref());
+        let (sealed, named): (Vec<&DeviceRecord>, Vec<_>) = devices.partition(|device| is_sealed(&device.credential));
+        let names: BTreeSet<String> = named.into_iter().map(|device| device.credential.clone()).collect();
+        let (mut credentials, opened) = futures::join!(self.credentials(names), self.opened(sealed));
+        credentials.extend(opened);
         for attempt in attempts.iter_mut().filter(|attempt| attempt.is_open()) {
             let Some(device) = &attempt.device else { continue };
             let read = credentials.get(&device.credential).cloned();
@@ -311,7 +313,9 @@ impl App {
     /// Whatever the record says: a credential is sent to its own device, or to an address that it names itself.
     fn belongs(&self, credential: Credential, device: &DeviceRecord) -> Result<Credential, Failure> {
         let DeviceRecord { address, .. } = device;
-        if is_own(&self.credential_prefix, &device.credential, &device.id) || credential.is_for(address) {
+        // A sealed one opened for this device alone.
+        let is_its = is_sealed(&device.credential) || is_own(&self.credential_prefix, &device.credential, &device.id);
+        if is_its || credential.is_for(address) {
             return Ok(credential);
         }
         let message = format!(

@@ -1,11 +1,14 @@
-//! Device credentials from SSM, ten at a time.
+//! Device credentials: from SSM, ten at a time, and sealed ones from the devices' records, each opened once a visit.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use futures::future::join_all;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::Credential;
+use rootcast_ledger::DeviceRecord;
+use rootcast_seal::SealError;
 use tracing::warn;
 
 use crate::App;
@@ -44,6 +47,39 @@ impl App {
             }
         }
         found
+    }
+}
+
+impl App {
+    /// The sealed credentials of these devices by name: one call to KMS each. One without an entry could not be opened for a
+    /// passing reason: try again.
+    pub(crate) async fn opened(&self, devices: Vec<&DeviceRecord>) -> HashMap<String, Result<Credential, Failure>> {
+        let opened =
+            devices.into_iter().map(async |device| Some((device.credential.clone(), self.unseal(device).await?)));
+        join_all(opened).await.into_iter().flatten().collect()
+    }
+
+    async fn unseal(&self, device: &DeviceRecord) -> Option<Result<Credential, Failure>> {
+        let refused = |why: &str| {
+            let message = format!("{why} Set it again: rootcast device credential {}.", device.id);
+            Some(Err(Failure::new(ErrorClass::Credential, message)))
+        };
+        let Some(sealed) = &device.sealed else { return refused("The record has no credential.") };
+        match self.sealer.open(&device.seal_context(), sealed).await {
+            Ok(text) => match str::from_utf8(&text).map(str::parse) {
+                Ok(Ok(credential)) => Some(Ok(credential)),
+                _ => refused("The credential in the record is not user name and password."),
+            },
+            Err(error) if error.is_retryable() => {
+                warn!(device.id = %device.id, error = &error as &dyn Error, "the credential could not be opened, which is tried again");
+                None
+            }
+            Err(SealError::Foreign) => refused("The credential was sealed for another device, or under another key."),
+            Err(error) => {
+                warn!(device.id = %device.id, error = &error as &dyn Error, "the credential cannot be opened");
+                refused("KMS does not open the credential.")
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 mod add;
 mod grant;
 mod list;
-mod password;
+pub(crate) mod password;
 mod revoke;
 
 use anyhow::Result;

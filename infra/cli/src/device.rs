@@ -2,6 +2,7 @@
 
 pub(crate) mod add;
 pub(crate) mod approve;
+mod credential;
 mod label;
 pub(crate) mod list;
 mod probe;
@@ -22,6 +23,8 @@ pub(crate) enum DeviceCommand {
     Label(label::Label),
     /// Approve devices by the TLS certificate that they show; approved devices take part in rollovers
     Approve(approve::Approve),
+    /// Set a device's user name and password, which are stored sealed, or the SSM parameter that has them
+    Credential(credential::Credential),
     /// Look at a device: its managers, trust slots, free places, clock, and what it can do
     Probe(probe::ProbeDevice),
     /// Renew devices' own certificates: each device makes a key and a request, which a root signs
@@ -36,6 +39,7 @@ pub(crate) async fn run(api: &Api, command: DeviceCommand, format: Format) -> Re
         DeviceCommand::List(list) => list::run(api, &list, format).await,
         DeviceCommand::Label(label) => label::run(api, label, format).await,
         DeviceCommand::Approve(approve) => approve::run(api, approve, format).await,
+        DeviceCommand::Credential(credential) => credential::run(api, credential, format).await,
         DeviceCommand::Probe(probe) => probe::run(api, probe, format).await,
         DeviceCommand::Renew(renew) => renew::run(api, renew, format).await,
         DeviceCommand::Certificate(show) => renew::show(api, show, format).await,

@@ -12,6 +12,7 @@ from shapes import (
     Children,
     Document,
     Flat,
+    Keyed,
     Keys,
     LogDestination,
     Nested,
@@ -61,6 +62,10 @@ BEHAVIOR = {
 }
 CACHED = [("cached_methods", ["GET", "HEAD"])]
 
+ROUTE = attributes(
+    "ThrottlingBurstLimit=throttling_burst_limit ThrottlingRateLimit=throttling_rate_limit DetailedMetricsEnabled=detailed_metrics_enabled"
+)
+
 KINDS = {
     "AWS::ApiGatewayV2::Api": Kind(
         "aws_apigatewayv2_api",
@@ -101,13 +106,8 @@ KINDS = {
         given={
             **attributes("ApiId=api_id StageName=name AutoDeploy=auto_deploy"),
             "AccessLogSettings": Nested("access_log_settings", {"DestinationArn": LogDestination("destination_arn"), "Format": Attribute("format")}),
-            "DefaultRouteSettings": Nested(
-                "default_route_settings",
-                attributes(
-                    "ThrottlingBurstLimit=throttling_burst_limit ThrottlingRateLimit=throttling_rate_limit "
-                    "DetailedMetricsEnabled=detailed_metrics_enabled"
-                ),
-            ),
+            "DefaultRouteSettings": Nested("default_route_settings", ROUTE),
+            "RouteSettings": Keyed("route_settings", "route_key", ROUTE),
             "Tags": Tags(),
         },
     ),

@@ -79,6 +79,19 @@ class Nested(Attribute):
         return values if self.several else values[0] if values else None
 
 
+class Keyed(Nested):
+    """A map of objects as several blocks, each with its key as an attribute."""
+
+    def __init__(self, name, key, given):
+        super().__init__(name, {"Key": Attribute(key), **given}, several=True)
+
+    def write(self, at, value):
+        return super().write(at, [{"Key": key, **each} for key, each in value.items()])
+
+    def read(self, at, state):
+        return {each.pop("Key"): each for each in super().read(at, state)} or None
+
+
 class Flat:
     """An object whose parts are attributes of the same resource or block."""
 

@@ -344,7 +344,12 @@ fn shape(example: &Value) -> Value {
             return json!({ "type": ["array", "null"], "items": items });
         }
         Value::Object(members) => {
-            let properties: Map<_, _> = members.iter().map(|(name, value)| (name.clone(), shape(value))).collect();
+            // Answers name a parameter or a sealed credential; requests may have user name and password.
+            let shape = |(name, value): (&String, &Value)| match name.as_str() {
+                "credential" => json!({ "type": ["string", "object", "null"] }),
+                _ => shape(value),
+            };
+            let properties: Map<_, _> = members.iter().map(|each| (each.0.clone(), shape(each))).collect();
             return json!({ "type": ["object", "null"], "properties": properties });
         }
     };

@@ -78,6 +78,7 @@ impl World {
             issue_queue: "https://sqs.invalid/issue".to_owned(),
             task_queue: "https://sqs.invalid/tasks".to_owned(),
             networks: "10.0.0.0/8".parse().unwrap(),
+            sealer: sealer(),
             credential_prefix: "/rootcast/devices/".to_owned(),
             prices: Default::default(),
             second: second.clone(),

@@ -37,11 +37,27 @@ pub const NAMES: [&str; 6] = [CERTIFICATES, JOBS, DEVICES, ACCESS, AUDIT, HEADS]
 
 const WRITES: [&str; 4] = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"];
 
+/// What a function read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reads {
+    pub calls: u64,
+    /// Also those that a filter of the call drops.
+    pub rows: u64,
+}
+
+impl Reads {
+    pub const fn since(self, before: Self) -> Self {
+        Self { calls: self.calls - before.calls, rows: self.rows - before.rows }
+    }
+}
+
 pub struct Tables {
     database: Database,
     /// Write units used, by table.
     units: Mutex<BTreeMap<&'static str, f64>>,
     read_units: Mutex<f64>,
+    /// Reads by function, in worlds that ask for them: calls, and rows that were read for them.
+    reads: Mutex<Option<BTreeMap<String, Reads>>>,
     /// Each write by itself, in worlds that ask for it.
     charges: Mutex<Option<Charges>>,
     seen: Mutex<Seen>,
@@ -116,8 +132,15 @@ impl Tables {
         for table in tables() {
             database.create_table(serde_json::from_value(table).unwrap()).unwrap();
         }
-        let (units, read_units) = (Mutex::default(), Mutex::default());
-        Self { database, units, read_units, charges: Mutex::default(), seen: Mutex::default(), is_watched }
+        Self {
+            database,
+            units: Mutex::default(),
+            read_units: Mutex::default(),
+            reads: Mutex::default(),
+            charges: Mutex::default(),
+            seen: Mutex::default(),
+            is_watched,
+        }
     }
 
     pub fn write_units(&self) -> f64 {
@@ -126,6 +149,25 @@ impl Tables {
 
     pub fn read_units(&self) -> f64 {
         *self.read_units.lock().unwrap()
+    }
+
+    /// Since the first call of this.
+    pub fn reads(&self, function: Function) -> Reads {
+        let mut reads = self.reads.lock().unwrap();
+        reads.get_or_insert_default().get(&format!("{function:?}")).copied().unwrap_or_default()
+    }
+
+    fn count_reads(&self, function: Function, answer: &[u8]) {
+        let mut reads = self.reads.lock().unwrap();
+        let Some(reads) = &mut *reads else { return };
+        let answer: Value = serde_json::from_slice(answer).unwrap();
+        let number = |value: &Value| value.as_u64();
+        let all = |value: &Value| value.as_array().map(|rows| rows.len() as u64);
+        let batch = |value: &Value| Some(value.as_object()?.values().filter_map(all).sum());
+        let one = || answer.get("Item").map(|_| 1);
+        let rows = number(&answer["ScannedCount"]).or_else(|| batch(&answer["Responses"])).or_else(one).unwrap_or(0);
+        let reads = reads.entry(format!("{function:?}")).or_default();
+        *reads = Reads { calls: reads.calls + 1, rows: reads.rows + rows };
     }
 
     /// What was charged since the last call, once it was called.
@@ -157,6 +199,9 @@ impl Tables {
             }
             other => read(Err(Refusal::new("UnknownOperationException", format!("{function:?} called {other}")))),
         };
+        if let (Ok(answer), false) = (&called.answer, WRITES.contains(&operation)) {
+            self.count_reads(function, answer);
+        }
         if let (Ok(_), Some(writes), Some(charges)) = (&called.answer, charged, &mut *self.charges.lock().unwrap()) {
             charges::add(charges, database, &tables(), function, writes);
         }
@@ -483,6 +528,7 @@ fn tables() -> [Value; 6] {
                 text("thumbprint"),
                 number("generation"),
                 number("at"),
+                text("tree"),
             ],
             vec![hash("id")],
             vec![
@@ -491,6 +537,7 @@ fn tables() -> [Value; 6] {
                 index("by-renewal", vec![hash("shard"), range("renewAt")], keys_only()),
                 index("by-thumbprint", vec![hash("thumbprint")], keys_only()),
                 index("signed", vec![hash("generation"), range("at")], some("signed")),
+                index("by-name", vec![hash("tree"), range("id")], some("by-name")),
             ],
         ),
         table(

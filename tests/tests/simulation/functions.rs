@@ -463,6 +463,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             issue_queue,
             task_queue,
             networks: "10.0.0.0/8".parse().unwrap(),
+            sealer: Sealer::new(&kms, SEALING),
             credential_prefix: "/devices/".to_owned(),
             prices: Default::default(),
             clock,

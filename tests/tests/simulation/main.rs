@@ -37,6 +37,7 @@ mod fleet;
 mod functions;
 mod imported;
 mod keys;
+mod lists;
 mod logins;
 mod loopback;
 mod memory;

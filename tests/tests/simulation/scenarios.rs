@@ -4,6 +4,7 @@ mod anchors;
 mod bmc;
 mod chains;
 mod compromise;
+mod credentials;
 mod fences;
 mod ids;
 mod in_use;

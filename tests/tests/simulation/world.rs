@@ -201,7 +201,7 @@ impl World {
         self.ask_as(OPERATOR, method, path, body).await
     }
 
-    async fn ask_as(&self, token: &str, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
+    pub async fn ask_as(&self, token: &str, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
         let function = match path {
             _ if path.starts_with("/vedsdk") => Function::Retry,
             "/v3/scm/certificates/import" => Function::Import,

@@ -256,7 +256,7 @@ pub(crate) async fn attempt(world: &Shared) -> Result<(), RotateError> {
         .then_output(|| aws_sdk_eventbridge::operation::put_events::PutEventsOutput::builder().build());
     let app = App {
         ledger: Ledger::new(
-            mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &[&query, &put, &certificates]),
+            mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &[&query, &put, &certificates, &crate::counted()]),
             names(),
         ),
         events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus]), "bus"),

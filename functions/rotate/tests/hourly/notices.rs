@@ -144,7 +144,8 @@ fn bus(world: &Shared) -> Rule {
 async fn run_within(world: &Shared, seconds: u64) -> (bool, Vec<(String, u64)>) {
     let [query, update] = tables(world);
     let ([heads, put], notary) = signing();
-    let rules = [&query, &update, &heads, &put];
+    let counted = crate::counted();
+    let rules = [&query, &update, &heads, &put, &counted];
     let app = App {
         ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names()),
         events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus(world)]), "bus"),

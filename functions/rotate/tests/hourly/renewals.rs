@@ -76,7 +76,8 @@ async fn run(world: &Arc<Mutex<World>>, percent: u8, an_hour: u32) -> bool {
     let nothing = mock!(Client::query)
         .match_requests(|request| request.index_name() == Some("by-expiry"))
         .then_output(|| QueryOutput::builder().build());
-    let rules = [&index(world), &nothing, &heads, &put];
+    let counted = crate::counted();
+    let rules = [&index(world), &nothing, &heads, &put, &counted];
     let no_bus: [&Rule; 0] = [];
     let app = App {
         ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names()),

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 pub use self::remove::RemoveRefused;
 pub use self::store::{ClientRequest, StoreRefused};
-use self::store::{Holder, name_key};
+pub(crate) use self::store::{Holder, name_key};
 use crate::issuing::SERIAL;
 use crate::item::{Item, from_item, id_key, text};
 use crate::{Ledger, LedgerError, Revocation, UseRecord};

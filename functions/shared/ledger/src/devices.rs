@@ -4,7 +4,8 @@ mod deletion;
 mod record;
 mod told;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use futures::future::try_join_all;
@@ -33,7 +34,7 @@ const ATTEMPTS: u32 = 5;
 /// the joining list, two for its audit chain), sixteen for the fleet's shards, one for the authority.
 const ENROLLED_AT_ONCE: usize = 16;
 /// Attributes that an operator's edit changes, directly or indirectly.
-const EDITED: [&str; 12] = [
+const EDITED: [&str; 13] = [
     "name",
     "labels",
     "address",
@@ -42,6 +43,7 @@ const EDITED: [&str; 12] = [
     "subject",
     "keyAlgorithm",
     "credential",
+    "sealed",
     "pins",
     "unapproved",
     "endpointRevision",
@@ -162,6 +164,22 @@ impl Ledger {
         let next = answer.last_evaluated_key.map(|key| device_id(&key)).transpose()?;
         let items = answer.items.unwrap_or_default().into_iter().map(|item| from_item("device", item));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next })
+    }
+
+    /// A page of those of these devices that exist, ordered by id. One call a hundred ids.
+    pub async fn devices_among(
+        &self,
+        ids: &BTreeSet<DeviceId>,
+        after: Option<&DeviceId>,
+        limit: u32,
+    ) -> Result<Page<DeviceRecord>, LedgerError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut left = ids.range::<DeviceId, _>((from, Bound::Unbounded));
+        let asked: Vec<&DeviceId> = left.by_ref().take(limit as usize).collect();
+        let mut items: Vec<DeviceRecord> = self.devices_by_id(asked.iter().copied()).await?.into_values().collect();
+        items.sort_by(|one, other| one.id.cmp(&other.id));
+        let next = left.next().and(asked.last()).map(|last| (*last).clone());
+        Ok(Page { items, next })
     }
 
     /// Writes an edit of the device, which is `before` as it was read. Only attributes that a person may edit are

@@ -207,6 +207,9 @@ impl Ledger {
                 writes.push(self.put_former(&former)?);
             }
         }
+        if matches!(there, CertificateOrPending::Pending(_)) {
+            writes.push(self.count_listed(record.id, &record.folder, 1, record.updated)?);
+        }
         self.transact_audited(writes, std::slice::from_ref(act)).await
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::item::{from_item, number};
-use crate::{CertificateRecord, Ledger, LedgerError, Revocation};
+use crate::{CertificateOrPending, CertificateRecord, Ledger, LedgerError, Revocation};
 
 /// Shards read concurrently: all of them.
 const CONCURRENCY: usize = SHARDS as usize;
@@ -88,7 +88,7 @@ impl Ledger {
             if count_only {
                 Ok((self.count(listing, shard).await?, Vec::new()))
             } else {
-                self.places(listing, shard).await
+                self.places(listing, shard, None).await
             }
         });
         let add = |(total, mut all): (u64, Vec<ListPosition>), (count, places): (u64, Vec<ListPosition>)| async move {
@@ -100,9 +100,23 @@ impl Ledger {
         Ok((total, behind.map(|index| *places.select_nth_unstable(index).1)))
     }
 
+    /// The position after the first `skipped` certificates, if there are more. For whoever knows their number: of each shard,
+    /// no more than `skipped` rows are read, and the rest of a page.
+    pub async fn position_behind(
+        &self,
+        listing: &Listing<'_>,
+        skipped: usize,
+    ) -> Result<Option<ListPosition>, LedgerError> {
+        let Some(index) = skipped.checked_sub(1) else { return Ok(None) };
+        let shards = stream::iter(0..SHARDS).map(|shard| self.places(listing, shard, Some(skipped)));
+        let found: Vec<(u64, Vec<ListPosition>)> = shards.buffer_unordered(CONCURRENCY).try_collect().await?;
+        let mut places: Vec<ListPosition> = found.into_iter().flat_map(|(_, places)| places).collect();
+        Ok((skipped < places.len()).then(|| *places.select_nth_unstable(index).1))
+    }
+
     /// The first `limit` certificates after a position, or from the start.
     ///
-    /// One call for each of the 16 shards, which reads `limit` rows: 2.5 read units for 50 rows of 400 bytes. More if a
+    /// One call for each of the 16 shards, which reads a row more than `limit`: 2.5 read units for 50 rows of 400 bytes. More if a
     /// filter drops many rows, or many certificates share one second.
     pub async fn certificates_behind(
         &self,
@@ -127,12 +141,23 @@ impl Ledger {
         Ok(total)
     }
 
-    async fn places(&self, listing: &Listing<'_>, shard: u8) -> Result<(u64, Vec<ListPosition>), LedgerError> {
+    /// `enough`: more are not needed, but those that the same second may have before them.
+    async fn places(
+        &self,
+        listing: &Listing<'_>,
+        shard: u8,
+        enough: Option<usize>,
+    ) -> Result<(u64, Vec<ListPosition>), LedgerError> {
         let Some(query) = self.query(listing, shard, None)? else { return Ok((0, Vec::new())) };
         let mut items = query.into_paginator().items().send();
-        let mut places = Vec::new();
+        let mut places: Vec<ListPosition> = Vec::new();
         while let Some(item) = items.next().await {
             let row = from_item("certificate", item.map_err(LedgerError::aws("Query certificates"))?)?;
+            // The index is in the order of seconds, and so are the positions.
+            let last = enough.and_then(|enough| places.get(enough));
+            if last.is_some_and(|last| listing.place(&row).rank > last.rank) {
+                break;
+            }
             places.extend(listing.takes(&row).then(|| listing.place(&row)));
         }
         Ok((places.len() as u64, places))
@@ -147,9 +172,9 @@ impl Ledger {
     ) -> Result<Vec<CertificateRow>, LedgerError> {
         let mut rows: Vec<CertificateRow> = Vec::new();
         let Some(mut query) = self.query(listing, shard, place)? else { return Ok(rows) };
-        // A filter may drop many rows, so it uses the largest pages.
+        // A filter may drop many rows, so it uses the largest pages. Without one, a row more shows that the second is over.
         if !listing.is_filtered() {
-            query = query.limit(i32::try_from(limit).unwrap_or(i32::MAX));
+            query = query.limit(i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX));
         }
         let mut pages = query.into_paginator().send();
         while let Some(page) = pages.next().await {
@@ -238,6 +263,21 @@ impl Listing<'_> {
         ListPosition { rank: if self.descending { -second } else { second }, id: row.id }
     }
 
+    /// The number of these certificates that match, and at most `limit` after the first `skipped` of them, or after a position.
+    pub fn page_of(
+        &self,
+        all: impl IntoIterator<Item = CertificateRow>,
+        skipped: usize,
+        place: Option<ListPosition>,
+        limit: usize,
+    ) -> (u64, Vec<CertificateRow>) {
+        let mut rows: Vec<CertificateRow> = all.into_iter().filter(|row| self.takes(row)).collect();
+        rows.sort_unstable_by_key(|row| self.place(row));
+        let total = rows.len() as u64;
+        let behind = rows.into_iter().filter(|row| place.is_none_or(|place| self.place(row) > place));
+        (total, behind.skip(skipped).take(limit).collect())
+    }
+
     fn cut(&self, rows: &mut Vec<CertificateRow>, limit: usize) {
         rows.sort_unstable_by_key(|row| self.place(row));
         rows.truncate(limit);
@@ -265,6 +305,14 @@ impl From<CertificateRecord> for CertificateRow {
 }
 
 impl CertificateRow {
+    /// `None`: never issued.
+    pub fn issued(held: CertificateOrPending) -> Option<Self> {
+        match held {
+            CertificateOrPending::Certificate(record) => Some((*record).into()),
+            CertificateOrPending::Pending(_) => None,
+        }
+    }
+
     pub fn dn(&self) -> String {
         policy_dn(&self.folder, &self.name)
     }

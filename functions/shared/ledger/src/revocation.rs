@@ -1,8 +1,9 @@
 //! Revocation lists and their entries, in the jobs table under `crl#{signer}#{shard}`.
 //!
-//! `list` is the signed list. Its revision is incremented by everything that should change the list. Each revoked
-//! certificate has a record under its serial number. A list that is behind is marked as such, so the schedule finds it
-//! even if a message is lost.
+//! `signed` is the signed list, and `list` is about it: a revocation costs the same whatever the length of the list. The
+//! latter's revision is incremented by everything that should change the list. Each revoked certificate has a record under its
+//! serial number. A list that is behind is marked as such, so the schedule finds it even if a message is lost.
+//! A list that an earlier release published is itself in `list`, until it is published again.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
@@ -39,6 +40,45 @@ pub struct CrlRecord {
     /// And one of them says more than that another certificate took its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub urgent: bool,
+}
+
+/// What is on record about a list, without the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CrlHead {
+    pub list: CrlId,
+    pub revision: u64,
+    pub number: u64,
+    #[serde(with = "time::serde::timestamp")]
+    pub this_update: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub next_update: OffsetDateTime,
+    pub urls: Vec<String>,
+    #[serde(default)]
+    pub behind: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
+}
+
+/// The signed list, and its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedCrl {
+    pub number: u64,
+    pub crl: Crl,
+}
+
+impl From<&CrlRecord> for CrlHead {
+    fn from(record: &CrlRecord) -> Self {
+        let CrlRecord { list, revision, number, this_update, next_update, urls, behind, urgent, .. } = record.clone();
+        Self { list, revision, number, this_update, next_update, urls, behind, urgent }
+    }
+}
+
+impl CrlHead {
+    fn with(self, SignedCrl { number, crl }: SignedCrl) -> CrlRecord {
+        let Self { list, revision, this_update, next_update, urls, behind, urgent, .. } = self;
+        CrlRecord { list, revision, crl, number, this_update, next_update, urls, behind, urgent }
+    }
 }
 
 /// The revocation in a certificate's record.
@@ -101,19 +141,42 @@ fn list_key(list: CrlId) -> Item {
     job_key(partition(list), LIST)
 }
 
-/// Cannot be a serial number: those are hexadecimal.
+fn signed_key(list: CrlId) -> Item {
+    job_key(partition(list), SIGNED)
+}
+
+/// Neither can be a serial number: those are hexadecimal.
 const LIST: &str = "list";
+const SIGNED: &str = "signed";
 
 impl Ledger {
-    /// The published list; `None`: no certificate names this list. One call.
+    /// The published list with what is on record about it; `None`: no certificate names this list. One call or two.
     pub async fn crl(&self, list: CrlId) -> Result<Option<CrlRecord>, LedgerError> {
-        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(list_key(list)));
-        let answer = get.send().await.map_err(LedgerError::aws("GetItem revocation list"))?;
-        answer.item.map(|item| from_item("revocation list", item)).transpose()
+        let Some(head) = self.crl_head(list).await? else { return Ok(None) };
+        Ok(self.signed_crl(list).await?.map(|signed| head.with(signed)))
     }
 
-    /// All lists of some signers, in no order.
-    pub async fn crls(&self, signers: impl IntoIterator<Item = SignerId>) -> Result<Vec<CrlRecord>, LedgerError> {
+    /// The published list, as it is served. One call; two if an earlier release published it, or if there is none.
+    pub async fn signed_crl(&self, list: CrlId) -> Result<Option<SignedCrl>, LedgerError> {
+        let item = match self.crl_item(signed_key(list)).await? {
+            Some(signed) => Some(signed),
+            None => self.crl_item(list_key(list)).await?,
+        };
+        item.map(|item| from_item("revocation list", item)).transpose()
+    }
+
+    /// What is on record about the published list; `None`: no certificate names this list. One call.
+    pub async fn crl_head(&self, list: CrlId) -> Result<Option<CrlHead>, LedgerError> {
+        self.crl_item(list_key(list)).await?.map(|item| from_item("revocation list", item)).transpose()
+    }
+
+    async fn crl_item(&self, key: Item) -> Result<Option<Item>, LedgerError> {
+        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(key));
+        Ok(get.send().await.map_err(LedgerError::aws("GetItem revocation list"))?.item)
+    }
+
+    /// What is on record about all lists of some signers, in no order. Eleven calls a signer, whatever the lists contain.
+    pub async fn crls(&self, signers: impl IntoIterator<Item = SignerId>) -> Result<Vec<CrlHead>, LedgerError> {
         let keys = signers.into_iter().flat_map(CrlId::all).map(list_key).collect();
         let found = self.batch_get(keys, "BatchGetItem revocation lists").await?;
         found.into_iter().map(|item| from_item("revocation list", item)).collect()
@@ -131,16 +194,21 @@ impl Ledger {
             .into_paginator()
             .items()
             .send();
-        let (mut published, mut revoked) = (None, Vec::new());
+        let (mut head, mut signed, mut revoked) = (None::<CrlHead>, None::<SignedCrl>, Vec::new());
         while let Some(item) = pages.next().await {
             let item = item.map_err(LedgerError::aws("Query revocations"))?;
-            if item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == LIST) {
-                published = Some(from_item("revocation list", item)?);
-            } else {
-                revoked.push(from_item("revoked certificate", item)?);
+            match item.get("sk").and_then(|sk| sk.as_s().ok()).map(String::as_str) {
+                Some(LIST) => {
+                    if signed.is_none() && item.contains_key("crl") {
+                        signed = Some(from_item("revocation list", item.clone())?);
+                    }
+                    head = Some(from_item("revocation list", item)?);
+                }
+                Some(SIGNED) => signed = Some(from_item("revocation list", item)?),
+                _ => revoked.push(from_item("revoked certificate", item)?),
             }
         }
-        Ok((published, revoked))
+        Ok((head.zip(signed).map(|(head, signed)| head.with(signed)), revoked))
     }
 
     /// Publishes a list. `record.revision` is that of the list it replaces (0: none), and is incremented.
@@ -149,10 +217,21 @@ impl Ledger {
     /// [`LedgerError::Conflict`] if another list was published since, or a certificate was revoked that this list may
     /// lack.
     pub async fn publish_crl(&self, record: &CrlRecord) -> Result<(), LedgerError> {
-        let written = CrlRecord { revision: record.revision + 1, ..record.clone() };
+        let head = CrlHead { revision: record.revision + 1, ..record.into() };
+        let signed = SignedCrl { number: record.number, crl: record.crl.clone() };
+        // Two writes cost half of a transaction. Who dies between them leaves a list that is newer than what is on record about
+        // it, which stays behind; the next number is above both. A first list has no entries that another one could lack.
+        let below = if record.revision == 0 { "<=" } else { "<" };
+        let older = Condition {
+            expression: format!("attribute_not_exists(pk) OR #number {below} :number"),
+            names: Some([("#number".to_owned(), "number".to_owned())].into()),
+            values: Some([(":number".to_owned(), number(record.number))].into()),
+        };
+        let put = put_of(self.jobs()?, "revocation list", &signed, signed_key(record.list), Some(older))?;
+        self.put_alone(put, "PutItem signed revocation list").await?;
         let condition = Some(Condition::as_read(record.revision, "pk"));
-        let list = put_of(self.jobs()?, "revocation list", &written, list_key(record.list), condition)?;
-        self.put_alone(list, "PutItem revocation list").await
+        let put = put_of(self.jobs()?, "revocation list", &head, list_key(record.list), condition)?;
+        self.put_alone(put, "PutItem revocation list").await
     }
 
     /// The revocation of a serial number; `None`: it is not revoked. One call.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{CrlRecord, IssuingRecord, Ledger, LedgerError, Retirement, RevokedRecord, RootRecord};
+use rootcast_ledger::{CrlHead, CrlRecord, IssuingRecord, Ledger, LedgerError, Retirement, RevokedRecord, RootRecord};
 use rootcast_pki::crl::{self, Crl, CrlId, CrlSpec, Reason, Revoked, names};
 use rootcast_pki::root::{IssueError, Serial};
 use thiserror::Error;
@@ -82,16 +82,16 @@ pub fn is_kept_below(root: &RootRecord, issuing: &IssuingRecord, now: OffsetDate
 }
 
 /// Whether the list must be made again, as far as its record says.
-fn is_due(published: &CrlRecord, now: OffsetDateTime) -> bool {
+fn is_due(published: &CrlHead, now: OffsetDateTime) -> bool {
     published.behind || crl::is_due(published.this_update, published.next_update, now)
 }
 
 /// Those of one signer's sharded lists that are to be made now. A root's key is not woken more often than once a day for
 /// certificates that others took the place of; once it is awake, all lists that are behind are made.
-pub fn due(lists: &[CrlRecord], now: OffsetDateTime) -> Vec<&CrlRecord> {
+pub fn due(lists: &[CrlHead], now: OffsetDateTime) -> Vec<&CrlHead> {
     let newest = lists.iter().map(|each| each.this_update).max();
     let is_rested = newest.is_none_or(|newest| now - newest >= REST);
-    let is_pressing = |each: &CrlRecord| {
+    let is_pressing = |each: &CrlHead| {
         let waits = each.list.signer().is_root() && !each.urgent && !is_rested;
         (each.behind && !waits) || crl::is_due(each.this_update, each.next_update, now)
     };
@@ -170,7 +170,9 @@ fn next(
         }
     }
     let ends_early = |published: &CrlRecord| until.is_some_and(|until| published.next_update < until);
-    let is_due = |published| is_due(published, now) || ends_early(published) || lacks(list, earlier, entries, now);
+    let is_due = |published: &CrlRecord| {
+        is_due(&published.into(), now) || ends_early(published) || lacks(list, earlier, entries, now)
+    };
     if named.len() == before && !published.is_some_and(is_due) {
         return None;
     }

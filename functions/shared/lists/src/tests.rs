@@ -133,17 +133,17 @@ fn below(number: u32, revoked: Option<Reason>) -> IssuingRecord {
 fn superseded_certificates_wake_a_roots_key_once_a_day() {
     let of = |signer: SignerId, shard, age, behind, urgent| {
         let list = CrlId::new(signer, shard).unwrap();
-        CrlRecord { list, behind, urgent, ..published(age) }
+        CrlHead::from(&CrlRecord { list, behind, urgent, ..published(age) })
     };
     let (root, hour) = (SignerId::root(3), Duration::HOUR);
-    let made = |lists: &[CrlRecord]| due(lists, NOW).iter().map(|each| each.list.shard().unwrap()).collect::<Vec<_>>();
+    let made = |lists: &[CrlHead]| due(lists, NOW).iter().map(|each| each.list.shard().unwrap()).collect::<Vec<_>>();
     let behind = |age| of(root, 1, age, true, false);
     assert_eq!(made(&[behind(hour * 23)]), [0; 0]);
     assert_eq!(made(&[behind(Duration::DAY)]), [1]);
     // Another of its lists was made meanwhile, which woke the key.
     let other = |age, behind, urgent| of(root, 2, age, behind, urgent);
     assert_eq!(made(&[behind(Duration::DAY * 2), other(hour, false, false)]), [0; 0]);
-    let authorities = CrlRecord { list: CrlId::authorities(3), ..published(hour) };
+    let authorities = CrlHead { list: CrlId::authorities(3), ..(&published(hour)).into() };
     assert_eq!(made(&[behind(Duration::DAY * 2), authorities]), [0; 0]);
     // All that is behind goes with what is urgent or old.
     assert_eq!(made(&[behind(hour), other(hour, true, true)]), [1, 2]);

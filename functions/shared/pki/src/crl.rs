@@ -1,8 +1,8 @@
 //! Certificate revocation lists (RFC 5280 §5): which of a signer's certificates are revoked.
 //!
-//! A signer has [`SHARDS`] lists, so that each stays small with any number of devices. A serial number determines
-//! its list for good, and the certificate contains that list's address. A new list replaces the previous one under a
-//! higher number.
+//! A signer has [`LISTS`] lists, so that each stays small with any number of devices; each is made when the first certificate
+//! names it. A serial number determines its list for good, and the certificate contains that list's address. A new list
+//! replaces the previous one under a higher number.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,9 +24,13 @@ use crate::root::prepared::{IssueError, Issuer, Pass, Prepared, Unsigned};
 use crate::root::{Serial, second};
 use crate::signer::SignerId;
 
-/// Lists per signer, for the certificates of devices. With 100 000 devices, a list covers some 1 600 certificates; with all of them revoked, it has
-/// 70 KiB.
-pub const SHARDS: u8 = 64;
+/// Lists per signer, for the certificates of devices. Of two million certificates (a million devices, each renewed once), the
+/// fullest list covers some 2 150; with all of them revoked, it has 110 KiB, and its record 150 of 400 KiB.
+pub const LISTS: u16 = 1024;
+/// The lists of certificates from before there were [`LISTS`]: the first numbers. Their serial numbers begin with the bits `01`.
+pub const FORMER_LISTS: u16 = 64;
+/// Numbers of lists.
+const NUMBERS: u16 = FORMER_LISTS + LISTS;
 
 /// Lifetime of an issuing authority's lists.
 pub const LIFETIME: Duration = Duration::days(7);
@@ -43,27 +47,36 @@ const AUTHORITIES_LIFETIME: Duration = Duration::days(182);
 pub struct CrlId {
     signer: SignerId,
     /// `None`: the root's list of authorities.
-    shard: Option<u8>,
+    shard: Option<u16>,
 }
 
 /// The text names no list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "a revocation list is /crl/SIGNER/SHARD.crl, with signers like 2 or 2.1 and shards from 0 to 63, or /crl/GENERATION/authorities.crl"
+    "a revocation list is /crl/SIGNER/SHARD.crl, with signers like 2 or 2.1 and shards from 0 to 1087, or /crl/GENERATION/authorities.crl"
 )]
 pub struct NotACrl;
 
 const AUTHORITIES: &str = "authorities";
 
 impl CrlId {
-    pub fn new(signer: SignerId, shard: u8) -> Result<Self, NotACrl> {
-        if signer.generation() == 0 || shard >= SHARDS { Err(NotACrl) } else { Ok(Self { signer, shard: Some(shard) }) }
+    pub fn new(signer: SignerId, shard: u16) -> Result<Self, NotACrl> {
+        if signer.generation() == 0 || shard >= NUMBERS {
+            Err(NotACrl)
+        } else {
+            Ok(Self { signer, shard: Some(shard) })
+        }
     }
 
-    /// The list for the device certificate with this serial number. Selected by the lowest six bits of the first octet,
-    /// which are random in every [`Serial`].
+    /// The list for the device certificate with this serial number. Selected by the first ten random bits, or by the first six
+    /// of a number from before there were [`LISTS`].
     pub const fn of(signer: SignerId, serial: &Serial) -> Self {
-        Self { signer, shard: Some(serial.octets()[0] % SHARDS) }
+        let [first, second, ..] = *serial.octets();
+        let shard = match first >> 6 {
+            0b00 => FORMER_LISTS + (((first & 0b0001_1111) as u16) << 5 | (second >> 3) as u16),
+            _ => first as u16 % FORMER_LISTS,
+        };
+        Self { signer, shard: Some(shard) }
     }
 
     /// The list for the authorities that the root of this generation (from 1) certified.
@@ -74,15 +87,15 @@ impl CrlId {
     /// Every list of a signer. A list is there only if a certificate names it.
     pub fn all(signer: SignerId) -> impl Iterator<Item = Self> {
         let authorities = signer.is_root().then_some(Self { signer, shard: None });
-        (0..SHARDS).map(move |shard| Self { signer, shard: Some(shard) }).chain(authorities)
+        (0..NUMBERS).map(move |shard| Self { signer, shard: Some(shard) }).chain(authorities)
     }
 
     pub const fn signer(self) -> SignerId {
         self.signer
     }
 
-    /// From 0 to 63. `None`: the list is for authorities.
-    pub const fn shard(self) -> Option<u8> {
+    /// From 0 to 1087. `None`: the list is for authorities.
+    pub const fn shard(self) -> Option<u16> {
         self.shard
     }
 
@@ -133,7 +146,7 @@ struct Numbers {
     #[serde(flatten)]
     signer: SignerId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    shard: Option<u8>,
+    shard: Option<u16>,
 }
 
 impl TryFrom<Numbers> for CrlId {
@@ -283,10 +296,9 @@ impl Crl {
         let Ok(([], list)) = CertificateRevocationList::from_der(&self.0) else { return Err(IssueError::ReadBackList) };
         let entry = |each: &RevokedCertificate<'_>| {
             let octets: [u8; 16] = each.raw_serial().try_into().ok()?;
-            let serial = Serial::from_random(octets);
             let reason = each.reason_code().map_or(Some(Reason::Unspecified), |(_, code)| Reason::from_number(code.0));
-            (serial.octets() == &octets).then_some(Revoked {
-                serial,
+            Some(Revoked {
+                serial: Serial::from_octets(octets)?,
                 at: each.revocation_date.to_datetime(),
                 reason: reason?,
             })

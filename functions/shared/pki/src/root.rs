@@ -43,6 +43,18 @@ impl Serial {
         Self(random)
     }
 
+    /// For a device's certificate: the three top bits are `001`, which says that the certificate names one of the thousand lists
+    /// of its signer (`CrlId::of`). 125 random bits remain.
+    pub const fn of_leaf(mut random: [u8; 16]) -> Self {
+        random[0] = random[0] & 0b0001_1111 | 0b0010_0000;
+        Self(random)
+    }
+
+    /// `None`: no serial number of ours.
+    pub const fn from_octets(octets: [u8; 16]) -> Option<Self> {
+        if matches!(octets[0] >> 5, 0b001..=0b011) { Some(Self(octets)) } else { None }
+    }
+
     /// The INTEGER's content.
     pub const fn octets(&self) -> &[u8; 16] {
         &self.0
@@ -203,10 +215,7 @@ impl TryFrom<String> for Serial {
     fn try_from(text: String) -> Result<Self, NotASerial> {
         let mut bytes = [0; 16];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| NotASerial)?;
-        if Self::from_random(bytes).0 != bytes {
-            return Err(NotASerial);
-        }
-        Ok(Self(bytes))
+        Self::from_octets(bytes).ok_or(NotASerial)
     }
 }
 

@@ -47,13 +47,22 @@ pub(super) async fn run(config: &SdkConfig, arguments: Passwd, format: Format) -
 /// The prompt and the password hash both block.
 pub(super) async fn asked(piped_in: bool) -> Result<PasswordHash> {
     let hashed = tokio::task::spawn_blocking(move || {
-        let password = if piped_in { piped()? } else { typed()? };
+        let password = typed_or_piped(piped_in)?;
         PasswordHash::of(&password, random()?).map_err(|error| match error {
             NoPassword::Length => anyhow::Error::new(Usage(error.to_string())),
             NoPassword::Hashing(_) => error.into(),
         })
     });
     hashed.await?
+}
+
+/// The password itself, for a device.
+pub(crate) async fn read(piped_in: bool) -> Result<Zeroizing<String>> {
+    tokio::task::spawn_blocking(move || typed_or_piped(piped_in)).await?
+}
+
+fn typed_or_piped(piped_in: bool) -> Result<Zeroizing<String>> {
+    if piped_in { piped() } else { typed() }
 }
 
 /// Asks twice, because a typing error is invisible without an echo.

@@ -15,6 +15,7 @@ use rootcast_dialects::native::{Enrolled, Enrolment};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::credential::Login;
 use crate::{
     api::{Api, ApiError},
     exit::{End, Usage},
@@ -28,7 +29,7 @@ const CALLS_AT_ONCE: usize = 4;
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// JSON file: an array of devices, or one device a line; - is standard input. Fields are named like the options; pins is an array
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "label", "slot", "key_algorithm"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "username", "pin", "name", "label", "slot", "key_algorithm"])]
     file: Option<PathBuf>,
     /// Permanent id: 1 to 64 of a-z 0-9 . _ - with a letter or digit first and last (default: one that the API chooses)
     #[arg(long, value_parser = DeviceId::to_enrol)]
@@ -44,8 +45,10 @@ pub(crate) struct Add {
     #[arg(long, required_unless_present = "file")]
     profile: Option<String>,
     /// SSM parameter with its user name and password
-    #[arg(long, required_unless_present = "file", value_name = "PARAMETER")]
+    #[arg(long, required_unless_present_any = ["file", "username"], conflicts_with = "username", value_name = "PARAMETER")]
     credential: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// Fingerprint of its TLS certificate (sha256:...) or key (spki-sha256:...), if known: approves the device. May be repeated
     #[arg(long, value_name = "FINGERPRINT")]
     pin: Vec<Pin>,
@@ -66,7 +69,7 @@ pub(crate) struct Add {
 pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
     let devices = match &add.file {
         Some(file) => parse(&read(file)?).map_err(|error| Usage(format!("{}: {error}", file.display())))?,
-        None => vec![add.device()],
+        None => vec![add.device(add.login.asked().await?)],
     };
     let added = send(api, devices).await?;
     let count = |result| added.iter().filter(|added| added.result == result).count();
@@ -113,10 +116,12 @@ async fn send_batch(api: &Api, batch: Vec<Value>) -> Result<Vec<Enrolled>> {
 }
 
 impl Add {
-    fn device(&self) -> Value {
+    /// `login`: its user name and password, unless a parameter has them.
+    fn device(&self, login: Option<Value>) -> Value {
         let mut device = json!({
             "id": self.id, "address": self.address, "driver": self.driver, "profile": self.profile,
-            "credential": self.credential, "name": self.name, "slot": self.slot, "keyAlgorithm": self.key_algorithm,
+            "credential": login.or_else(|| self.credential.clone().map(Value::String)), "name": self.name, "slot": self.slot,
+            "keyAlgorithm": self.key_algorithm,
         });
         if let Some(fields) = device.as_object_mut() {
             fields.retain(|_, value| !value.is_null());
@@ -193,7 +198,7 @@ mod tests {
         );
         match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Command::Device(DeviceCommand::Add(add)) => assert_eq!(
-                add.device(),
+                add.device(None),
                 serde_json::json!({"id": "b", "address": "https://10.0.0.7", "driver": "redfish", "profile": "openbmc",
                                    "credential": "/r/b", "pins": [pin]})
             ),

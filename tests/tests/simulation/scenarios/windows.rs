@@ -8,7 +8,7 @@ impl Scene {
         self.world.must("PATCH", &format!("/devices/{}", id(number)), labels).await;
     }
 
-    fn logins(&self, number: u8) -> usize {
+    pub(super) fn logins(&self, number: u8) -> usize {
         self.place(number, |bmc| bmc.logins.len())
     }
 

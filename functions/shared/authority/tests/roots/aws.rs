@@ -113,6 +113,8 @@ fn named(key: &str) -> Option<String> {
             let (generation, number) = id.split_once('#')?;
             Some(format!("issuing {}.{}", generation.parse::<u32>().ok()?, number.parse::<u32>().ok()?))
         }
+        // Written before what is on record about it.
+        Some(("crl", list)) if list.ends_with(" signed") => None,
         Some(("crl", list)) => Some(format!("list {}", list.split('#').next()?)),
         Some((kind @ ("root" | "bundle"), number)) => Some(format!("{kind} {}", number.parse::<u64>().ok()?)),
         Some(_) => None,

@@ -10,7 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::inventory::dn;
+use crate::device::DeviceId;
+use crate::inventory::dn::{self, device_of_application};
 
 /// The DN above all others.
 pub const EVERYTHING: &str = r"\VED\Policy";
@@ -149,6 +150,18 @@ impl DnPrefix {
     }
 }
 
+impl DnPrefix {
+    /// The device that the prefix stands for, with what is below it.
+    pub fn device(&self) -> Option<DeviceId> {
+        device_of_application(&self.0)
+    }
+
+    /// The parts below the tree of everything.
+    pub fn path(&self) -> &str {
+        self.0.get(EVERYTHING.len()..).unwrap_or_default().trim_start_matches('\\')
+    }
+}
+
 impl FromStr for DnPrefix {
     type Err = NotADnPrefix;
 
@@ -210,6 +223,25 @@ impl fmt::Display for Grant {
     }
 }
 
+/// Which devices a caller reads: all of them, or those that a grant names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DevicesSeen {
+    All,
+    Named(BTreeSet<DeviceId>),
+}
+
+/// Which certificates a caller reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificatesSeen {
+    All,
+    Some {
+        /// Those of every device.
+        of_devices: bool,
+        /// Those below these prefixes, of which none covers another one, and none all devices.
+        below: Vec<DnPrefix>,
+    },
+}
+
 /// All rights and operations of a caller. Everything else is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
@@ -233,6 +265,38 @@ impl Grants {
     pub fn allow(&self, right: Right, dn: &str) -> bool {
         let has = |rights: &BTreeSet<Right>| rights.contains(&right) || rights.contains(&Right::Manage);
         self.rights.iter().any(|(prefix, rights)| has(rights) && prefix.covers(dn))
+    }
+
+    /// The devices that can be read, without a look at any of them: a list reads no others.
+    pub fn devices_seen(&self) -> DevicesSeen {
+        if self.allow(Right::Read, DEVICES) {
+            return DevicesSeen::All;
+        }
+        DevicesSeen::Named(self.read_below().filter_map(DnPrefix::device).collect())
+    }
+
+    /// The certificates that can be read, without a look at any of them.
+    pub fn certificates_seen(&self) -> CertificatesSeen {
+        if self.allow(Right::Read, EVERYTHING) {
+            return CertificatesSeen::All;
+        }
+        let of_devices = self.allow(Right::Read, DEVICES);
+        let is_extra = |prefix: &&DnPrefix| !of_devices || !dn::is_of_devices(prefix.path());
+        let mut below: Vec<DnPrefix> = Vec::new();
+        // The shallower ones first.
+        let mut prefixes: Vec<&DnPrefix> = self.read_below().filter(is_extra).collect();
+        prefixes.sort_by_key(|prefix| prefix.depth());
+        for prefix in prefixes {
+            if !below.iter().any(|above| above.covers(&prefix.0)) {
+                below.push(prefix.clone());
+            }
+        }
+        CertificatesSeen::Some { of_devices, below }
+    }
+
+    fn read_below(&self) -> impl Iterator<Item = &DnPrefix> {
+        let reads = |rights: &BTreeSet<Right>| rights.contains(&Right::Read) || rights.contains(&Right::Manage);
+        self.rights.iter().filter(move |(_, rights)| reads(rights)).map(|(prefix, _)| prefix)
     }
 
     pub fn may(&self, operation: Operation) -> bool {

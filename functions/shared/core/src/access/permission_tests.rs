@@ -141,3 +141,50 @@ proptest! {
         }
     }
 }
+
+fn reading(prefixes: &[&str]) -> Grants {
+    let mut grants = Grants::default();
+    prefixes.iter().for_each(|prefix| grants.add(format!("{prefix}=read").parse().unwrap()));
+    grants
+}
+
+#[test]
+fn devices_that_can_be_read_are_named_by_the_grants() {
+    let named = |ids: &[&str]| DevicesSeen::Named(ids.iter().map(|id| id.parse().unwrap()).collect());
+    for all in [EVERYTHING, DEVICES, r"\VED\Policy\devices"] {
+        assert_eq!(reading(&[all]).devices_seen(), DevicesSeen::All, "{all}");
+    }
+    let some = [
+        r"\VED\Policy\Devices\bmc-1",
+        r"\VED\Policy\DEVICES\BMC-1",
+        r"\VED\Policy\Servers",
+        r"\VED\Policy\Devices\x\certificate",
+    ];
+    assert_eq!(reading(&some).devices_seen(), named(&["bmc-1", "BMC-1"]));
+    assert_eq!(Grants::default().devices_seen(), named(&[]));
+    let mut writes = Grants::default();
+    writes.add(r"\VED\Policy\Devices\bmc-1=write".parse().unwrap());
+    assert_eq!(writes.devices_seen(), named(&[]));
+    for id in ["bmc-1", "BMC-1", "bmc-2"] {
+        let device: DeviceId = id.parse().unwrap();
+        let DevicesSeen::Named(seen) = reading(&some).devices_seen() else { panic!("all") };
+        assert_eq!(seen.contains(&device), reading(&some).allow(Right::Read, &dn::application_dn(&device)), "{id}");
+    }
+}
+
+#[test]
+fn of_nested_prefixes_the_highest_is_kept() {
+    let seen = |prefixes: &[&str]| match reading(prefixes).certificates_seen() {
+        CertificatesSeen::All => None,
+        CertificatesSeen::Some { of_devices, below } => {
+            Some((of_devices, below.iter().map(|prefix| prefix.path().to_owned()).collect::<Vec<_>>()))
+        }
+    };
+    assert_eq!(seen(&[EVERYTHING, r"\VED\Policy\Servers"]), None);
+    let nested = [r"\VED\Policy\Servers\Berlin", r"\VED\Policy\servers", r"\VED\Policy\Web", r"\VED\Policy\SERVERS"];
+    let (of_devices, below) = seen(&nested).unwrap();
+    assert_eq!((of_devices, below.len()), (false, 2), "{below:?}");
+    let devices = [r"\VED\Policy\Devices", r"\VED\Policy\Devices\bmc-1", r"\VED\Policy\Web"];
+    assert_eq!(seen(&devices), Some((true, vec!["Web".to_owned()])));
+    assert_eq!(seen(&[]), Some((false, Vec::new())));
+}

@@ -1,24 +1,41 @@
-//! Whose credential a parameter holds.
+//! Whose credential a record or a parameter holds.
 //!
-//! A device record names the parameter with its user name and password. Without a rule, whoever edits a record could
-//! have another device's password sent to a server of his own. So a parameter belongs to the device that has its name,
-//! or says itself which addresses it is for.
+//! A device record holds its user name and password, sealed, or names the SSM parameter with them. Without a rule, whoever
+//! edits a record could have another device's password sent to a server of his own. So a sealed one opens for its device
+//! alone, and a parameter belongs to the device that has its name, or says itself which addresses it is for.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Host;
 
 use super::DeviceId;
+use crate::inventory::sealed::Sealed;
 
 /// Below the installation's prefix. No device id has a slash, so a shared parameter is never a device's own.
 const SHARED: &str = "shared/";
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
 const LONGEST: usize = 1011;
+
+/// No name of a parameter begins so.
+const SEALED: &str = "sealed:";
+
+/// What a record shows instead of a parameter's name. Each new password has another one, since it is another identity, even
+/// if it is the same password.
+pub fn sealed_name(sealed: &Sealed) -> String {
+    let digest = Fingerprint::of(&sealed.ciphertext).to_string();
+    format!("{SEALED}{}", digest.get(..16).unwrap_or_default())
+}
+
+/// Whether this is the name of a sealed credential.
+pub fn is_sealed(name: &str) -> bool {
+    name.starts_with(SEALED)
+}
 
 /// Whether the parameter is this device's own, `PREFIX` and its id.
 pub fn is_own(prefix: &str, parameter: &str, device: &DeviceId) -> bool {

@@ -21,7 +21,7 @@ impl CertificateId {
         Self((u128::from_be_bytes(random) % IDS) as u64)
     }
 
-    pub(crate) const fn number(self) -> u64 {
+    pub const fn number(self) -> u64 {
         self.0
     }
 

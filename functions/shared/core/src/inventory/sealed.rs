@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 
+use crate::device::{DeviceId, Incarnation};
 use crate::inventory::id::CertificateId;
 
 /// A secret that only KMS can decrypt, and only for the context it was sealed for. Safe to store.
@@ -36,6 +37,8 @@ pub enum SealContext {
     PrivateKey { certificate: CertificateId, spki: Fingerprint },
     /// The secret of an access key, by the key's public id.
     AccessKey { id: String },
+    /// A device's user name and password. They do not open in the record of another device, or of the next one with this id.
+    DeviceCredential { device: DeviceId, incarnation: Incarnation },
 }
 
 impl SealContext {
@@ -46,6 +49,9 @@ impl SealContext {
                 vec![("rootcast:certificate", certificate.to_string()), ("rootcast:spki-sha256", spki.to_string())]
             }
             Self::AccessKey { id } => vec![("rootcast:access-key", id.clone())],
+            Self::DeviceCredential { device, incarnation } => {
+                vec![("rootcast:device", device.to_string()), ("rootcast:incarnation", incarnation.to_string())]
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use rootcast_core::access::permission::{CertificatesSeen, Grant, Grants, Right};
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_ledger::{CertificateOrPending, CertificateRow};
 
@@ -127,6 +128,16 @@ impl Filter {
     /// Whether a filter checks attributes of a list's row.
     pub fn is_of_rows(&self) -> bool {
         [&self.parents, &self.ancestors, &self.names, &self.common_names].into_iter().any(Option::is_some)
+    }
+
+    /// The certificates below the folders that the filter names, if it names any that are known by name.
+    pub fn below(&self) -> Option<CertificatesSeen> {
+        let folders = self.ancestors.as_ref().or(self.parents.as_ref())?;
+        let mut below = Grants::default();
+        for folder in folders {
+            below.add(Grant { prefix: folder.parse().ok()?, rights: [Right::Read].into() });
+        }
+        Some(below.certificates_seen())
     }
 
     pub fn takes_row(&self, row: &CertificateRow) -> bool {

@@ -52,6 +52,7 @@ impl Ledger {
                 vec![self.delete_unused(record)?, self.delete(name_key(&record.folder, &record.name), None)?];
             writes.extend(self.uncount_leaf(record).await?);
             writes.extend(links.writes());
+            writes.push(self.count_listed(record.id, &record.folder, -1, act.at)?);
             writes.extend(ended.map(|ended| self.put_ended(ended)).transpose()?);
             let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
             let Err(error) = sent else {

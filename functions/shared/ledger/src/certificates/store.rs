@@ -1,6 +1,6 @@
 //! Stores a new certificate: its record and the items that keep it unique, in one transaction.
 //!
-//! Up to three items accompany the record. `name#{folder}\{name}` reserves the name, in lower case since Venafi
+//! Up to four items accompany the record: one counts (see the module `listed`). `name#{folder}\{name}` reserves the name, in lower case since Venafi
 //! compares names without case. `leaf#{SHA-256}` counts the copies of a leaf and names the first certificate with it.
 //! `request#{SHA-256}` is the result of a client token, for a day.
 
@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use super::CertificateRecord;
 use crate::commit::failed;
 use crate::item::{Item, from_item, id_key, number, text, to_item};
+use crate::listed::tree;
 use crate::{Ledger, LedgerError};
 
 /// How long a request may be repeated.
@@ -53,8 +54,8 @@ pub enum StoreRefused {
 
 /// The certificate that an item belongs to.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Holder {
-    pub(super) certificate: CertificateId,
+pub(crate) struct Holder {
+    pub(crate) certificate: CertificateId,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,7 +67,7 @@ struct RequestItem {
     expires: OffsetDateTime,
 }
 
-pub(super) fn name_key(folder: &str, name: &str) -> Item {
+pub(crate) fn name_key(folder: &str, name: &str) -> Item {
     id_key(format!("name#{folder}\\{name}").to_lowercase())
 }
 
@@ -121,6 +122,7 @@ impl Ledger {
             writes.push(self.keep_request(record, request)?);
         }
         writes.extend(links.writes());
+        writes.push(self.count_listed(record.id, &record.folder, 1, record.created)?);
         let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
         let Err(error) = sent else {
             links.tell();
@@ -176,6 +178,7 @@ impl Ledger {
     ) -> Result<TransactWriteItem, LedgerError> {
         let mut item = to_item("name", &Holder { certificate })?;
         item.extend(name_key(folder, name));
+        item.extend(tree(folder));
         let put = Put::builder().table_name(self.certificates()?).set_item(Some(item));
         built(
             put.condition_expression("attribute_not_exists(id)")

@@ -2,10 +2,12 @@
 
 use rootcast_core::audit::Actor;
 use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::device::credential::sealed_name;
 use rootcast_core::device::labels::Labels;
 use rootcast_core::device::probe::Probed;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::inventory::sealed::{SealContext, Sealed};
 use rootcast_core::job::task::{Ack, Failure};
 use rootcast_core::job::tries::AllTries;
 use rootcast_core::job::visit::{self, TaskAttempt, Working};
@@ -40,8 +42,11 @@ pub struct DeviceRecord {
     /// Of the key that it makes for its own certificate; `None`: ECDSA on P-384. Whoever may write the device may change it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_algorithm: Option<KeyAlgorithm>,
-    /// Name of the SSM parameter with user name and password. Never the credential itself.
+    /// Name of the SSM parameter with user name and password, or of the sealed ones. Never the credential itself.
     pub credential: String,
+    /// User name and password, which only a worker opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
     /// Empty until the certificate that the device shows is known.
     #[serde(default)]
     pub pins: Vec<Pin>,
@@ -159,6 +164,7 @@ impl DeviceRecord {
             subject: None,
             key_algorithm: None,
             credential,
+            sealed: None,
             pins: Vec::new(),
             unapproved: None,
             held: None,
@@ -172,6 +178,21 @@ impl DeviceRecord {
             bindings: Vec::new(),
             revision: 0,
         }
+    }
+
+    /// The device's user name and password are in this SSM parameter from now on.
+    pub fn take_parameter(&mut self, name: String) {
+        (self.credential, self.sealed) = (name, None);
+    }
+
+    /// The device's user name and password are these from now on.
+    pub fn take_sealed(&mut self, sealed: Sealed) {
+        (self.credential, self.sealed) = (sealed_name(&sealed), Some(sealed));
+    }
+
+    /// What its credential is sealed for.
+    pub fn seal_context(&self) -> SealContext {
+        SealContext::DeviceCredential { device: self.id.clone(), incarnation: self.incarnation }
     }
 
     /// The current version of the device.

@@ -1,10 +1,12 @@
 //! Revocation lists, checked with OpenSSL and webpki.
 
+use std::collections::HashMap;
+
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::{CrlId, CrlSpec, LIFETIME, NotACrl, Reason, Revoked, SHARDS, is_due, prepare_crl};
+use rootcast_pki::crl::{CrlId, CrlSpec, FORMER_LISTS, LIFETIME, LISTS, NotACrl, Reason, Revoked, is_due, prepare_crl};
 use rootcast_pki::root::{IssueError, LeafSpec, Serial, prepare_server_leaf};
-use rootcast_pki::signer::SignerId;
+use rootcast_pki::signer::{IssuingId, SignerId};
 use rootcast_pki::subject::DeviceSubject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::{Duration, OffsetDateTime};
@@ -164,12 +166,20 @@ fn an_impossible_or_foreign_list_is_refused() {
 
 #[test]
 fn a_list_has_one_address() {
-    for shard in 0..SHARDS {
+    for shard in 0..FORMER_LISTS + LISTS {
         let list = CrlId::new(SignerId::root(3), shard).unwrap();
         assert_eq!(list.to_string().parse(), Ok(list));
         assert_eq!(list.url("https://a.example/stage"), format!("https://a.example/stage/crl/3/{shard}.crl"));
-        assert_eq!(CrlId::of(SignerId::root(3), &serial(shard)), list);
-        assert_eq!(CrlId::of(SignerId::root(3), &serial(shard | 0xc0)), list);
+        let numbered = match shard.checked_sub(FORMER_LISTS) {
+            None => serial(u8::try_from(shard).unwrap() | 0xc0),
+            Some(new) => {
+                let mut octets = [0xff; 16];
+                (octets[0], octets[1]) = ((new >> 5) as u8 | 0xe0, (new << 3) as u8 | 7);
+                Serial::of_leaf(octets)
+            }
+        };
+        assert_eq!(CrlId::of(SignerId::root(3), &numbered), list);
+        assert_eq!(Serial::try_from(numbered.to_string()), Ok(numbered));
         let json = serde_json::json!({"generation": 3, "shard": shard});
         assert_eq!(serde_json::to_value(list).unwrap(), json);
         assert_eq!(serde_json::from_value::<CrlId>(json).unwrap(), list);
@@ -183,7 +193,7 @@ fn a_list_has_one_address() {
     for path in [
         "/crl/3.1/authorities.crl",
         "/crl/3.0/1.crl",
-        "/crl/3/64.crl",
+        "/crl/3/1088.crl",
         "/crl/0/1.crl",
         "/crl/03/1.crl",
         "/crl/3/+1.crl",
@@ -193,7 +203,7 @@ fn a_list_has_one_address() {
     ] {
         assert_eq!(path.parse::<CrlId>(), Err(NotACrl), "{path}");
     }
-    for wrong in [r#"{"generation":3,"shard":64}"#, r#"{"generation":3,"issuing":1}"#] {
+    for wrong in [r#"{"generation":3,"shard":1088}"#, r#"{"generation":3,"issuing":1}"#] {
         assert!(serde_json::from_str::<CrlId>(wrong).is_err(), "{wrong}");
     }
 }
@@ -211,4 +221,36 @@ fn reasons_have_venafis_numbers() {
     assert_eq!(numbered[1], Some(Reason::KeyCompromise));
     assert_eq!(numbered[5], Some(Reason::CessationOfOperation));
     assert_eq!(numbered[6..], [None, None]);
+}
+
+/// Of a signer with a million devices, each of which was renewed once.
+#[test]
+fn the_fullest_list_fits_with_every_certificate_revoked() {
+    let signer = SignerId::from(IssuingId { generation: 3, number: 1 });
+    // SplitMix64, for random numbers that are the same in each run.
+    let mut state = 17_u64;
+    let mut random = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)).to_be_bytes()
+    };
+    let mut lists: HashMap<CrlId, Vec<Serial>> = HashMap::new();
+    for _ in 0..2_000_000 {
+        let (one, other) = (random(), random());
+        let serial = Serial::of_leaf(std::array::from_fn(|at| if at < 8 { one[at] } else { other[at - 8] }));
+        lists.entry(CrlId::of(signer, &serial)).or_default().push(serial);
+    }
+    assert_eq!(lists.len(), usize::from(LISTS));
+    let (list, fullest) = lists.into_iter().max_by_key(|(_, serials)| serials.len()).unwrap();
+    assert!((1953..2400).contains(&fullest.len()), "{}", fullest.len());
+    let key = Key::shared(KeyAlgorithm::EcdsaP256);
+    let root = key.root(6);
+    let revoked: Vec<Revoked> =
+        fullest.into_iter().map(|serial| Revoked { serial, at: TODAY, reason: Reason::Superseded }).collect();
+    let crl = key.complete(prepare_crl(&spec(list, revoked.clone()), &root).unwrap());
+    assert_eq!(crl.revoked().unwrap(), revoked);
+    // DynamoDB takes 400 KB an item.
+    let stored = String::from(crl).len();
+    assert!(stored < 200 << 10, "{stored}");
 }
