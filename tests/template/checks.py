@@ -7,7 +7,7 @@ import re
 
 from template import listed, target, text
 
-FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Console", "Rotate"}
 # Keys that the template creates, and the encryption context that their use requires.
 SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
 # The key that the template creates to sign the audit's heads, and the role that does.
@@ -282,7 +282,7 @@ def time_limits_nest(template):
         yield f"not issue {limit['Issue']} s ≤ visibility of its messages {hidden['IssueQueue']} s"
     if hidden["ControlQueue"] < 6 * limit["Conduct"]:
         yield f"visibility of a control message {hidden['ControlQueue']} s is under six times conduct's {limit['Conduct']} s"
-    for name in ("Regenerate", "Catalog", "Import", "Retry", "Login"):
+    for name in ("Regenerate", "Catalog", "Import", "Retry", "Login", "Console"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
     # A message is replaced at its fifth receive, and up to three workers may die on a device before a fourth skips it.
@@ -328,6 +328,7 @@ def routes_lead_to_their_function(template):
     wanted["/sessions", "post"] = wanted["/sessions", "delete"] = ("Login", None, None)
     wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)
     wanted["/sessions/oidc", "post"] = ("Login", "Oidc", "HasOidc")
+    wanted["/console", every] = wanted["/console/{path+}", every] = ("Console", None, None)
     wanted["/$default", every] = ("Catalog", None, None)
     for name, api in template.of("ApiGatewayV2::Api"):
         routes = {}
