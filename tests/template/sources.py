@@ -197,8 +197,8 @@ def an_empty_endpoint_is_left_out(template):
 
 
 def rows():
-    """The functions' own table of routes: method, path and the function's folder."""
-    table = re.search(r"^table! \{\n(.*?)^\}", (SHARED / "gate/src/routes.rs").read_text(), re.M | re.S).group(1)
+    """The functions' own tables of routes, of the API and of the pages: method, path and the function's folder."""
+    table = "".join(re.findall(r"^table! \{\n(.*?)^\}", (SHARED / "gate/src/routes.rs").read_text(), re.M | re.S))
     found = re.findall(r'^    [A-Z_]+: (\w+) (\w+) "([^"]+)" needs ', table, re.M)
     return [(method.lower(), path, function.lower()) for function, method, path in found]
 
