@@ -116,29 +116,37 @@ fn status(status: &str) -> Markup {
     }
 }
 
+/// The problems of one field. Each begins with the field's name.
+fn problems_of<'a>(refused: Option<(&'a Told, &Sent)>, name: &str) -> Vec<&'a str> {
+    let all = refused.into_iter().flat_map(|(told, _)| &told.problems).map(String::as_str);
+    all.filter(|problem| problem.strip_prefix(name).is_some_and(|rest| rest.starts_with([',', ':', ' ']))).collect()
+}
+
 fn form(caller: &Caller, refused: Option<(&Told, &Sent)>) -> Markup {
     let before = |name: &str| refused.filter(|_| SHOWN_AGAIN.contains(&name)).map_or("", |(_, sent)| sent.raw(name));
     let area = |name: &str, shown: &str| {
-        field(
-            name,
-            shown,
-            &html! {
-                textarea id=(name) name=(name) spellcheck="false" autocomplete="off" aria-describedby=[refused.map(|_| "problems")] { (before(name)) }
-                span.needs-script hidden { label { "or from a file, or dropped on the field: " input type="file" data-into=(name); } }
-            },
-        )
+        let problems = problems_of(refused, name);
+        let (id, is_wrong) = (format!("wrong-{name}"), !problems.is_empty());
+        let described = is_wrong.then_some(id.as_str());
+        let input = html! {
+            textarea id=(name) name=(name) spellcheck="false" autocomplete="off"
+                aria-invalid=[is_wrong.then_some("true")] aria-describedby=[described] { (before(name)) }
+            @if is_wrong { ul.wrong id=(id) { @for problem in &problems { li { (problem) } } } }
+            span.needs-script hidden { label { "or from a file, or dropped on the field: " input type="file" data-into=(name); } }
+        };
+        field(name, shown, &input)
     };
     html! {
         section.card aria-labelledby="import" {
             h2 id="import" { "Import one" }
-            @if let Some((told, _)) = refused { div id="problems" { (problem(told)) } }
+            @if let Some((told, _)) = refused { (problem(&unplaced(told, refused))) }
             form method="post" action="/console/certificates" autocomplete="off" {
                 (csrf(caller))
                 div.row { (text_field("name", "Name", before("name"))) (text_field("folder", "Folder (optional)", before("folder"))) }
                 (area("certificate", "Certificate (PEM)"))
                 (area("certificate_chain", "Chain (PEM, optional)"))
                 (area("private_key", "Private key (PEM, without a password)"))
-                details {
+                details open[!problems_of(refused, "pkcs12").is_empty()] {
                     summary { "PKCS #12 instead" }
                     (area("pkcs12", "The file in base64"))
                     (field("pkcs12_password", "Its password", &html! {
@@ -150,6 +158,20 @@ fn form(caller: &Caller, refused: Option<(&Told, &Sent)>) -> Markup {
             }
         }
     }
+}
+
+/// What is said above the form: all that is beside no field of it.
+fn unplaced(told: &Told, refused: Option<(&Told, &Sent)>) -> Told {
+    let placed: Vec<&str> = ["certificate", "certificate_chain", "private_key", "pkcs12"]
+        .iter()
+        .flat_map(|name| problems_of(refused, name))
+        .collect();
+    if placed.is_empty() {
+        return told.clone();
+    }
+    let others = told.problems.iter().filter(|problem| !placed.contains(&problem.as_str()));
+    let text = format!("Nothing was imported. Problems: {}.", told.problems.len());
+    Told { text, problems: others.cloned().collect(), ..told.clone() }
 }
 
 /// All problems are shown at once, beside the fields that were sent.

@@ -148,11 +148,11 @@ pub(crate) async fn show(
         @if let Some(report) = &job.report { (progress::report(report)) }
         @if runs { (gate(&job, waiting)) }
         (failures::grouped(&caller, summary, failed))
+        (steer::acts(&caller, summary))
     };
     let content = html! {
         (done(query.as_deref()))
         (live(&format!("/console/jobs/{}", segment(&id)), &stamp(moment), runs, &shown))
-        (steer::acts(&caller, summary))
         section.card aria-labelledby="about" {
             h2 id="about" { "About this job" }
             (about(summary))
@@ -236,9 +236,8 @@ fn about(job: &Summary) -> Markup {
                 rows.push(("Stops after", html! { (plain(until.name())) }));
             }
             let rollout = serde_json::to_value(&work.rollout).unwrap_or_default();
-            for (name, value) in rollout.as_object().into_iter().flatten().filter(|(_, value)| value.is_number()) {
-                rows.push(("Rollout", html! { (plain(name)) ": " (value) }));
-            }
+            let settings = rollout.as_object().into_iter().flatten().filter(|(_, value)| value.is_number());
+            rows.push(("Rollout", html! { @for (name, value) in settings { div { (plain(name)) ": " (value) } } }));
         }
         Work::Deployment(work) => {
             rows.push(("Certificate", html! { (work.certificate) }));

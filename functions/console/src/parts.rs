@@ -100,7 +100,8 @@ pub(crate) fn act(caller: &Caller, act: &Act<'_>) -> Markup {
     let id = format!("typed-{}", plain(act.name).replace(' ', "-"));
     html! {
         details {
-            summary { (act.name) "…" }
+            // A refresh gives the focus back by the id.
+            summary id={ "act-" (id) } { (act.name) "…" }
             p { (act.says) }
             form method="post" action=(act.action) {
                 (csrf(caller))

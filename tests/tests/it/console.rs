@@ -26,13 +26,14 @@ async fn an_operator_steers_a_rollover_in_a_browser() {
         eprintln!("skipped: no Chromium is installed. `apt-get install chromium`, then run this test again.");
         return;
     };
-    Stack::run(6, async |stack| {
+    // As many devices as the first wave has: which of them fail is known.
+    Stack::run(5, async |stack| {
         stack.found().await;
         stack.permit(json!({ "networks": ["127.0.0.0/8"] })).await;
         stack.enrol_fleet().await;
         let devices: Vec<&Device> = stack.devices().collect();
         // One device whose fingerprint nobody has compared yet.
-        let pending = devices[5];
+        let pending = devices[4];
         stack.api.delete(&format!("/devices/{}", pending.id)).await;
         let mut unseen = pending.enrolment(PREFIX);
         unseen["pins"] = json!([]);

@@ -231,5 +231,8 @@ async fn an_import_shows_its_problems_and_no_key_again() {
     let response = Sent { form, ..Sent::post("/console/certificates") }.to(&world).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let page = text(response).await;
-    assert!(page.contains("id=\"problems\"") && page.contains("no PEM") && !page.contains("hidden-key"), "{page}");
+    assert!(page.contains("no PEM") && !page.contains("hidden-key"), "{page}");
+    for field in ["certificate", "private_key"] {
+        assert!(page.contains(&format!("aria-describedby=\"wrong-{field}\"")), "{page}");
+    }
 }
