@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FUNCTIONS = ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "rotate"]
+FUNCTIONS = ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "console", "rotate"]
 # The first moment that a zip can express: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.4.6.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 EPOCH_SECONDS = 315532800

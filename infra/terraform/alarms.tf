@@ -419,7 +419,7 @@ resource "aws_cloudwatch_metric_alarm" "throttles_alarm" {
 
   metric_query {
     id         = "sum"
-    expression = "FILL(m1, 0) + FILL(m2, 0) + FILL(m3, 0) + FILL(m4, 0) + FILL(m5, 0) + FILL(m6, 0) + FILL(m7, 0) + FILL(m8, 0) + FILL(m9, 0)"
+    expression = "FILL(m1, 0) + FILL(m2, 0) + FILL(m3, 0) + FILL(m4, 0) + FILL(m5, 0) + FILL(m6, 0) + FILL(m7, 0) + FILL(m8, 0) + FILL(m9, 0) + FILL(m10, 0)"
     label      = "sum"
   }
 
@@ -552,6 +552,21 @@ resource "aws_cloudwatch_metric_alarm" "throttles_alarm" {
       metric_name = "Throttles"
       dimensions = {
         FunctionName = aws_lambda_function.rotate.function_name
+      }
+      period = 300
+      stat   = "Sum"
+    }
+  }
+
+  metric_query {
+    id          = "m10"
+    return_data = false
+
+    metric {
+      namespace   = "AWS/Lambda"
+      metric_name = "Throttles"
+      dimensions = {
+        FunctionName = aws_lambda_function.console.function_name
       }
       period = 300
       stat   = "Sum"

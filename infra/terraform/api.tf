@@ -359,6 +359,35 @@ resource "aws_apigatewayv2_api" "api" {
             ]
           }
         }
+        "/console" = {
+          x-amazon-apigateway-any-method = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.console.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+          }
+        }
+        "/console/{path+}" = {
+          x-amazon-apigateway-any-method = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.console.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+            parameters = [
+              {
+                required = true
+                name     = "path+"
+                in       = "path"
+              },
+            ]
+          }
+        }
         "/$default" = {
           x-amazon-apigateway-any-method = {
             x-amazon-apigateway-integration = {

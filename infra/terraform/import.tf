@@ -116,6 +116,24 @@ resource "aws_iam_role_policy" "import_role" {
         Resource = aws_dynamodb_table.access.arn
       },
       {
+        Sid      = "Sessions"
+        Effect   = "Allow"
+        Action   = "dynamodb:UpdateItem"
+        Resource = aws_dynamodb_table.access.arn
+        Condition = {
+          "ForAllValues:StringLike" = {
+            "dynamodb:LeadingKeys" = ["session#*"]
+          }
+          "ForAllValues:StringEquals" = {
+            "dynamodb:Attributes" = ["id", "expires"]
+          }
+          Null = {
+            "dynamodb:LeadingKeys" = "false"
+            "dynamodb:Attributes"  = "false"
+          }
+        }
+      },
+      {
         Sid      = "SignaturesSeen"
         Effect   = "Allow"
         Action   = "dynamodb:PutItem"

@@ -120,6 +120,11 @@ output "login_function" {
   value       = aws_lambda_function.login.function_name
 }
 
+output "console_function" {
+  description = "Name of the function console"
+  value       = aws_lambda_function.console.function_name
+}
+
 output "rotate_function" {
   description = "Name of the function rotate"
   value       = aws_lambda_function.rotate.function_name
@@ -247,6 +252,9 @@ resource "aws_cloudformation_stack" "outputs" {
         }
         LoginFunction = {
           Value = aws_lambda_function.login.function_name
+        }
+        ConsoleFunction = {
+          Value = aws_lambda_function.console.function_name
         }
         RotateFunction = {
           Value = aws_lambda_function.rotate.function_name

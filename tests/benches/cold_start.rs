@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Starts per program. The programs alternate, so that all run under the same conditions.
 const ROUNDS: usize = 40;
-const FUNCTIONS: [&str; 9] =
-    ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "rotate"];
+const FUNCTIONS: [&str; 10] =
+    ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "console", "rotate"];
 
 struct Program {
     name: &'static str,

@@ -7,7 +7,7 @@ import re
 
 from template import listed, target, text
 
-FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Console", "Rotate"}
 # Keys that the template creates, and by role what it may do with them, by the encryption context that this requires.
 OPEN, SEAL = "kms:Decrypt", "kms:GenerateDataKey"
 SEALS = {
@@ -293,7 +293,7 @@ def time_limits_nest(template):
     # While one device hangs, a worker takes others in place of those that have ended, until a device's time is left: 1 % that hang cost a tenth.
     if limit["Worker"] < 6 * device:
         yield f"worker's {limit['Worker']} s are under six times a device's {device} s: one that hangs holds up nine others"
-    for name in ("Regenerate", "Catalog", "Import", "Retry", "Login"):
+    for name in ("Regenerate", "Catalog", "Import", "Retry", "Login", "Console"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
     # A message is replaced at its fifth receive, and up to three workers may die on a device before a fourth skips it.
@@ -349,6 +349,7 @@ def routes_lead_to_their_function(template):
     wanted["/sessions", "post"] = wanted["/sessions", "delete"] = ("Login", None, None)
     wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)
     wanted["/sessions/oidc", "post"] = ("Login", "Oidc", "HasOidc")
+    wanted["/console", every] = wanted["/console/{path+}", every] = ("Console", None, None)
     wanted["/$default", every] = ("Catalog", None, None)
     public = ("/crl/{signer}/{list}", "/bundle", "/.well-known/est/cacerts")
     for path in public:

@@ -1,6 +1,6 @@
 """Checks of checkov that the template does not meet, each with its reason: the only list of exceptions."""
 
-FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Console", "Rotate"}
 QUEUES = {f"{name}{kind}" for name in ("Control", "Task", "Issue") for kind in ("Queue", "DeadLetters")} | {"EventDeadLetters"}
 
 # check → (excepted resources, reason)

@@ -12,14 +12,14 @@ SHARED = ROOT / "functions" / "shared"
 
 # The only crate through which a function can call a service. KMS has two: one signs, the other seals.
 CRATE_OF = {"dynamodb": "rootcast-ledger", "kms": "rootcast-vault", "seal": "rootcast-seal", "tag": "rootcast-vault"}
-CRATE_OF |= {"sqs": "rootcast-queue", "ssm": "aws-sdk-ssm", "events": "rootcast-events"}
+CRATE_OF |= {"sqs": "rootcast-queue", "ssm": "aws-sdk-ssm", "events": "rootcast-events", "lambda": "aws-sigv4"}
 SEALING = {"kms:Decrypt", "kms:GenerateDataKey"}
 # Permissions that the Lambda service uses with the function's role; our code does not use them.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 # Variables that a dependency reads, with the dependency.
 READ_ELSEWHERE = {"RUST_LOG": "lambda_runtime's tracing subscriber", "AWS_ENDPOINT_URL": "aws-config"}
 # Crates that come with another one: a function that does not use them gets no permission.
-OPTIONAL = {"tag", "seal"}
+OPTIONAL = {"tag", "seal", "lambda"}
 # The queue to which Lambda, and not our code, sends events that were not carried out.
 UNDONE = {"EventDeadLetters"}
 TABLE_OR_QUEUE = re.compile(r"(?P<table>[A-Z]+)_TABLE|(?P<queue>[A-Z]+)_QUEUE_URL")
@@ -30,11 +30,16 @@ def package(function):
     return ROOT / "functions" / text(function["FunctionName"]).removeprefix("${AWS::StackName}-")
 
 
-def dependencies(folder):
-    """Names of a package's non-test dependencies, including those of our own crates."""
+def needs(folder):
+    """Names of a package's own non-test dependencies."""
     manifest = (folder / "Cargo.toml").read_text()
     section = re.search(r"^\[dependencies\]\n(.*?)(?=^\[|\Z)", manifest, re.M | re.S)
-    named = set(re.findall(r"^([A-Za-z0-9_-]+)(?:\.workspace)? *=", section.group(1), re.M)) if section else set()
+    return set(re.findall(r"^([A-Za-z0-9_-]+)(?:\.workspace)? *=", section.group(1), re.M)) if section else set()
+
+
+def dependencies(folder):
+    """Names of a package's non-test dependencies, including those of our own crates."""
+    named = needs(folder)
     for crate in sorted(name for name in named if name.startswith("rootcast-")):
         named |= dependencies(SHARED / crate.removeprefix("rootcast-"))
     return named
@@ -141,6 +146,8 @@ def no_role_deletes_a_named_key(template):
 def dependencies_are_permissions(template):
     for function, properties in template.of("Lambda::Function"):
         needed = dependencies(package(properties))
+        # console has the route table and the API's JSON from crates that also call AWS, and makes no client for them.
+        makes_clients = any(name.startswith("aws-sdk-") for name in needs(package(properties)))
         actions = {action for action, _ in template.allowed(function)} | set(by_keys(package(properties).name))
         actions -= BY_LAMBDA
         used = {"seal" if action in SEALING else action.split(":")[0] for action in actions}
@@ -148,7 +155,7 @@ def dependencies_are_permissions(template):
             if CRATE_OF.get(service) not in needed:
                 yield f"{function} may call {service}, and depends on no crate that does"
         for service, crate in CRATE_OF.items():
-            if crate in needed and service not in used and service not in OPTIONAL:
+            if makes_clients and crate in needed and service not in used and service not in OPTIONAL:
                 yield f"{function} depends on {crate}, and may not call {service}"
 
 
@@ -190,8 +197,8 @@ def an_empty_endpoint_is_left_out(template):
 
 
 def rows():
-    """The functions' own table of routes: method, path and the function's folder."""
-    table = re.search(r"^table! \{\n(.*?)^\}", (SHARED / "gate/src/routes.rs").read_text(), re.M | re.S).group(1)
+    """The functions' own tables of routes, of the API and of the pages: method, path and the function's folder."""
+    table = "".join(re.findall(r"^table! \{\n(.*?)^\}", (SHARED / "gate/src/routes.rs").read_text(), re.M | re.S))
     found = re.findall(r'^    [A-Z_]+: (\w+) (\w+) "([^"]+)" needs ', table, re.M)
     return [(method.lower(), path, function.lower()) for function, method, path in found]
 

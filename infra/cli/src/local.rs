@@ -11,13 +11,15 @@ use std::{collections::HashMap, io::IsTerminal, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use reqwest::Method;
 use rootcast_core::access::permission::Role;
-use rootcast_core::access::token::LONGEST;
+use rootcast_core::access::token::{LONGEST, Token};
 use rootcast_core::device::Pin;
 use rootcast_core::job::Phase;
 use rootcast_dialects::native::Enrolment;
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
+use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::steps::Steps;
@@ -33,6 +35,8 @@ use crate::{
 };
 
 const STACK: &str = "rootcast";
+/// Who signs in at the page.
+const PAGE_USER: &str = "operator";
 /// The default of template.yaml's `CredentialPrefix`.
 const CREDENTIAL_PREFIX: &str = "/rootcast/devices/";
 
@@ -70,7 +74,8 @@ pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
     match &shown {
         Ok(End::Interrupted) => {}
         Ok(_) if local.keep || std::io::stdin().is_terminal() => {
-            note!("{}", how_to_go_on(&stack));
+            let user = page_user(&stack).await.map(|password| format!("user {PAGE_USER}, password {password}"));
+            note!("{}", how_to_go_on(&stack, &user.unwrap_or_else(|why| format!("no user could be made: {why:#}"))));
             interrupt.comes().await;
         }
         Err(_) if local.data.is_none() => note!("The logs go with the stack: --data FOLDER keeps them."),
@@ -168,15 +173,31 @@ fn profile(stack: &LocalStack) -> PathBuf {
     stack.data.join("profile.json")
 }
 
-fn how_to_go_on(stack: &LocalStack) -> String {
+/// A user for the page, whose password is new each time.
+async fn page_user(stack: &LocalStack) -> Result<String> {
+    let api = log_in(stack).await?;
+    let mut random = [0; Token::RANDOM_BYTES];
+    getrandom::fill(&mut random)?;
+    let password = Token::from_random(&random).expose().trim_end_matches('=').to_owned();
+    let made = json!({ "name": PAGE_USER, "password": password, "role": "administrator" });
+    if api.send::<Value>(Method::POST, "/principals", &[], Some(&made)).await.is_err() {
+        let path = format!("/principals/{PAGE_USER}/password");
+        api.send::<Value>(Method::PUT, &path, &[], Some(&json!({ "password": password }))).await?;
+    }
+    Ok(password)
+}
+
+fn how_to_go_on(stack: &LocalStack, page_user: &str) -> String {
     format!(
         "\nEverything stays up until Ctrl-C. In another terminal, in this folder:\n\
          \x20 export ROOTCAST_PROFILE={}\n\
          \x20 cargo rootcast device list\n\
          \x20 cargo rootcast root show\n\
          \x20 cargo rootcast rotate --watch\n\
+         The page is {}/console: {page_user}\n\
          The API is {} (trust {}), AWS's are {}; logs are in {}.",
         profile(stack).display(),
+        stack.api_url,
         stack.api_url,
         stack.ca_pem.display(),
         stack.endpoint_url,

@@ -16,8 +16,8 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 use crate::kept::Kept;
 
 /// Packages in functions/ that build a Lambda function.
-const FUNCTIONS: [&str; 9] =
-    ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "rotate"];
+const FUNCTIONS: [&str; 10] =
+    ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "console", "rotate"];
 
 /// A function's deployment package.
 pub(crate) struct Package {

@@ -68,6 +68,14 @@ impl Api {
         answer
     }
 
+    pub async fn form(&self, headers: &[(&str, &str)], path: &str, fields: &[(&str, &str)]) -> Answer {
+        let text = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = self.http.post(format!("{}{path}", self.base)).body(text);
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        answer(format!("POST {path}"), request).await
+    }
+
     pub async fn patch(&self, path: &str, body: Value) -> Answer {
         self.send(Method::PATCH, path, Some(body)).await
     }

@@ -312,7 +312,12 @@ async fn assert_no_secret_in_any_log(stack: &Stack, fleet: &Broken) {
         let log = stack.log(function).await;
         let took_part = !matches!(
             function,
-            "IssueFunction" | "ImportFunction" | "RetryFunction" | "LoginFunction" | "RotateFunction"
+            "IssueFunction"
+                | "ImportFunction"
+                | "RetryFunction"
+                | "LoginFunction"
+                | "ConsoleFunction"
+                | "RotateFunction"
         );
         assert_eq!(!log.is_empty(), took_part, "{function}");
         for secret in &secrets {

@@ -22,6 +22,7 @@ mod awake;
 mod chains;
 mod clients;
 mod compromise;
+mod console;
 mod cost;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]

@@ -27,12 +27,13 @@ use crate::secrets::Secrets;
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
 /// The outputs of template.yaml with the functions' names.
-pub const FUNCTIONS: [&str; 9] = [
+pub const FUNCTIONS: [&str; 10] = [
     "RegenerateFunction",
     "ConductFunction",
     "WorkerFunction",
     "IssueFunction",
     "CatalogFunction",
+    "ConsoleFunction",
     "ImportFunction",
     "RetryFunction",
     "LoginFunction",

@@ -4,6 +4,7 @@
 //! In scope: 401, 403, and refusals that hide the object, in each API's format. Out of scope: the effects of a call.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod console;
 mod openapi;
 mod requests;
 mod tables;

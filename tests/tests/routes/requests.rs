@@ -64,7 +64,7 @@ pub(crate) fn request(route: &Route, scheme: Scheme) -> Request<Body> {
     request.body(Body::from(body)).unwrap()
 }
 
-fn cookie() -> String {
+pub(crate) fn cookie() -> String {
     format!("{SESSION_COOKIE}={}; {CSRF_COOKIE}={}", session().expose(), csrf().expose())
 }
 

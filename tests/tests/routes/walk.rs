@@ -48,7 +48,9 @@ pub(crate) fn carries(route: &Route, scheme: Scheme) -> bool {
         Scheme::Bearer => !ends_session,
         Scheme::AuthToken | Scheme::Signature => route.path.starts_with("/v3/scm"),
         Scheme::Basic => is_ours(route),
-        Scheme::Session | Scheme::Cookie => is_ours(route) || ends_session,
+        // Huawei's paths take a session with its token only.
+        Scheme::Session => is_ours(route) || ends_session || route.path.starts_with("/v3/scm"),
+        Scheme::Cookie => is_ours(route) || ends_session,
     }
 }
 
@@ -136,7 +138,7 @@ fn is_refused_as_its_api_does(route: &Route, body: &str) -> bool {
     published_members(dialect(route)).iter().all(|attribute| body.contains(&format!("\"{attribute}\":")))
 }
 
-fn only(grant: &str) -> Grants {
+pub(crate) fn only(grant: &str) -> Grants {
     let mut grants = Grants::default();
     grants.add(grant.parse().unwrap());
     grants

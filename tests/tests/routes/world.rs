@@ -1,7 +1,11 @@
 //! The functions' own routers, for one caller.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
 use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::create_key::CreateKeyError;
@@ -11,7 +15,12 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_types::body::SdkBody;
 use axum::Router;
+use axum::body::to_bytes;
+use axum::http::header::SET_COOKIE;
 use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_core::inventory::sealed::Sealed;
 use rootcast_core::job::Phase;
@@ -22,7 +31,9 @@ use rootcast_ledger::AccessKeyId;
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use rootcast_vault::Vault;
+use serde_json::json;
 use time::{Duration, OffsetDateTime};
+use tower::ServiceExt;
 
 use crate::tables::{ACCESS_KEY, Caller, ledger};
 
@@ -35,6 +46,8 @@ pub(crate) struct World {
     import: Router,
     retry: Router,
     access: Router,
+    /// Asks the others.
+    console: Router,
 }
 
 impl World {
@@ -100,13 +113,13 @@ impl World {
             issue_queue: "https://sqs.invalid/issue".to_owned(),
             clock,
         };
-        Self {
-            regenerate: regenerate::router(Arc::new(regenerate)),
-            catalog: catalog::router(catalog::App::new(catalog)),
-            import: import::router(Arc::new(import)),
-            retry: retry::router(Arc::new(retry)),
-            access: access::router(Arc::new(access::App { ledger, idle: Duration::DAY, second, clock })),
-        }
+        let regenerate = regenerate::router(Arc::new(regenerate));
+        let catalog = catalog::router(catalog::App::new(catalog));
+        let import = import::router(Arc::new(import));
+        let access = access::router(Arc::new(access::App { ledger, idle: Duration::DAY, second, clock }));
+        let asked = [("regenerate", &regenerate), ("catalog", &catalog), ("import", &import), ("access", &access)];
+        let console = console(asked.map(|(name, router)| (name.to_owned(), router.clone())).into(), clock);
+        Self { regenerate, catalog, import, retry: retry::router(Arc::new(retry)), access, console }
     }
 
     pub(crate) fn router(&self, function: Function) -> Router {
@@ -116,8 +129,63 @@ impl World {
             Function::Import => &self.import,
             Function::Retry => &self.retry,
             Function::Access => &self.access,
+            Function::Console => &self.console,
         }
         .clone()
+    }
+}
+
+/// The operator's page, whose calls of Lambda go to these routers.
+fn console(functions: HashMap<String, Router>, clock: fn() -> OffsetDateTime) -> Router {
+    let name = |name: &str| name.to_owned();
+    let app = rootcast_console::App {
+        lambda: rootcast_console::Lambda {
+            http: SharedHttpConnector::new(Invoked(functions)),
+            credentials: SharedCredentialsProvider::new(Credentials::new(
+                "AKIDEXAMPLE",
+                "not-a-secret",
+                None,
+                None,
+                "test",
+            )),
+            region: name("eu-central-1"),
+            endpoint: name("https://lambda.invalid"),
+        },
+        functions: rootcast_console::Functions {
+            regenerate: name("regenerate"),
+            catalog: name("catalog"),
+            import: name("import"),
+            access: name("access"),
+        },
+        clock,
+    };
+    rootcast_console::router(Arc::new(app))
+}
+
+struct Invoked(HashMap<String, Router>);
+
+impl fmt::Debug for Invoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lambda")
+    }
+}
+
+impl HttpConnector for Invoked {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let name = request.uri().split('/').nth_back(1).unwrap().to_owned();
+        let router = self.0[&name].clone();
+        let event = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
+        HttpConnectorFuture::new(async move {
+            let (parts, body) = router.oneshot(rootcast_gate::request(&event).unwrap()).await.unwrap().into_parts();
+            let body = to_bytes(body, 1 << 20).await.unwrap();
+            let cookies = parts.headers.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap());
+            let answer = json!({
+                "statusCode": parts.status.as_u16(),
+                "cookies": cookies.collect::<Vec<_>>(),
+                "body": String::from_utf8_lossy(&body),
+            });
+            Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from(answer.to_string())))
+        })
     }
 }
 

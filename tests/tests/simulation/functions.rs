@@ -115,6 +115,7 @@ impl From<rootcast_gate::routes::Function> for Function {
             rootcast_gate::routes::Function::Import => Self::Import,
             rootcast_gate::routes::Function::Retry => Self::Retry,
             rootcast_gate::routes::Function::Access => Self::Access,
+            rootcast_gate::routes::Function::Console => unreachable!("a page is no call of the API"),
         }
     }
 }

@@ -16,6 +16,7 @@ pub enum Function {
     Import,
     Retry,
     Access,
+    Console,
 }
 
 /// A GET route answers HEAD too.
@@ -77,7 +78,7 @@ pub enum Denied {
 
 /// Defines a constant for each row, and the table of all rows. A handler needs its row's constant to get into a router.
 macro_rules! table {
-    ($($name:ident: $function:ident $method:ident $path:literal needs $needs:expr $(, scope $resource:ident $($privilege:ident)?)?;)+) => {
+    ($all:ident: $($name:ident: $function:ident $method:ident $path:literal needs $needs:expr $(, scope $resource:ident $($privilege:ident)?)?;)+) => {
         $(
             pub const $name: Route = Route {
                 name: stringify!($name),
@@ -90,7 +91,7 @@ macro_rules! table {
         )+
 
         /// All rows.
-        pub const TABLE: &[Route] = &[$($name),+];
+        pub const $all: &[Route] = &[$($name),+];
     };
     (@scope) => { None };
     (@scope $resource:ident) => { Some((Resource::$resource, None)) };
@@ -113,6 +114,7 @@ const ADMINISTER: Needs = Needs::Operation(Operation::AdministerAccess, Principa
 const REGENERATE_ROOT: Needs = Needs::Operation(Operation::Regenerate, Roots);
 
 table! {
+    TABLE:
     // `activation=immediate` and `reason=keyCompromise` need the operation `activate` as well.
     REGENERATE: Regenerate Put "/signingCertificate" needs REGENERATE_ROOT;
     REGENERATE_LOWER: Regenerate Put "/signingcertificate" needs REGENERATE_ROOT;
@@ -248,6 +250,29 @@ table! {
     REQUEST: Access Get "/requests/{request}" needs Authenticated;
     CONFIRM: Access Post "/requests/{request}/confirm" needs Authenticated;
     REJECT: Access Post "/requests/{request}/reject" needs Authenticated;
+}
+
+// A page holds nothing of its own: whatever it shows or does, it asks of the rows above, with the session of whoever looks.
+table! {
+    PAGES:
+    PAGE_JOBS: Console Get "/console" needs Public;
+    PAGE_ASSET: Console Get "/console/assets/{file}" needs Public;
+    PAGE_SIGN_IN: Console Get "/console/sign-in" needs Public;
+    PAGE_BEGIN: Console Post "/console/sign-in" needs Public;
+    PAGE_END: Console Post "/console/sign-out" needs Public;
+    PAGE_JOB: Console Get "/console/jobs/{job}" needs Public;
+    PAGE_STEER: Console Post "/console/jobs/{job}/{command}" needs Public;
+    PAGE_DEVICES: Console Get "/console/devices" needs Public;
+    PAGE_DEVICE: Console Get "/console/devices/{device}" needs Public;
+    PAGE_CHANGE_DEVICE: Console Post "/console/devices/{device}/{change}" needs Public;
+    PAGE_ROOTS: Console Get "/console/roots" needs Public;
+    PAGE_CHANGE_ROOTS: Console Post "/console/roots/{change}" needs Public;
+    PAGE_COMPROMISE: Console Get "/console/roots/{generation}/compromise" needs Public;
+    PAGE_CERTIFICATES: Console Get "/console/certificates" needs Public;
+    PAGE_IMPORT: Console Post "/console/certificates" needs Public;
+    PAGE_AUDIT: Console Get "/console/audit" needs Public;
+    PAGE_ACCESS: Console Get "/console/access" needs Public;
+    PAGE_DECIDE: Console Post "/console/requests/{request}/{verdict}" needs Public;
 }
 
 /// The members of a call's body that a second person sees: none that may be a secret.

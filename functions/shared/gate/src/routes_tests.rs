@@ -19,11 +19,20 @@ fn of(route: Route, grants: impl Into<Grants>) -> Result<(), Denied> {
 
 #[test]
 fn rows_are_unique_and_only_venafi_rows_have_scopes() {
-    let rows: HashSet<_> = TABLE.iter().map(|row| (row.function, row.method, row.path)).collect();
-    assert_eq!(rows.len(), TABLE.len());
+    let all = || TABLE.iter().chain(PAGES);
+    let rows: HashSet<_> = all().map(|row| (row.function, row.method, row.path)).collect();
+    assert_eq!(rows.len(), all().count());
     for row in TABLE {
         let has_scope = row.path.starts_with("/vedsdk") && *row != VERSION;
         assert_eq!(row.scope.is_some(), has_scope, "{}", row.path);
+    }
+}
+
+#[test]
+fn pages_are_all_under_their_own_path() {
+    for row in PAGES {
+        let is_under = row.path == "/console" || row.path.starts_with("/console/");
+        assert!(is_under && row.function == Function::Console && row.needs == Public, "{}", row.path);
     }
 }
 

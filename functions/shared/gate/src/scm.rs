@@ -1,8 +1,9 @@
-//! The gate of the SCM API (Huawei Cloud's Certificate Manager, v3): authenticates callers by token or by signature.
+//! The gate of the SCM API (Huawei Cloud's Certificate Manager, v3): authenticates callers by token, by signature or by
+//! session.
 //!
-//! A request uses one of three credentials: `X-Auth-Token`, `Authorization: Bearer`, or `Authorization:
-//! SDK-HMAC-SHA256`, the signature that the vendor's SDKs make with an access key. The refusal is the same whatever is
-//! wrong with any of them.
+//! A request uses one of four credentials: `X-Auth-Token`, `Authorization: Bearer`, `Authorization: SDK-HMAC-SHA256`, the
+//! signature that the vendor's SDKs make with an access key, or, for the operator's page, a session with its
+//! `X-Csrf-Token`: a cookie alone is none here, whatever the method. The refusal is the same whatever is wrong with any of them.
 
 mod signature;
 
@@ -28,6 +29,7 @@ use crate::body::read;
 use crate::header::only;
 use crate::principal::Principal;
 use crate::refusal::Refusal;
+use crate::session::{X_CSRF_TOKEN, in_session};
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// In characters: the vendor's minimum. Our tokens are longer, so a shorter one was truncated.
@@ -84,6 +86,7 @@ impl ScmGate {
         let principal = match credential(&parts.headers).ok_or_else(Refusal::unauthenticated)? {
             Credential::Token(token) => look_up(&self.ledger, token, now).await?.map(|found| found.principal),
             Credential::Signature(authorization) => self.signer(authorization, &parts, &body, now).await?,
+            Credential::Session => in_session(&self.ledger, &parts, now).await?.map(|session| session.principal),
         };
         let principal = principal.ok_or_else(Refusal::unauthenticated)?;
         principal.admit_unscoped(&self.ledger, &parts, now).await?;
@@ -146,6 +149,7 @@ enum Credential<'a> {
     Token(&'a str),
     /// The value of `Authorization`.
     Signature(&'a str),
+    Session,
 }
 
 /// The request's credential; `None` unless there is exactly one.
@@ -159,7 +163,8 @@ fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
             let signature = || only(headers, &AUTHORIZATION)?.to_str().ok().map(Credential::Signature);
             bearer(headers).map(Credential::Token).or_else(signature)
         }
-        _ => None,
+        (false, false) => headers.contains_key(X_CSRF_TOKEN).then_some(Credential::Session),
+        (true, true) => None,
     }
 }
 

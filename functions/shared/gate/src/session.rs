@@ -28,7 +28,7 @@ use crate::request_id::RequestId;
 pub const SESSION_COOKIE: &str = "JSESSIONID";
 /// The cookie with the value that the header `X-Csrf-Token` has to repeat.
 pub const CSRF_COOKIE: &str = "csrf";
-const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
+pub(crate) const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 /// A client marks its automatic requests with the value `checkSession`. They do not keep a session alive.
 const X_NOT_USER_INPUT: HeaderName = HeaderName::from_static("x-not-user-input");
 /// In characters, of a [`secret`].

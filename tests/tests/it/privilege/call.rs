@@ -52,6 +52,15 @@ pub fn calls(asked: &Recorded) -> Vec<Call> {
                 (format!("events:{operation}"), format!("arn:aws:events:{PLACE}:event-bus/{bus}"), context.into())
             })
             .collect(),
+        // Lambda's API names the function in the path.
+        path if path.starts_with("/2015-03-31/functions/") => {
+            let name = path.split('/').nth(3).unwrap_or_default();
+            vec![(
+                "lambda:InvokeFunction".to_owned(),
+                format!("arn:aws:lambda:{PLACE}:function:{name}"),
+                BTreeMap::new(),
+            )]
+        }
         "ResourceGroupsTaggingAPI_20170126" => vec![(format!("tag:{operation}"), "*".to_owned(), BTreeMap::new())],
         // No policy allows this: an unknown call must be added to this table.
         _ => vec![(asked.target.clone(), "?".to_owned(), BTreeMap::new())],

@@ -362,6 +362,14 @@ async fn call(stack: &Stack, provider: &Provider) {
         stack.ledger.extend_session(&Fingerprint::of(kept.id.as_bytes()), soon).await.unwrap();
         stack.in_session(&kept, Some(&kept.csrf), method, path).await;
     }
+    let soon = OffsetDateTime::now_utc() + Duration::minutes(7);
+    stack.ledger.extend_session(&Fingerprint::of(kept.id.as_bytes()), soon).await.unwrap();
+    stack.in_session(&kept, Some(&kept.csrf), Method::POST, "/v3/scm/certificates/import").await;
+    // The page asks catalog and access; by its forms, import and regenerate.
+    assert_eq!(stack.in_session(&kept, None, Method::GET, "/console").await.status, 200);
+    for path in ["/console/certificates", "/console/roots/preflight"] {
+        stack.form(&kept, path).await;
+    }
     stack.in_session(&kept, Some(&kept.csrf), Method::DELETE, "/sessions").await.response();
     let given = stack.log_in("jane", password, "certificate").await.json();
     let given = stack.exchange("tests", &given["refresh_token"]).await.json();
