@@ -141,7 +141,7 @@ impl<'a> Shift<'a> {
             self.visit(attempt);
         }
         if !(self.ended.is_empty() && self.done.is_empty()) {
-            self.due.get_or_insert_with(Instant::now);
+            self.due.get_or_insert(Instant::now() + LONGEST_GATHERING);
         }
     }
 

@@ -143,6 +143,8 @@ fn a_wake_up_costs_the_same_with_any_fleet() {
 fn a_wake_up_costs_the_same_with_many_ended_jobs() {
     World::live(9, async move |world| {
         enrol(&world, 5).await;
+        let job = world.regenerate("").await.unwrap();
+        world.ended(job).await;
         sleep(Duration::from_secs(1800)).await;
         let before = wake_up(&world).await;
         let rows = world.cloud.tables.rows();
