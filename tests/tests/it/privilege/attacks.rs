@@ -43,7 +43,7 @@ const OURS: [&str; 4] = ["issuing", "live", "next", "signs leaves"];
 const NOT_OURS: [&str; 4] = ["foreign", "other's issuing", "other's root", "tagged"];
 
 /// Role, action and key of everything that succeeds.
-const MEANT: [(&str, &str, &[&str]); 26] = [
+const MEANT: [(&str, &str, &[&str]); 27] = [
     ("Catalog", "Decrypt", &["access"]),
     ("Catalog", "GenerateDataKey", &["sealing"]),
     ("Conduct", "CancelKeyDeletion", &OURS),
