@@ -43,8 +43,9 @@ const OURS: [&str; 4] = ["issuing", "live", "next", "signs leaves"];
 const NOT_OURS: [&str; 4] = ["foreign", "other's issuing", "other's root", "tagged"];
 
 /// Role, action and key of everything that succeeds.
-const MEANT: [(&str, &str, &[&str]); 26] = [
+const MEANT: [(&str, &str, &[&str]); 27] = [
     ("Catalog", "Decrypt", &["access"]),
+    ("Catalog", "GenerateDataKey", &["sealing"]),
     ("Conduct", "CancelKeyDeletion", &OURS),
     ("Conduct", "CreateAlias", &OURS),
     ("Conduct", "DisableKey", &ROOTS),
@@ -188,7 +189,7 @@ fn attempt(function: &str, action: &str, key: &str, known: &BTreeMap<String, Vec
         |name: &str, values: &[&str]| context.insert(name.to_owned(), values.iter().map(|v| (*v).to_owned()).collect());
     say("aws:RequestTag/rootcast:stack", &["rootcast"]);
     say("aws:TagKeys", &[STACK_TAG, SERIAL_TAG]);
-    for sealed in ["certificate", "access-key"] {
+    for sealed in ["certificate", "access-key", "device"] {
         say(&format!("kms:EncryptionContext:rootcast:{sealed}"), &["1"]);
     }
     Call { function: function.to_owned(), action: format!("kms:{action}"), resource: key.to_owned(), context }

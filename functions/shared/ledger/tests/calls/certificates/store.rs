@@ -45,6 +45,7 @@ async fn record_name_leaf_and_request_are_written_together() {
         format!("request#{}", request.token),
         "audit#000000000001".to_owned(),
         "audit".to_owned(),
+        format!("listed#{:02}", record.id.number() % 64),
     ];
     let rule = accepted(move |writes| {
         let conditions: Vec<_> = writes.iter().filter_map(|write| write.put()?.condition_expression()).collect();
@@ -65,7 +66,7 @@ async fn record_name_leaf_and_request_are_written_together() {
 #[tokio::test]
 async fn a_second_leaf_is_refused_naming_the_first() {
     let rule = accepted(|writes| {
-        writes.len() == 5 && writes[2].update().unwrap().condition_expression() == Some("attribute_not_exists(id)")
+        writes.len() == 6 && writes[2].update().unwrap().condition_expression() == Some("attribute_not_exists(id)")
     });
     ledger(&[&rule]).store_certificate(&record(), true, None, &act(Action::Import)).await.unwrap();
 
