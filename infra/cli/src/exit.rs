@@ -1,11 +1,14 @@
 //! How the command ends: an exit code for scripts, and a message for the operator.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Error;
+use serde::Serialize;
 use thiserror::Error;
 
-use crate::{api::ApiError, output::note};
+use crate::api::{ApiError, Problem};
+use crate::output::{Format, plain};
 
 /// How a command ended that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,28 +52,92 @@ impl From<End> for ExitCode {
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// No token, or one that the API does not know any more.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct NotLoggedIn(pub(crate) String);
+
 /// Prints the error on standard error.
-pub(crate) fn explain(error: &Error) -> ExitCode {
+pub(crate) fn explain(error: &Error, format: Format) -> ExitCode {
     if is_broken_pipe(error) {
         // The reader closed the pipe: `rootcast device list | head`.
         return ExitCode::SUCCESS;
     }
+    say(&match format {
+        Format::Json => for_programs(&problems(error)),
+        Format::Text => for_people(error),
+    });
+    code(error).into()
+}
+
+/// A command line that cannot be read: for programs too, if they asked for their form in it.
+pub(crate) fn misused(error: &clap::Error, line: &[String]) -> ExitCode {
+    if error.use_stderr() && is_for_programs(line) {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ").to_owned();
+        say(&for_programs(&[Problem { code: "usage".to_owned(), message, recovery: String::new() }]));
+    } else {
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).unwrap_or(2).into()
+}
+
+fn is_for_programs(line: &[String]) -> bool {
+    let is_form = |text: &str| matches!(text, "json" | "jsonl" | "yaml");
+    line.iter().any(|word| word == "--json" || word.strip_prefix("--output=").is_some_and(is_form))
+        || line.windows(2).any(|two| matches!(two[0].as_str(), "--output" | "-o") && is_form(&two[1]))
+}
+
+/// Also with `--quiet`.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn for_people(error: &Error) -> String {
     match error.downcast_ref::<ApiError>() {
         // Neither done nor failed.
-        Some(waits @ ApiError::Waits(_)) => note!("{waits}"),
+        Some(waits @ ApiError::Waits(_)) => waits.to_string(),
         // API errors have several lines of their own.
-        Some(api) => note!("error: {api}"),
-        None => note!("error: {error:#}"),
+        Some(api) => format!("error: {api}"),
+        None => format!("error: {error:#}"),
     }
-    code(error).into()
+}
+
+/// Further problems of the same request, an import's say, follow the first.
+fn for_programs(problems: &[Problem]) -> String {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        first: &'a Problem,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        more: &'a [Problem],
+    }
+    let shown = problems.split_first().map(|(first, more)| Shown { first, more });
+    format!(r#"{{"error":{}}}"#, serde_json::to_string(&shown).unwrap_or_default())
+}
+
+fn problems(error: &Error) -> Vec<Problem> {
+    if let Some(api) = error.downcast_ref::<ApiError>() {
+        return api.problems();
+    }
+    let code = match code(error) {
+        2 => "usage",
+        6 => "notLoggedIn",
+        _ => "failed",
+    };
+    vec![Problem { code: code.to_owned(), message: plain(&format!("{error:#}")), recovery: String::new() }]
 }
 
 fn code(error: &Error) -> u8 {
     if error.downcast_ref::<Usage>().is_some() {
         return 2;
     }
+    if error.downcast_ref::<NotLoggedIn>().is_some() {
+        return 6;
+    }
     match error.downcast_ref::<ApiError>() {
         Some(ApiError::Waits(_)) => End::Waits.code(),
+        Some(error) if error.is_unknown_token() => 6,
         Some(error) if error.is_no_access() => 4,
         _ => 1,
     }
@@ -85,8 +152,8 @@ mod tests {
     use anyhow::anyhow;
     use reqwest::StatusCode;
 
-    use super::{End, Usage, code};
-    use crate::api::{ApiError, Refusal};
+    use super::{End, NotLoggedIn, Usage, code, for_programs, is_for_programs, problems};
+    use crate::api::{ApiError, Message, Recovery, Refusal};
 
     fn refused(status: StatusCode) -> ApiError {
         ApiError::Refused(Box::new(Refusal { status, messages: Vec::new(), response: None }))
@@ -103,7 +170,30 @@ mod tests {
         assert_eq!(code(&refused(StatusCode::CONFLICT).into()), 1);
         let waits = Refusal { status: StatusCode::ACCEPTED, messages: Vec::new(), response: None };
         assert_eq!(code(&ApiError::Waits(Box::new(waits)).into()), 5);
-        assert_eq!(code(&refused(StatusCode::UNAUTHORIZED).into()), 4);
+        assert_eq!(code(&refused(StatusCode::UNAUTHORIZED).into()), 6);
+        assert_eq!(code(&NotLoggedIn("no token".to_owned()).into()), 6);
         assert_eq!(code(&anyhow::Error::from(refused(StatusCode::FORBIDDEN)).context("around it")), 4);
+    }
+
+    #[test]
+    fn programs_get_the_error_as_json() {
+        let (id, text) = ("FQXHMSE0409J".to_owned(), "Job 7 runs.".to_owned());
+        let recovery = Recovery { text: "Wait.".to_owned(), url: String::new() };
+        let first = Message { id, explanation: text.clone(), text, recovery };
+        let second = Message { text: "More.".to_owned(), ..Message::default() };
+        let refusal = Refusal { status: StatusCode::CONFLICT, messages: vec![first, second], response: None };
+        assert_eq!(
+            for_programs(&problems(&ApiError::Refused(Box::new(refusal)).into())),
+            r#"{"error":{"code":"FQXHMSE0409J","message":"Job 7 runs.","recovery":"Wait.","more":[{"code":"409","message":"More.","recovery":""}]}}"#
+        );
+        let usage = problems(&Usage("say --yes".to_owned()).into());
+        assert_eq!(for_programs(&usage), r#"{"error":{"code":"usage","message":"say --yes","recovery":""}}"#);
+    }
+
+    #[test]
+    fn a_misused_line_tells_programs_too() {
+        let is = |line: &str| is_for_programs(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert!(is("rootcast job --json") && is("rootcast -o yaml job") && is("rootcast --output=jsonl job"));
+        assert!(!is("rootcast job list") && !is("rootcast -o table job"));
     }
 }

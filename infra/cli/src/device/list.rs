@@ -33,7 +33,7 @@ pub(super) async fn run(api: &Api, list: &List, format: Format) -> Result<End> {
     let query: Vec<(&str, &str)> = selector.iter().map(|selector| ("where", selector.as_str())).collect();
     if format == Format::Json {
         let devices: Vec<Value> = api.pages("/devices", &query, "devices").await?;
-        devices.iter().try_for_each(output::json)?;
+        output::list(&devices)?;
         return Ok(End::Done);
     }
     let devices: Vec<Device> = api.pages("/devices", &query, "devices").await?;
