@@ -123,7 +123,7 @@ async fn a_stored_rollout_waits_for_its_window(stack: &Stack, late: &Device) {
     std::fs::write(&file, json!({ "holdDown": 0, "windows": [window] }).to_string()).unwrap();
     cli(format!("rollout put {} --name nightly", file.display())).await.done();
     let stored = cli("rollout list".to_owned()).await.done();
-    assert_eq!(stored["rollouts"][0]["rollout"]["windows"], json!([window]));
+    assert_eq!(stored["rollout"]["windows"], json!([window]));
     let id = &late.id;
     assert_eq!(cli(format!("device label {id} --set site=fra")).await.done()["labels"], json!({ "site": "fra" }));
     assert_eq!(cli("device list --where site=fra".to_owned()).await.done()["id"], id.as_str());

@@ -168,7 +168,8 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
 }
 
 async fn pending(api: &Api) -> Result<Vec<DeviceId>> {
-    let devices: Vec<Device> = api.pages("/devices", &[], "devices").await?;
+    // An older API does not know the parameter, and answers with all of them.
+    let devices: Vec<Device> = api.pages("/devices", &[("state", "pending")], "devices").await?;
     Ok(devices.into_iter().filter(|device| device.state == Standing::Pending).map(|device| device.id).collect())
 }
 
