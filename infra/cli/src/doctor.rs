@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc2822;
 use crate::{
     api::{Api, ApiError},
     arguments::AccessArguments,
-    exit::End,
+    exit::{self, End},
     output::{self, Format, out, plain, table},
     session,
 };
@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: &AccessArguments, format: Format) -> Result<E
 async fn look(arguments: &AccessArguments, findings: &mut Vec<Finding>) {
     let mut say = |check, found: Result<String>| {
         let good = found.is_ok();
-        let found = found.unwrap_or_else(|error| format!("{error:#}"));
+        let found = found.unwrap_or_else(|error| exit::text(&error));
         findings.push(Finding { check, good, found });
         good
     };

@@ -54,8 +54,11 @@ pub(crate) struct Usage(pub(crate) String);
 
 /// No token, or one that the API does not know any more.
 #[derive(Debug, Error)]
-#[error("{0}")]
-pub(crate) struct NotLoggedIn(pub(crate) String);
+#[error("{what}. {recovery}")]
+pub(crate) struct NotLoggedIn {
+    pub(crate) what: String,
+    pub(crate) recovery: String,
+}
 
 /// Prints the error on standard error.
 pub(crate) fn explain(error: &Error, format: Format) -> ExitCode {
@@ -73,13 +76,19 @@ pub(crate) fn explain(error: &Error, format: Format) -> ExitCode {
 /// A command line that cannot be read: for programs too, if they asked for their form in it.
 pub(crate) fn misused(error: &clap::Error, line: &[String]) -> ExitCode {
     if error.use_stderr() && is_for_programs(line) {
-        let text = error.render().to_string();
-        let message = text.trim().trim_start_matches("error: ").to_owned();
-        say(&for_programs(&[Problem { code: "usage".to_owned(), message, recovery: String::new() }]));
+        say(&for_programs(&[misuse(&error.render().to_string())]));
     } else {
         let _ = error.print();
     }
     u8::try_from(error.exit_code()).unwrap_or(2).into()
+}
+
+/// clap's message, and below it what it proposes.
+fn misuse(text: &str) -> Problem {
+    let (message, recovery) = text.trim().split_once("\n\n").unwrap_or((text, ""));
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = one_line(message.trim_start_matches("error: "));
+    Problem { code: "usage".to_owned(), message, recovery: one_line(recovery) }
 }
 
 fn is_for_programs(line: &[String]) -> bool {
@@ -94,13 +103,14 @@ fn say(text: &str) {
 }
 
 fn for_people(error: &Error) -> String {
-    match error.downcast_ref::<ApiError>() {
-        // Neither done nor failed.
-        Some(waits @ ApiError::Waits(_)) => waits.to_string(),
-        // API errors have several lines of their own.
-        Some(api) => format!("error: {api}"),
-        None => format!("error: {error:#}"),
-    }
+    let text = text(error);
+    // What waits is neither done nor failed.
+    if matches!(error.downcast_ref(), Some(ApiError::Waits(_))) { text } else { format!("error: {text}") }
+}
+
+/// What happened, and what to do. API errors have several lines of their own, with what is below them.
+pub(crate) fn text(error: &Error) -> String {
+    error.downcast_ref::<ApiError>().map_or_else(|| format!("{error:#}"), ToString::to_string)
 }
 
 /// Further problems of the same request, an import's say, follow the first.
@@ -120,11 +130,10 @@ fn problems(error: &Error) -> Vec<Problem> {
     if let Some(api) = error.downcast_ref::<ApiError>() {
         return api.problems();
     }
-    let code = match code(error) {
-        2 => "usage",
-        6 => "notLoggedIn",
-        _ => "failed",
-    };
+    if let Some(NotLoggedIn { what, recovery }) = error.downcast_ref() {
+        return vec![Problem { code: "notLoggedIn".to_owned(), message: plain(what), recovery: recovery.clone() }];
+    }
+    let code = if code(error) == 2 { "usage" } else { "failed" };
     vec![Problem { code: code.to_owned(), message: plain(&format!("{error:#}")), recovery: String::new() }]
 }
 
@@ -152,8 +161,8 @@ mod tests {
     use anyhow::anyhow;
     use reqwest::StatusCode;
 
-    use super::{End, NotLoggedIn, Usage, code, for_programs, is_for_programs, problems};
-    use crate::api::{ApiError, Message, Recovery, Refusal};
+    use super::{End, NotLoggedIn, Usage, code, for_programs, is_for_programs, misuse, problems};
+    use crate::api::{ApiError, Message, Problem, Recovery, Refusal};
 
     fn refused(status: StatusCode) -> ApiError {
         ApiError::Refused(Box::new(Refusal { status, messages: Vec::new(), response: None }))
@@ -171,7 +180,8 @@ mod tests {
         let waits = Refusal { status: StatusCode::ACCEPTED, messages: Vec::new(), response: None };
         assert_eq!(code(&ApiError::Waits(Box::new(waits)).into()), 5);
         assert_eq!(code(&refused(StatusCode::UNAUTHORIZED).into()), 6);
-        assert_eq!(code(&NotLoggedIn("no token".to_owned()).into()), 6);
+        let none = NotLoggedIn { what: "no token".to_owned(), recovery: "Log in.".to_owned() };
+        assert_eq!((none.to_string().as_str(), code(&none.into())), ("no token. Log in.", 6));
         assert_eq!(code(&anyhow::Error::from(refused(StatusCode::FORBIDDEN)).context("around it")), 4);
     }
 
@@ -188,6 +198,15 @@ mod tests {
         );
         let usage = problems(&Usage("say --yes".to_owned()).into());
         assert_eq!(for_programs(&usage), r#"{"error":{"code":"usage","message":"say --yes","recovery":""}}"#);
+    }
+
+    #[test]
+    fn a_misuse_has_its_remedy_apart() {
+        let text =
+            "error: unrecognized subcommand 'lst'\n\n  tip: a similar one exists: 'list'\n\nUsage: rootcast device\n";
+        let Problem { code, message, recovery } = misuse(text);
+        assert_eq!([code.as_str(), message.as_str()], ["usage", "unrecognized subcommand 'lst'"]);
+        assert_eq!(recovery, "tip: a similar one exists: 'list' Usage: rootcast device");
     }
 
     #[test]

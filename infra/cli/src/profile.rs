@@ -33,7 +33,8 @@ impl AccessArguments {
         let found = merge(self.url.clone(), token, self.ca.clone(), saved);
         found.map_err(|missing| match missing {
             Missing::Token(what) => {
-                NotLoggedIn(format!("{what}. Run `rootcast login`, which writes {}", file.display())).into()
+                let recovery = format!("Run `rootcast login`, which writes {}", file.display());
+                NotLoggedIn { what, recovery }.into()
             }
             Missing::Address => Usage("no address of the API: give --url or ROOTCAST_URL".to_owned()).into(),
         })
