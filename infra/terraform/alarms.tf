@@ -78,7 +78,7 @@ resource "aws_cloudwatch_metric_alarm" "event_dead_letters_alarm" {
 
 resource "aws_cloudwatch_metric_alarm" "jobs_paused_alarm" {
   alarm_name        = "${var.name}-jobs-paused-alarm"
-  alarm_description = "A job was paused because more devices failed than its error budget allows. `rootcast job show` says why."
+  alarm_description = "A rollover is paused, by a person or because more devices failed than its error budget allows, and goes on when somebody resumes it. `rootcast job show` says why."
   namespace         = "Rootcast"
   metric_name       = "JobsPaused"
   dimensions = {
@@ -97,7 +97,7 @@ resource "aws_cloudwatch_metric_alarm" "jobs_paused_alarm" {
 
 resource "aws_cloudwatch_metric_alarm" "signing_keys_changed_alarm" {
   alarm_name        = "${var.name}-signing-keys-changed-alarm"
-  alarm_description = "Somebody outside of the stack disabled the key of a root or an issuing authority, or scheduled its deletion. Regenerate's log and the root's audit say who; cancel the deletion, or enable the key."
+  alarm_description = "Somebody outside of the stack signed with the key of a root or an issuing authority, changed its policy or grants, disabled it, or scheduled its deletion. Regenerate's log and the root's audit say who. What was signed is not ours, so a root whose key signed is compromised; else put the policy back, cancel the deletion, or enable the key."
   namespace         = "Rootcast"
   metric_name       = "SigningKeysChanged"
   dimensions = {

@@ -292,6 +292,46 @@ resource "aws_lambda_function_event_invoke_config" "regenerate_event_invoke_conf
   }
 }
 
+resource "aws_cloudwatch_event_rule" "regenerate_foreign_signature" {
+  name  = "${var.name}-foreign-signatures"
+  state = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+  event_pattern = jsonencode({
+    source      = ["aws.kms"]
+    detail-type = ["AWS API Call via CloudTrail"]
+    detail = {
+      eventName = ["Sign"]
+      userIdentity = {
+        sessionContext = {
+          sessionIssuer = {
+            arn = [
+              {
+                exists = false
+              },
+              {
+                anything-but = {
+                  prefix = "arn:${local.partition}:iam::${local.account_id}:role/rootcast/${local.region}/${var.name}/"
+                }
+              },
+            ]
+          }
+        }
+      }
+    }
+  })
+  tags = var.tags
+}
+
+resource "aws_cloudwatch_event_target" "regenerate_foreign_signature" {
+  rule           = aws_cloudwatch_event_rule.regenerate_foreign_signature.name
+  event_bus_name = aws_cloudwatch_event_rule.regenerate_foreign_signature.event_bus_name
+  target_id      = "RegenerateForeignSignatureLambdaTarget"
+  arn            = aws_lambda_function.regenerate.arn
+
+  dead_letter_config {
+    arn = aws_sqs_queue.event_dead_letters.arn
+  }
+}
+
 resource "aws_cloudwatch_event_rule" "regenerate_key_changed" {
   name = "${var.name}-signing-keys"
   event_pattern = jsonencode({
@@ -303,7 +343,7 @@ resource "aws_cloudwatch_event_rule" "regenerate_key_changed" {
       {
         detail-type = ["AWS API Call via CloudTrail"]
         detail = {
-          eventName = ["DisableKey", "ScheduleKeyDeletion"]
+          eventName = ["CreateGrant", "DisableKey", "PutKeyPolicy", "ScheduleKeyDeletion"]
         }
       },
     ]
@@ -473,6 +513,14 @@ resource "aws_lambda_permission" "regenerate_distrust_lower_case_permission" {
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
   source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/DELETE/trustedcertificates/*"
+}
+
+resource "aws_lambda_permission" "regenerate_foreign_signature_permission" {
+  statement_id  = "RegenerateForeignSignaturePermission"
+  function_name = aws_lambda_function.regenerate.function_name
+  action        = "lambda:InvokeFunction"
+  principal     = "events.amazonaws.com"
+  source_arn    = aws_cloudwatch_event_rule.regenerate_foreign_signature.arn
 }
 
 resource "aws_lambda_permission" "regenerate_key_changed_permission" {

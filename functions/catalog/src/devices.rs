@@ -15,6 +15,7 @@ use rootcast_dialects::native::{Device, Fingerprint, Standing};
 use rootcast_drivers::observe;
 use rootcast_gate::{Cursors, Forbidden, Kind, Principal, RequestId};
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, LedgerError};
+use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -130,9 +131,9 @@ fn not_written(caller: &Principal, error: LedgerError) -> LenovoError {
     }
 }
 
-/// Changes the attributes that are present; `null` removes a name, a slot, a subject or a label. All but the name and the
-/// labels are the device's identity: unless the caller may approve devices, a change puts the device back to pending. An empty list of
-/// pins does so in any case.
+/// Changes the attributes that are present; `null` removes a name, a slot, a subject, a key algorithm or a label. All but the
+/// name, the key algorithm and the labels are the device's identity: unless the caller may approve devices, a change puts the device back
+/// to pending. An empty list of pins does so in any case.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Edit {
@@ -147,6 +148,8 @@ pub(crate) struct Edit {
     slot: Option<Option<Slot>>,
     #[serde(deserialize_with = "said")]
     subject: Option<Option<DeviceSubject>>,
+    #[serde(rename = "keyAlgorithm", deserialize_with = "said")]
+    key_algorithm: Option<Option<KeyAlgorithm>>,
 }
 
 fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
@@ -170,6 +173,7 @@ impl Edit {
                 pins: None,
                 slot: None,
                 subject: None,
+                key_algorithm: None,
             } => Err("The body changes nothing.".to_owned()),
             _ => Ok(()),
         }
@@ -181,7 +185,7 @@ impl Edit {
     }
 
     fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
-        let Self { name, labels, address, profile, credential, pins, slot, subject } = self;
+        let Self { name, labels, address, profile, credential, pins, slot, subject, key_algorithm } = self;
         if let Some(changes) = labels {
             device.labels = device.labels.changed(changes).map_err(|why| format!("labels: {why}."))?;
         }
@@ -193,6 +197,9 @@ impl Edit {
         }
         if let Some(subject) = subject {
             device.subject.clone_from(subject);
+        }
+        if let Some(key_algorithm) = key_algorithm {
+            device.key_algorithm = *key_algorithm;
         }
         if let Some(address) = address {
             device.address.clone_from(address);
@@ -364,6 +371,8 @@ mod tests {
             DeviceRecord { profile: Profile::Openbmc, ..before.clone() }
         );
         assert_eq!(edited(r#"{"name":null}"#).unwrap(), DeviceRecord { name: None, ..before.clone() });
+        let key_algorithm = Some(KeyAlgorithm::Rsa3072);
+        assert_eq!(edited(r#"{"keyAlgorithm":"RSA_3072"}"#).unwrap(), DeviceRecord { key_algorithm, ..before.clone() });
         assert_eq!(
             edited(r#"{"slot":null,"name":"new"}"#).unwrap(),
             DeviceRecord { slot: None, name: Some("new".to_owned()), ..before }
@@ -389,6 +398,7 @@ mod tests {
             (r#"{"address":"ftp://x"}"#, "https://host"),
             (r#"{"credential":"/other"}"#, "/rootcast/devices/"),
             (r#"{"name":""}"#, "name has"),
+            (r#"{"keyAlgorithm":"RSA_1024"}"#, "`RSA_2048`"),
             (r#"{"labels":{"Site":"fra"}}"#, "key"),
             (r#"{"labels":{"site":""}}"#, "value"),
         ] {

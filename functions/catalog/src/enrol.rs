@@ -16,6 +16,7 @@ use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, ResultKind};
 use rootcast_dialects::native::{Enrolled, Enrolment};
 use rootcast_gate::{BULK_BODY_LIMIT, Kind, Principal, Refusal, RequestId, media_type, parse_json, read};
 use rootcast_ledger::{DeviceRecord, Unapproved};
+use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::subject::DeviceSubject;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -68,6 +69,8 @@ struct Sent {
     profile: Option<Profile>,
     slot: Option<Slot>,
     subject: Option<DeviceSubject>,
+    #[serde(rename = "keyAlgorithm")]
+    key_algorithm: Option<KeyAlgorithm>,
     credential: String,
     pins: Option<Vec<Pin>>,
 }
@@ -154,6 +157,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     let mut record = DeviceRecord { name: sent.name, slot: sent.slot, subject: sent.subject, ..record };
     record.pins = pins;
     record.labels = sent.labels.unwrap_or_default();
+    record.key_algorithm = sent.key_algorithm;
     Ok(RequestedDevice { record, says_pins: sent.pins.is_some() })
 }
 
@@ -249,8 +253,9 @@ impl RequestedDevice {
     }
 
     fn is_met_by(&self, there: &DeviceRecord) -> bool {
-        let DeviceRecord { name, labels, address, driver, profile, slot, subject, credential, pins, .. } = &self.record;
-        (name, labels, address, driver, profile, slot, subject, credential)
+        let DeviceRecord { name, labels, address, driver, profile, slot, .. } = &self.record;
+        let DeviceRecord { subject, key_algorithm, credential, pins, .. } = &self.record;
+        (name, labels, address, driver, profile, slot, subject, key_algorithm, credential)
             == (
                 &there.name,
                 &there.labels,
@@ -259,6 +264,7 @@ impl RequestedDevice {
                 &there.profile,
                 &there.slot,
                 &there.subject,
+                &there.key_algorithm,
                 &there.credential,
             )
             && (!self.says_pins || *pins == there.pins)

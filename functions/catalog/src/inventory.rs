@@ -37,6 +37,7 @@ pub(crate) fn shown(record: DeviceRecord) -> Device {
         profile: record.profile,
         slot: record.slot,
         subject: record.subject,
+        key_algorithm: record.key_algorithm,
         credential: record.credential,
         state: if is_approved { Standing::Approved } else { Standing::Pending },
         unapproved: record.unapproved.map(|rootcast_ledger::Unapproved { by, at, formerly }| Unapproved {

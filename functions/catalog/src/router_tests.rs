@@ -301,7 +301,7 @@ async fn invalid_bodies_are_refused() {
         assert_eq!(refused(call(form, body).await).await.0, 415, "{method} {path}");
     }
     assert_eq!(refused(call(json("PATCH", "/devices/x"), vec![b' '; (1 << 20) + 1]).await).await.0, 413);
-    assert_eq!(refused(call(json("POST", "/devices"), vec![b' '; (6 << 20) + 1]).await).await.0, 413);
+    assert_eq!(refused(call(json("POST", "/devices"), vec![b' '; (4 << 20) + 1]).await).await.0, 413);
 }
 
 #[tokio::test]

@@ -166,6 +166,9 @@ impl App {
         {
             return self.end_preflight(held, job, JobOutcome::Aborted, why, (self.clock)()).await;
         }
+        if job.state == JobState::Paused {
+            self.count(Metric::JobsPaused);
+        }
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
@@ -315,8 +318,8 @@ impl App {
         let why = self.with_names(&job, why.to_owned()).await?;
         job.pause(&why);
         self.save(job, now).await?;
-        self.count(Metric::JobsPaused);
-        Ok(StepResult::Rest)
+        // The next step finds it paused, and says so.
+        Ok(StepResult::Continue)
     }
 
     async fn save(&self, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {

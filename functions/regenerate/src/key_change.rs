@@ -1,5 +1,5 @@
-//! Somebody outside of the stack disabled a signing key, or had it deleted: an alarm, an event and an entry in the audit.
-//! Nothing is done about it: that is for a person to decide, and a disabled key is evidence.
+//! Somebody outside of the stack signed with a signing key, opened it to others, or put it out of use: an alarm, an event and an
+//! entry in the audit. Nothing is done about it: that is for a person to decide, and a disabled key is evidence.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::event::Event;
@@ -8,7 +8,7 @@ use rootcast_core::metric::Metric;
 use rootcast_gate::Unmet;
 use rootcast_ledger::{IssuingState, LedgerError};
 use rootcast_pki::signer::SignerId;
-use tracing::{error, info};
+use tracing::{debug, error};
 
 use crate::App;
 
@@ -23,7 +23,7 @@ impl App {
             return Ok(());
         }
         let Some(signer) = self.signer_with(&key).await? else {
-            info!(key, "a key was changed that signs nothing of ours");
+            debug!(key, "it signs nothing of ours");
             return Ok(());
         };
         let (now, change) = ((self.clock)(), change.as_str());
@@ -36,7 +36,7 @@ impl App {
         if !self.is_recorded(&act).await? {
             self.ledger.audit(&act).await?;
         }
-        error!(%signer, key, caller = by_whom, "a signing key is {change}, and not by the stack: see its root's audit");
+        error!(%signer, key, caller = by_whom, change, "somebody outside of the stack did this with a signing key: see its root's audit");
         self.ledger.happened(Event::KeyChanged { generation, issuing, change, key, by });
         self.count(Metric::SigningKeysChanged);
         Ok(())

@@ -3,7 +3,7 @@
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_drivers::{Ended, Endpoint, GenerateCsr, Progress, RequestedKey};
+use rootcast_drivers::{Ended, Endpoint, GenerateCsr, Progress};
 use rootcast_ledger::{Issuance, LedgerError, UseRecord};
 use rootcast_pki::request::SigningRequest;
 use tokio::time::Instant;
@@ -75,7 +75,7 @@ impl App {
             profile: device.profile,
             slot: device.slot.as_ref(),
             credential,
-            key: RequestedKey::default(),
+            key: device.key_algorithm.unwrap_or_default(),
             earlier,
             deadline,
         };

@@ -1,5 +1,5 @@
-//! Chains of three generations: everywhere one is given, and by Python cryptography's verifier for the web's profile. OpenSSL
-//! and webpki judge more of them in `rootcast-pki`'s own tests.
+//! Chains of three generations: everywhere one is given, and by two readers in Python. OpenSSL and webpki judge more of them in
+//! `rootcast-pki`'s own tests.
 
 #[path = "../../../functions/shared/pki/tests/it/fleet.rs"]
 #[allow(dead_code, clippy::cast_possible_truncation, reason = "the crate's own tests use more of it")]
@@ -26,11 +26,11 @@ use crate::authority::keys::Key;
 use crate::authority::{keys, openssl};
 use crate::import::pki::new_key;
 use crate::import::{CERTIFICATES, imported, refused};
-use crate::import_readers::{TODAY, bundle, python};
+use crate::import_readers::{TODAY, bundle, pyhanko, python};
 use crate::stack::Stack;
 
 #[tokio::test]
-async fn python_verifies_a_chain_from_each_live_root_alone() {
+async fn readers_in_python_verify_a_chain_from_each_root_alone() {
     let fleet = Fleet::new([Rsa2048, EcdsaP384, EcdsaP256], EcdsaP256);
     let (mut bundles, mut expected) = (Vec::new(), Vec::new());
     for (count, at) in (1..=3).flat_map(|count| (0..count).map(move |at| (count, at))) {
@@ -45,8 +45,9 @@ async fn python_verifies_a_chain_from_each_live_root_alone() {
             expected.push((count, at, trusted, trusted == at));
         }
     }
-    for (verdict, expected) in python(bundles, TODAY).await.into_iter().zip(expected) {
-        assert_eq!(verdict.is_none(), expected.3, "{expected:?}: {verdict:?}");
+    let (python, pyhanko) = tokio::join!(python(bundles.clone(), TODAY), pyhanko(bundles, TODAY));
+    for ((python, pyhanko), expected) in python.into_iter().zip(pyhanko).zip(expected) {
+        assert_eq!([python.is_none(), pyhanko.is_none()], [expected.3; 2], "{expected:?}: {python:?}, {pyhanko:?}");
     }
 }
 

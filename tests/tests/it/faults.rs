@@ -264,7 +264,8 @@ fn assert_requests_before_mending(fleet: &mut Broken) {
 async fn assert_alarms(stack: &Stack) {
     let paused = stack.log("ConductFunction").await.matches("\"JobsPaused\":1").count();
     let mismatches = stack.log("WorkerFunction").await.matches("\"PinMismatches\":1").count();
-    assert_eq!((paused, mismatches), (1, 1));
+    assert!(paused >= 1, "once, and each minute that the job stays paused");
+    assert_eq!(mismatches, 1);
 }
 
 async fn assert_only_mended_devices_were_visited(

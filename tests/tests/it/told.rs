@@ -52,16 +52,16 @@ async fn every_change_of_a_rollover_is_told() {
 }
 
 #[tokio::test]
-async fn a_key_that_somebody_disables_is_told_and_recorded() {
+async fn a_signature_by_somebody_else_is_told_and_recorded() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let key = stack.ledger.root(1).await.unwrap().unwrap().key.unwrap();
         let listener = Listener::of(stack, "Signing Key").await;
-        let event = |id: &str, key: &str, role: &str| {
+        let event = |id: &str, call: &str, key: &str, role: &str| {
             json!({
                 "id": id, "detail-type": "AWS API Call via CloudTrail", "source": "aws.kms", "account": "1",
                 "detail": {
-                    "eventName": "DisableKey", "resources": [{ "ARN": key }],
+                    "eventName": call, "resources": [{ "ARN": key }],
                     "userIdentity": { "sessionContext": { "sessionIssuer": { "arn": role } } },
                 },
             })
@@ -69,16 +69,16 @@ async fn a_key_that_somebody_disables_is_told_and_recorded() {
         let ours = format!("{}/conduct/x", stack.local.outputs.of("KeyRoles").unwrap());
         let admin = "arn:aws:iam::000000000000:role/admin";
         for event in [
-            event("1", &key, &ours),
-            event("2", "arn:aws:kms:us-east-1:000000000000:key/other", admin),
-            event("3", &key, admin),
+            event("1", "Sign", &key, &ours),
+            event("2", "Sign", "arn:aws:kms:us-east-1:000000000000:key/other", admin),
+            event("3", "Sign", &key, admin),
             // EventBridge delivers at least once.
-            event("3", &key, admin),
+            event("3", "Sign", &key, admin),
         ] {
             stack.invoke("RegenerateFunction", &event).await;
         }
         let told = listener.take(2).await;
-        let wanted = json!({ "generation": 1, "change": "disabled", "key": key, "by": admin });
+        let wanted = json!({ "generation": 1, "change": "signed", "key": key, "by": admin });
         assert_eq!(told["Signing Key State Change"], [wanted.clone(), wanted]);
         let mut tampered = Vec::new();
         for sequence in 1.. {

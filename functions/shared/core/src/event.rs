@@ -90,7 +90,7 @@ pub enum Event {
         endpoint_revision: u64,
         by: String,
     },
-    /// Somebody outside of the stack disabled a signing key, or had it deleted.
+    /// Somebody outside of the stack signed with a signing key, opened it to others, or put it out of use.
     KeyChanged {
         /// Of the root, or of the root of the issuing authority.
         generation: u32,

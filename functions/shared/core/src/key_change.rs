@@ -1,4 +1,4 @@
-//! AWS's own events about KMS keys: somebody disabled one, or had its deletion scheduled, or it was deleted.
+//! AWS's own events about KMS keys: somebody signed with one, opened it to others, or put it out of use.
 //!
 //! CloudTrail's events come from AWS alone (nobody else may put an event whose source begins with `aws.`), but repeat what
 //! the caller wrote. Only the names of the call, of its key and of the caller are read.
@@ -11,6 +11,10 @@ const LONGEST_ARN: usize = 2048;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
+    /// Somebody signed with it.
+    Signed,
+    Granted,
+    PolicyReplaced,
     Disabled,
     DeletionScheduled,
     Deleted,
@@ -19,14 +23,28 @@ pub enum Change {
 impl Change {
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Signed => "signed",
+            Self::Granted => "granted",
+            Self::PolicyReplaced => "policyReplaced",
             Self::Disabled => "disabled",
             Self::DeletionScheduled => "deletionScheduled",
             Self::Deleted => "deleted",
         }
     }
+
+    fn of_call(name: &str) -> Option<Self> {
+        match name {
+            "Sign" => Some(Self::Signed),
+            "CreateGrant" => Some(Self::Granted),
+            "PutKeyPolicy" => Some(Self::PolicyReplaced),
+            "DisableKey" => Some(Self::Disabled),
+            "ScheduleKeyDeletion" => Some(Self::DeletionScheduled),
+            _ => None,
+        }
+    }
 }
 
-/// A change of a key.
+/// What was done to a key, or with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
     pub event: EventId,
@@ -100,10 +118,9 @@ impl KeyChange {
         let Envelope { id, detail_type, resources, detail } = serde_json::from_str(event)
             .map_err(|why| NotAsked::NotAnEvent(why.to_string().chars().take(256).collect()))?;
         let Detail { event_name, error_code, resources: named, user_identity } = detail;
-        let (change, key) = match (detail_type.as_str(), event_name.as_str()) {
+        let (change, key) = match (detail_type.as_str(), Change::of_call(&event_name)) {
             ("KMS CMK Deletion", _) => (Change::Deleted, resources.into_iter().next()),
-            (_, "DisableKey") => (Change::Disabled, named.into_iter().next().map(|each| each.arn)),
-            (_, "ScheduleKeyDeletion") => (Change::DeletionScheduled, named.into_iter().next().map(|each| each.arn)),
+            (_, Some(change)) => (change, named.into_iter().next().map(|each| each.arn)),
             _ => return Ok(None),
         };
         if error_code.is_some() {
@@ -150,10 +167,13 @@ mod tests {
         });
         let user = json!({ "type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/ops" });
         for (name, identity, change, by) in [
-            ("DisableKey", session, Change::Disabled, "arn:aws:iam::123456789012:role/admin"),
-            ("ScheduleKeyDeletion", user, Change::DeletionScheduled, "arn:aws:iam::123456789012:user/ops"),
+            ("DisableKey", &session, Change::Disabled, "arn:aws:iam::123456789012:role/admin"),
+            ("Sign", &session, Change::Signed, "arn:aws:iam::123456789012:role/admin"),
+            ("CreateGrant", &user, Change::Granted, "arn:aws:iam::123456789012:user/ops"),
+            ("PutKeyPolicy", &user, Change::PolicyReplaced, "arn:aws:iam::123456789012:user/ops"),
+            ("ScheduleKeyDeletion", &user, Change::DeletionScheduled, "arn:aws:iam::123456789012:user/ops"),
         ] {
-            let event = call(name, &identity).to_string();
+            let event = call(name, identity).to_string();
             assert!(KeyChange::is_one(&event));
             let read = KeyChange::read(&event).unwrap().unwrap();
             assert_eq!((read.change, read.key.as_str(), read.by.as_deref()), (change, KEY, Some(by)));

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 /// Metrics of the namespace `Rootcast`. template.yaml has alarms on those about jobs and devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
+    /// A gauge: said each minute as long as the rollover or preflight is paused.
     JobsPaused,
     /// A job ended without a root that every device holds.
     JobsFailed,
@@ -16,7 +17,7 @@ pub enum Metric {
     RootKeysAwake,
     /// A gauge: retired roots whose key KMS is about to delete.
     RootKeysPendingDeletion,
-    /// Changes of signing keys by somebody outside of the stack.
+    /// Changes of signing keys, and signatures with them, by somebody outside of the stack.
     SigningKeysChanged,
     /// A device showed another certificate than the approved one.
     PinMismatches,

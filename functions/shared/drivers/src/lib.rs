@@ -26,8 +26,6 @@ mod wire;
 pub use credential::Credential;
 pub use identity::Identity;
 pub use observe::{ObservedCertificate, observe};
-pub use redfish::{
-    Assignment, Ended, Enquiry, GenerateCsr, Inspection, Installation, Monitor, Reached, Redfish, RequestedKey,
-};
+pub use redfish::{Assignment, Ended, Enquiry, GenerateCsr, Inspection, Installation, Monitor, Reached, Redfish};
 pub use trust::{Converged, Endpoint, Installed, Progress, TrustGoal, TrustStoreContent};
 pub use wire::{BODY_LIMIT, Exchanged, Line, Peer, Tls, Wire};

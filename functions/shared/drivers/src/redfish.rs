@@ -47,7 +47,7 @@ use tokio::time::Instant;
 pub use self::check::Inspection;
 pub use self::install::{Installation, Reached};
 pub use self::monitor::{Ended, Enquiry, Monitor};
-pub use self::request::{GenerateCsr, RequestedKey};
+pub use self::request::GenerateCsr;
 
 use self::connection::Connection;
 use self::monitor::Stop;

@@ -127,7 +127,8 @@ fn sent() -> Vec<Event> {
             by: by.clone(),
         });
     }
-    for change in [Change::Disabled, Change::DeletionScheduled, Change::Deleted] {
+    use Change::{Deleted, DeletionScheduled, Disabled, Granted, PolicyReplaced, Signed};
+    for change in [Signed, Granted, PolicyReplaced, Disabled, DeletionScheduled, Deleted] {
         let (key, change) = ("arn:aws:kms:eu-central-1:123456789012:key/1".to_owned(), change.as_str());
         events.push(Event::KeyChanged { generation: 1, issuing: None, change, key, by: None });
     }

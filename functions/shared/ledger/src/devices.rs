@@ -33,13 +33,14 @@ const ATTEMPTS: u32 = 5;
 /// the joining list, two for its audit chain), sixteen for the fleet's shards, one for the authority.
 const ENROLLED_AT_ONCE: usize = 16;
 /// Attributes that an operator's edit changes, directly or indirectly.
-const EDITED: [&str; 11] = [
+const EDITED: [&str; 12] = [
     "name",
     "labels",
     "address",
     "profile",
     "slot",
     "subject",
+    "keyAlgorithm",
     "credential",
     "pins",
     "unapproved",

@@ -27,8 +27,8 @@ const CALLS_AT_ONCE: usize = 4;
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// JSON file: an array of devices, or one device a line; - is standard input. Fields are those of the API: id, address, profile, credential, pins (an array), name, labels, slot
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "label", "slot"])]
+    /// JSON file: an array of devices, or one device a line; - is standard input. Fields are those of the API: id, address, profile, credential, pins (an array), name, labels, slot, keyAlgorithm
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "label", "slot", "key_algorithm"])]
     file: Option<PathBuf>,
     /// Permanent id: 1 to 64 of a-z 0-9 . _ - with a letter or digit first and last (default: one that the API chooses)
     #[arg(long, value_parser = DeviceId::to_enrol)]
@@ -58,6 +58,9 @@ pub(crate) struct Add {
     /// Redfish path of its trust slot, instead of the profile's
     #[arg(long, value_name = "PATH")]
     slot: Option<String>,
+    /// Of the key that it makes for its own certificate: ECDSA_P256, ECDSA_P384, RSA_2048, RSA_3072 or RSA_4096 (default: ECDSA_P384)
+    #[arg(long, value_name = "ALGORITHM")]
+    key_algorithm: Option<String>,
 }
 
 pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
@@ -122,7 +125,7 @@ impl Add {
     fn device(&self) -> Value {
         let mut device = json!({
             "id": self.id, "address": self.address, "driver": self.driver, "profile": self.profile,
-            "credential": self.credential, "name": self.name, "slot": self.slot,
+            "credential": self.credential, "name": self.name, "slot": self.slot, "keyAlgorithm": self.key_algorithm,
         });
         if let Some(fields) = device.as_object_mut() {
             fields.retain(|_, value| !value.is_null());

@@ -19,7 +19,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub(crate) use self::corpus::certificate::TODAY;
 use self::corpus::{Bundle, Input, cases};
 use self::differences::{DIFFERENCES, Reader};
-pub(crate) use self::python::{Verdict, bundle, python};
+pub(crate) use self::python::{Verdict, bundle, pyhanko, python};
 
 /// A bundle as a client sees it: the anchors are our roots and every self-signed certificate that was sent.
 struct Presented<'a> {

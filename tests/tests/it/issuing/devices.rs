@@ -5,6 +5,7 @@ use rootcast_core::job::task::ErrorClass;
 use serde_json::json;
 
 use super::{asked, begin, deployed, device, dn, failed, retried, went_on};
+use crate::authority::openssl;
 use crate::fake::{Csr, Flaw, GENERATE, Model, REPLACE, error};
 use crate::stack::Stack;
 
@@ -37,6 +38,19 @@ async fn a_device_with_an_invalid_request_makes_another() {
             retried(stack, &job, Stage::CreateCsr).await;
             assert_eq!(asked(fake), (1, 1), "{id}");
         }
+
+        let old = device(stack, "old", Model::Xcc).await;
+        old.fault(|request, _| {
+            let elliptic = request.body["KeyPairAlgorithm"] == "TPM_ALG_ECDH";
+            (request.is("POST", GENERATE) && elliptic).then(|| error(500, "Elliptic keys take too long."))
+        });
+        let job = begin(stack, "old").await;
+        failed(stack, &job, Stage::CreateCsr, ErrorClass::ServerError).await;
+        stack.api.patch("/devices/old", json!({ "keyAlgorithm": "RSA_3072" })).await.response();
+        let made = retried(stack, &job, Stage::CreateCsr).await;
+        assert!(openssl::text(&made.leaf).contains("Public-Key: (3072 bit)"));
+        let shown = stack.api.get("/devices/old").await.response();
+        assert_eq!((&shown["keyAlgorithm"], &shown["state"]), (&json!("RSA_3072"), &json!("approved")));
     })
     .await;
 }

@@ -7,6 +7,7 @@ use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Probe as Proof};
 use rootcast_ledger::Identity;
+use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::fingerprint::Fingerprint as Sha256;
 use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,9 @@ pub struct Device {
     /// The device's name in its own certificate, if it differs from the host of its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<DeviceSubject>,
+    /// Of the key that it makes for its own certificate, if it is not `ECDSA_P384`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_algorithm: Option<KeyAlgorithm>,
     pub credential: String,
     pub pins: Vec<Pin>,
     pub state: Standing,

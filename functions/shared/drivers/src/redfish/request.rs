@@ -19,6 +19,7 @@ use http::Method;
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::algorithm::KeyAlgorithm::{self, EcdsaP256, EcdsaP384, Rsa2048, Rsa3072, Rsa4096};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -55,22 +56,12 @@ pub struct GenerateCsr<'a> {
     /// As in [`super::Installation`].
     pub slot: Option<&'a Slot>,
     pub credential: &'a Credential,
-    pub key: RequestedKey,
+    /// The type of the key to create. OpenBMC only creates RSA keys of 2048 bits.
+    pub key: KeyAlgorithm,
     /// The result of the request that an earlier attempt at this task started.
     pub earlier: Option<&'a Ended>,
     /// As in [`super::Assignment`].
     pub deadline: Instant,
-}
-
-/// The type of the key to create. OpenBMC only creates RSA keys of 2048 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RequestedKey {
-    EcP256,
-    #[default]
-    EcP384,
-    Rsa2048,
-    Rsa3072,
-    Rsa4096,
 }
 
 impl Redfish {
@@ -202,48 +193,45 @@ impl<'a> Body<'a> {
             organization: UNSAID,
             organizational_unit: UNSAID,
             // iDRAC's own setting decides.
-            key_pair_algorithm: (!decides).then(|| key.algorithm(wanted.profile, service)),
-            key_curve_id: key.curve(wanted.profile).filter(|_| !decides),
-            key_bit_length: key.bits().filter(|_| !decides),
+            key_pair_algorithm: (!decides).then(|| algorithm(key, wanted.profile, service)),
+            key_curve_id: curve(key, wanted.profile).filter(|_| !decides),
+            key_bit_length: bits(key).filter(|_| !decides),
         }
     }
 }
 
-impl RequestedKey {
-    /// The standard uses the names of TCG's algorithm registry; DMTF's use case checkers use `TPM_ALG_ECDSA`, and
-    /// Lenovo's REST API guide `TPM_ALG_ECDH`. If the device lists the names that it accepts, the list decides.
-    /// bmcweb has its own names and refuses the standard's.
-    fn algorithm(self, profile: Profile, service: &Value) -> &'static str {
-        let elliptic = matches!(self, Self::EcP256 | Self::EcP384);
-        let allowed =
-            service.pointer("/Actions/#CertificateService.GenerateCSR/KeyPairAlgorithm@Redfish.AllowableValues");
-        let allowed = allowed.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let names = match profile {
-            Profile::Openbmc => return if elliptic { "EC" } else { "RSA" },
-            _ if !elliptic => return "TPM_ALG_RSA",
-            Profile::LenovoXcc => ["TPM_ALG_ECDH", "TPM_ALG_ECDSA"],
-            _ => ["TPM_ALG_ECDSA", "TPM_ALG_ECDH"],
-        };
-        names.into_iter().find(|name| allowed.iter().any(|value| value == name)).unwrap_or(names[0])
-    }
+/// The standard uses the names of TCG's algorithm registry; DMTF's use case checkers use `TPM_ALG_ECDSA`, and
+/// Lenovo's REST API guide `TPM_ALG_ECDH`. If the device lists the names that it accepts, the list decides.
+/// bmcweb has its own names and refuses the standard's.
+fn algorithm(key: KeyAlgorithm, profile: Profile, service: &Value) -> &'static str {
+    let elliptic = matches!(key, EcdsaP256 | EcdsaP384);
+    let allowed = service.pointer("/Actions/#CertificateService.GenerateCSR/KeyPairAlgorithm@Redfish.AllowableValues");
+    let allowed = allowed.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let names = match profile {
+        Profile::Openbmc => return if elliptic { "EC" } else { "RSA" },
+        _ if !elliptic => return "TPM_ALG_RSA",
+        Profile::LenovoXcc => ["TPM_ALG_ECDH", "TPM_ALG_ECDSA"],
+        _ => ["TPM_ALG_ECDSA", "TPM_ALG_ECDH"],
+    };
+    names.into_iter().find(|name| allowed.iter().any(|value| value == name)).unwrap_or(names[0])
+}
 
-    /// bmcweb passes the name to OpenSSL, which knows P-256 by its older name.
-    const fn curve(self, profile: Profile) -> Option<&'static str> {
-        match (self, profile) {
-            (Self::EcP256, Profile::Openbmc) => Some("prime256v1"),
-            (Self::EcP384, Profile::Openbmc) => Some("secp384r1"),
-            (Self::EcP256, _) => Some("TPM_ECC_NIST_P256"),
-            (Self::EcP384, _) => Some("TPM_ECC_NIST_P384"),
-            _ => None,
-        }
+/// bmcweb passes the name to OpenSSL, which knows P-256 by its older name.
+const fn curve(key: KeyAlgorithm, profile: Profile) -> Option<&'static str> {
+    match (key, profile) {
+        (EcdsaP256, Profile::Openbmc) => Some("prime256v1"),
+        (EcdsaP384, Profile::Openbmc) => Some("secp384r1"),
+        (EcdsaP256, _) => Some("TPM_ECC_NIST_P256"),
+        (EcdsaP384, _) => Some("TPM_ECC_NIST_P384"),
+        _ => None,
     }
+}
 
-    const fn bits(self) -> Option<u32> {
-        match self {
-            Self::EcP256 | Self::EcP384 => None,
-            Self::Rsa2048 => Some(2048),
-            Self::Rsa3072 => Some(3072),
-            Self::Rsa4096 => Some(4096),
-        }
+const fn bits(key: KeyAlgorithm) -> Option<u32> {
+    match key {
+        EcdsaP256 | EcdsaP384 => None,
+        Rsa2048 => Some(2048),
+        Rsa3072 => Some(3072),
+        Rsa4096 => Some(4096),
     }
 }

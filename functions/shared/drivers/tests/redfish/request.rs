@@ -10,7 +10,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::{Pin, Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_drivers::{Credential, Ended, Endpoint, GenerateCsr, Identity, Progress, Redfish, RequestedKey};
+use rootcast_drivers::{Credential, Ended, Endpoint, GenerateCsr, Identity, Progress, Redfish};
+use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::request::SigningRequest;
@@ -32,7 +33,7 @@ pub(crate) struct Attempt<'a> {
     profile: Profile,
     pub(crate) slot: Option<Slot>,
     pins: Vec<Pin>,
-    key: RequestedKey,
+    key: KeyAlgorithm,
     pub(crate) earlier: Option<&'a Ended>,
     limit: Duration,
 }
@@ -40,7 +41,7 @@ pub(crate) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(crate) fn new(fake: &'a Fake, profile: Profile) -> Self {
         let limit = Duration::from_secs(20);
-        Self { fake, profile, slot: None, pins: vec![fake.pin], key: RequestedKey::default(), earlier: None, limit }
+        Self { fake, profile, slot: None, pins: vec![fake.pin], key: KeyAlgorithm::default(), earlier: None, limit }
     }
 
     pub(crate) async fn run(&self) -> Result<Progress<String>, Failure> {
@@ -155,15 +156,15 @@ async fn other_key_types_are_created_if_the_device_supports_them() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         let mut attempt = Attempt::new(&fake, profile);
-        attempt.key = RequestedKey::Rsa2048;
+        attempt.key = KeyAlgorithm::Rsa2048;
         assert_eq!(read(&attempt.done().await).1.len(), 294, "an RSA key of 2048 bits");
-        attempt.key = RequestedKey::EcP256;
+        attempt.key = KeyAlgorithm::EcdsaP256;
         if model == Model::Xcc {
             assert_eq!(attempt.fails().await.class, ErrorClass::Rejected);
         } else {
             assert_eq!(read(&attempt.done().await).1.len(), 91, "an EC key on P-256");
         }
-        attempt.key = RequestedKey::Rsa3072;
+        attempt.key = KeyAlgorithm::Rsa3072;
         if model == Model::OpenBmc {
             assert_eq!(attempt.fails().await.class, ErrorClass::Rejected);
         }
@@ -194,7 +195,7 @@ async fn a_certificate_for_the_devices_key_is_sent_without_key() {
 async fn openbmc_has_one_rsa_key_for_all_requests() {
     let fake = Fake::start(Model::OpenBmc).await;
     let mut attempt = Attempt::new(&fake, Profile::Openbmc);
-    attempt.key = RequestedKey::Rsa2048;
+    attempt.key = KeyAlgorithm::Rsa2048;
     assert_eq!(read(&attempt.done().await).1, read(&attempt.done().await).1);
 }
 

@@ -8,6 +8,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, P
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{Ack, Failure};
 use rootcast_core::job::visit::{self, TaskAttempt, Tries, Working};
+use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -35,6 +36,9 @@ pub struct DeviceRecord {
     /// The subject of its own certificate; `None`: the host of its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<DeviceSubject>,
+    /// Of the key that it makes for its own certificate; `None`: ECDSA on P-384. Whoever may write the device may change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_algorithm: Option<KeyAlgorithm>,
     /// Name of the SSM parameter with user name and password. Never the credential itself.
     pub credential: String,
     /// Empty until the certificate that the device shows is known.
@@ -152,6 +156,7 @@ impl DeviceRecord {
             profile,
             slot: None,
             subject: None,
+            key_algorithm: None,
             credential,
             pins: Vec::new(),
             unapproved: None,

@@ -9,25 +9,21 @@ use super::{DeviceRecord, Editor, Identity};
 
 pub(super) fn enrolled(device: &DeviceRecord, by: &Actor, now: OffsetDateTime) -> Act {
     let act = Act::new(Subject::Device(device.id.clone()), Action::Enrol, by, now);
-    changes(version(act, device), None, device).changing("name", None, device.name.as_deref()).changing(
-        "labels",
-        None,
-        labels(device).as_deref(),
-    )
+    others(changes(version(act, device), None, device), None, device)
 }
 
 pub(super) fn edited(before: &DeviceRecord, after: &DeviceRecord, editor: Editor<'_>, now: OffsetDateTime) -> Act {
     let act = Act::new(Subject::Device(after.id.clone()), Action::Edit, &editor.actor(), now);
-    let act = changes(version(act, after), Some(&before.identity()), after);
-    act.changing("name", before.name.as_deref(), after.name.as_deref()).changing(
-        "labels",
-        labels(before).as_deref(),
-        labels(after).as_deref(),
-    )
+    others(changes(version(act, after), Some(&before.identity()), after), Some(before), after)
 }
 
-fn labels(device: &DeviceRecord) -> Option<String> {
-    (!device.labels.is_empty()).then(|| device.labels.to_string())
+/// What is no part of its identity.
+fn others(act: Act, before: Option<&DeviceRecord>, after: &DeviceRecord) -> Act {
+    let labels = |device: &DeviceRecord| (!device.labels.is_empty()).then(|| device.labels.to_string());
+    let key = |device: &DeviceRecord| text(&device.key_algorithm);
+    act.changing("name", before.and_then(|before| before.name.as_deref()), after.name.as_deref())
+        .changing("labels", before.and_then(labels).as_deref(), labels(after).as_deref())
+        .changing("keyAlgorithm", before.and_then(key).as_deref(), key(after).as_deref())
 }
 
 /// The whole identity that is approved, beside the last approved one.
