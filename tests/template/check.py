@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TEMPLATE = HERE.parents[1] / "template.yaml"
+NOTIFICATIONS = TEMPLATE.parent / "infra/notifications.yaml"
+SCHEMAS = TEMPLATE.parent / "functions/shared/events/schemas"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rootcast"
 REGION = "eu-central-1"
 GUARD = "3.2.1"
@@ -48,6 +51,7 @@ def main():
         its = [number for number, (_, _, by) in enumerate(DEFECTS) if by not in CHECKS]
         ruled, *broke = guard_findings(guard, Path(folder), [template, *(defective[number] for number in its)])
         linted = lint_findings(python.parent, Path(folder) / "000.json")
+        linted["notifications name what events have"] = notification_findings(NOTIFICATIONS.read_text())
         linted["checkov on the translated template"] = checkov_findings(Path(folder) / "000.json")
 
     findings = {**linted, **ruled, **{name: list(check(template)) for name, check in CHECKS.items()}}
@@ -81,6 +85,7 @@ def lint_findings(tools, translated):
         "sam validate --lint": [tools / "sam", "validate", "--lint", "--region", REGION, "--template", TEMPLATE],
         "cfn-lint on the translated template": [tools / "cfn-lint", "--regions", REGION, "--template", translated],
         "cfn-lint on infra/deployment.yaml": [tools / "cfn-lint", "--regions", REGION, "--template", HERE.parents[1] / "infra/deployment.yaml"],
+        "cfn-lint on infra/notifications.yaml": [tools / "cfn-lint", "--regions", REGION, "--template", NOTIFICATIONS],
     }
     environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "__SAM_CLI_APP_DIR": str(CACHE / "sam")}
     findings = {}
@@ -88,6 +93,14 @@ def lint_findings(tools, translated):
         ran = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False)
         findings[name] = (ran.stdout + ran.stderr).split("\n") if ran.returncode else []
     return findings
+
+
+def notification_findings(text):
+    """EventBridge puts nothing in place of a member that the event does not have."""
+    schemas = {schema["title"]: schema["properties"] for schema in (json.loads(file.read_text()) for file in SCHEMAS.glob("*.json"))}
+    rules = [(re.search(r"detail-type: \[(.+?)\]", rule)[1], set(re.findall(r"\$\.detail\.(\w+)", rule))) for rule in text.split("EventPattern:")[1:]]
+    findings = [f"{kind} has no {name}" for kind, names in rules for name in sorted(names - set(schemas.get(kind, {})))]
+    return findings + [f"there is no event {kind}" for kind, _ in rules if kind not in schemas] + ([] if rules else ["no rules were found"])
 
 
 def checkov_findings(translated):

@@ -11,7 +11,7 @@ use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
-use rootcast_dialects::native::{Device, Fingerprint};
+use rootcast_dialects::native::{Device, Fingerprint, Standing};
 use rootcast_drivers::observe;
 use rootcast_gate::{Cursors, Forbidden, Kind, Principal, RequestId};
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, LedgerError};
@@ -24,7 +24,7 @@ use tracing::info;
 use crate::app::App;
 use crate::approval::renew_if_compromised;
 use crate::credential::SentCredential;
-use crate::extract::{Id, Params};
+use crate::extract::{Id, Params, Said};
 use crate::inventory::{Rules, shown};
 use crate::issuance_policy;
 use crate::page::{Paging, cursor};
@@ -45,6 +45,7 @@ pub(crate) struct Filter {
     /// Labels, as in `site=fra`.
     #[serde(default, rename = "where")]
     labels: Option<String>,
+    state: Option<Standing>,
 }
 
 impl Filter {
@@ -62,7 +63,9 @@ pub(crate) async fn list(
     Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
     Params(filter): Params<Filter>,
+    Params(said): Params<Said>,
 ) -> Result<Envelope<Devices>, LenovoError> {
+    said.only(&["limit", "cursor", "where", "state"])?;
     let wanted = filter.selector()?;
     let ledger = &app.parts().await?.ledger;
     let list = Cursors { ledger, caller: &caller, list: "devices" };
@@ -75,7 +78,8 @@ pub(crate) async fn list(
     let cursor = cursor(list, page.next.as_ref()).await?;
     let seen = page.items.into_iter().filter(|device| wanted.selects(&device.labels));
     let seen = seen.filter(|device| caller.sees(&application_dn(&device.id)));
-    Ok(Envelope::success(Devices { devices: seen.map(shown).collect(), cursor }))
+    let devices = seen.map(shown).filter(|device| filter.state.is_none_or(|wanted| wanted == device.state));
+    Ok(Envelope::success(Devices { devices: devices.collect(), cursor }))
 }
 
 pub(crate) async fn show(

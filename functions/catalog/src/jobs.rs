@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::app::{App, Parts};
 use crate::deployments;
-use crate::extract::{Id, Params};
+use crate::extract::{Id, Params, Said};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
@@ -36,7 +36,9 @@ pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
+    Params(said): Params<Said>,
 ) -> Result<Envelope<Jobs>, LenovoError> {
+    said.only(&["limit", "cursor"])?;
     let ledger = &app.parts().await?.ledger;
     let list = Cursors { ledger, caller: &caller, list: "jobs" };
     let limit = paging.limit(100)?;

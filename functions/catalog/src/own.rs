@@ -8,7 +8,7 @@ use http::header::LOCATION;
 use rootcast_core::access::permission::Right;
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::device::DeviceId;
-use rootcast_core::inventory::dn::{CertificateDn, application_dn};
+use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::Pass;
 use rootcast_core::job::visit::TaskAttempt;
@@ -93,8 +93,10 @@ pub(crate) async fn show(
         )
     };
     let dn = CertificateDn::of_device(&id);
-    caller.require(Right::Read, &application_dn(&id)).map_err(|denied| denied.or(none))?;
-    let certificate = ledger.certificate_by_dn(&dn).await?.ok_or_else(none)?;
+    may(&caller, Right::Read, &id)?;
+    let Some(certificate) = ledger.certificate_by_dn(&dn).await? else {
+        return Err(if ledger.device(&id).await?.is_some() { none() } else { no_such_device(&id) });
+    };
     let held = ledger.certificate_or_pending(certificate).await?.filter(|held| held.device() == Some(&id));
     let held = held.ok_or_else(none)?;
     let binding = ledger.uses_by(certificate, [&id]).await?.pop();

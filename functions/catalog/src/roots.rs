@@ -80,9 +80,14 @@ fn row(certificate: &Certificate, root: &RootRecord, issuing: &[IssuingRecord], 
         valid_certificates: counted.map(|retirement| retirement.certificates(now)),
         stage,
         in_error,
-        status,
+        status: if has_ended(root.state) { "The root does not sign any more.".to_owned() } else { status },
         history: past(history),
     }
+}
+
+/// The record's own status is that of its making, which ended when the root signed first.
+const fn has_ended(state: GenerationState) -> bool {
+    matches!(state, GenerationState::Superseded | GenerationState::Distrusted | GenerationState::Retired)
 }
 
 fn comes_next(root: &RootRecord, now: OffsetDateTime) -> String {
@@ -206,6 +211,8 @@ mod tests {
             }))
             .unwrap()
         };
+        let superseded = row(&made, &root(1), &[], OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(superseded.status, "The root does not sign any more.");
         let issuing = |generation: u32, number: u32, state: &str, made: Option<&Certificate>| -> IssuingRecord {
             serde_json::from_value(json!({
                 "revision": 1, "state": state, "created": 0, "certificate": made,

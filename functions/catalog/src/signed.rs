@@ -15,7 +15,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::app::App;
-use crate::extract::Params;
+use crate::extract::{Params, Said};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
@@ -35,7 +35,9 @@ pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
+    Params(said): Params<Said>,
 ) -> Result<Envelope<SignedPage>, LenovoError> {
+    said.only(&["limit", "cursor"])?;
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     let list = Cursors { ledger, caller: &caller, list: "signed" };

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::deployments::rows;
-use crate::extract::{Id, Params};
+use crate::extract::{Id, Params, Said};
 use crate::fleet::{Row, page};
 use crate::jobs::load_any;
 use crate::page::Paging;
@@ -62,7 +62,9 @@ pub(crate) async fn list(
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
     Params(filter): Params<Filter>,
+    Params(said): Params<Said>,
 ) -> Result<Envelope<Tasks>, LenovoError> {
+    said.only(&["limit", "cursor", "state", "ready"])?;
     let ledger = &app.parts().await?.ledger;
     let job = match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => job,

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Api, ApiError},
+    ask,
     exit::End,
     output::{self, Format, note, out, plain, table},
     rotate::RolloutArguments,
@@ -25,7 +26,7 @@ pub(crate) enum AnchorCommand {
     List,
     /// Have every device trust these root certificates of others
     Add(Add),
-    /// Remove one from every device
+    /// Remove one from every device; asks before
     Remove(Remove),
 }
 
@@ -43,6 +44,9 @@ pub(crate) struct Remove {
     /// From `rootcast anchor list`
     #[arg(value_name = "ID")]
     id: AnchorId,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     how: How,
 }
@@ -75,7 +79,12 @@ pub(crate) async fn run(api: &Api, command: AnchorCommand, format: Format) -> Re
             let changed = send(api, Method::POST, PATH, &how, Some(&json!({ "certificate": certificate }))).await?;
             follow(api, changed, "brings it to the devices", how.watch, format).await
         }
-        AnchorCommand::Remove(Remove { id, how }) => {
+        AnchorCommand::Remove(Remove { id, yes, how }) => {
+            let what = format!("Remove trusted certificate {id}? Every device refuses what is below it.");
+            if !ask::is_meant(yes, &what, &id.to_string()).await? {
+                note!("Nothing is removed.");
+                return Ok(End::Failed);
+            }
             let changed = send(api, Method::DELETE, &format!("{PATH}/{id}"), &how, None).await?;
             follow(api, changed, "takes it off the devices", how.watch, format).await
         }
@@ -131,7 +140,7 @@ async fn follow(api: &Api, changed: Changed, what: &str, watched: bool, format: 
 async fn list(api: &Api, format: Format) -> Result<End> {
     if format == Format::Json {
         let listed: Vec<Value> = api.get(PATH, &[]).await?;
-        listed.iter().try_for_each(output::json)?;
+        output::list(&listed)?;
         return Ok(End::Done);
     }
     let listed: Vec<Trusted> = api.get(PATH, &[]).await?;

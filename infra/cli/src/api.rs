@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::{Host, Url};
 
-pub(crate) use self::problem::{ApiError, Message, Refusal};
+#[cfg(test)]
+pub(crate) use self::problem::Recovery;
+pub(crate) use self::problem::{ApiError, Message, Problem, Refusal};
 use crate::{exit::Usage, output::note, profile::Access};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -95,6 +97,14 @@ impl Api {
     /// The unparsed body of a GET.
     pub(crate) async fn raw(&self, path: &str) -> Result<String, ApiError> {
         Ok(self.text(path, &[]).await?.1)
+    }
+
+    /// The date of an answer, whatever the answer is; with retries.
+    pub(crate) async fn date(&self, path: &str) -> Result<Option<String>, ApiError> {
+        let attempt = async || self.request(Method::GET, path).send().await;
+        let answer = attempt.retry(pauses()).await;
+        let answer = answer.map_err(|source| ApiError::Unreachable { base: self.base.to_string(), source })?;
+        Ok(answer.headers().get(header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned))
     }
 
     /// Sends once, without retries, since the request may change something. `None` if the answer has no `response`.

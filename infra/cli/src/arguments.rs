@@ -6,10 +6,27 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::{
-    access::AccessCommand, access_key::AccessKey, anchor::AnchorCommand, audit::AuditCommand,
-    certificate::CertificateCommand, curl::Routes, device::DeviceCommand, issuance_policy::IssuancePolicyCommand,
-    issuing::IssuingCommand, job::JobCommand, local::Local, login::Login, output::Format, request::RequestCommand,
-    restore::Restore, retry::Retry, rollout::RolloutCommand, root::RootCommand, rotate::Rotate,
+    access::AccessCommand,
+    access_key::AccessKey,
+    anchor::AnchorCommand,
+    audit::AuditCommand,
+    certificate::CertificateCommand,
+    completion::Completion,
+    curl::Routes,
+    device::DeviceCommand,
+    exit::Usage,
+    issuance_policy::IssuancePolicyCommand,
+    issuing::IssuingCommand,
+    job::JobCommand,
+    local::Local,
+    login::Login,
+    output::{self, Format, Output, Query, Shape},
+    request::RequestCommand,
+    restore::Restore,
+    retry::Retry,
+    rollout::RolloutCommand,
+    root::RootCommand,
+    rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -18,13 +35,14 @@ Exit codes:
     1  failed, refused or aborted
     2  used wrongly
     3  the job is paused and waits for you
-    4  the API cannot be reached, or does not authorise you
+    4  the API cannot be reached, or you may not do that
     5  nothing is done yet: a second person has to confirm it
+    6  not logged in, or the token has expired: rootcast login
   130  interrupted";
 
 /// Moves a fleet of devices from one root certificate to the next.
 #[derive(Debug, Parser)]
-#[command(name = "rootcast", version, after_help = EXIT_CODES)]
+#[command(name = "rootcast", version = env!("ROOTCAST_VERSION"), after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) access: AccessArguments,
@@ -43,9 +61,11 @@ pub(crate) struct AccessArguments {
     /// PEM file with the only certificates to trust for the API, instead of the system's
     #[arg(long, env = "ROOTCAST_CA", global = true, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Which login to use: a name in $XDG_CONFIG_HOME/rootcast, or the path of a file. $ROOTCAST_TOKEN takes precedence over its token
+    /// Which login to use, one for each stack, say: a name in $XDG_CONFIG_HOME/rootcast, or the path of a file.
+    /// $ROOTCAST_TOKEN takes precedence over its token
     #[arg(
-        long = "login-profile",
+        long = "profile",
+        alias = "login-profile",
         id = "login-profile",
         env = "ROOTCAST_PROFILE",
         global = true,
@@ -60,14 +80,34 @@ pub(crate) struct AccessArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct FormatArguments {
-    /// Print JSON; a stream of values has one value a line
-    #[arg(long, global = true)]
+    /// Form of the results; errors are JSON on standard error, too, unless it is table
+    #[arg(long, short, global = true, value_name = "FORM", value_enum)]
+    output: Option<Output>,
+    /// Short for --output jsonl
+    #[arg(long, global = true, conflicts_with = "output")]
     json: bool,
+    /// Choose from the result with an expression of JMESPath, as in '[].id'; as JSON, unless --output says otherwise
+    #[arg(long, global = true, value_name = "EXPRESSION")]
+    query: Option<Query>,
+    /// Print results and errors only, no remarks
+    #[arg(long, short, global = true)]
+    quiet: bool,
 }
 
-impl From<FormatArguments> for Format {
-    fn from(arguments: FormatArguments) -> Self {
-        if arguments.json { Self::Json } else { Self::Text }
+impl FormatArguments {
+    /// Says it to [`output`].
+    pub(crate) fn begin(self) -> Result<Format, Usage> {
+        let output = match (self.output, self.json, &self.query) {
+            (Some(Output::Table), _, Some(_)) => {
+                return Err(Usage("--query needs --output json, jsonl or yaml".to_owned()));
+            }
+            (Some(output), ..) => output,
+            (None, true, _) => Output::Jsonl,
+            (None, false, Some(_)) => Output::Json,
+            (None, false, None) => Output::Table,
+        };
+        output::begin(Shape { output, query: self.query }, self.quiet);
+        Ok(if output == Output::Table { Format::Text } else { Format::Json })
     }
 }
 
@@ -75,6 +115,14 @@ impl From<FormatArguments> for Format {
 pub(crate) enum Command {
     /// Create a token with your AWS credentials and save it as a profile
     Login(Login),
+    /// Show what runs, what failed, and what ends soon
+    Status,
+    /// Show whose token you have, and until when
+    Whoami,
+    /// Revoke your token, and remove it from the profile
+    Logout,
+    /// Find out why the API does not do what it is asked: profile, address, clock, token, rights, paused jobs
+    Doctor,
     /// Manage API users and their credentials, with your AWS credentials
     #[command(subcommand)]
     Access(AccessCommand),
@@ -116,6 +164,8 @@ pub(crate) enum Command {
     IssuancePolicy(IssuancePolicyCommand),
     /// List the API's routes, or print curl for one; with --json, the OpenAPI document
     Api(Routes),
+    /// Print the completion script of a shell
+    Completion(Completion),
     /// Repair the counters after tables were lost or restored, with your AWS credentials
     Restore(Restore),
     /// Run the whole stack on this machine, with emulated devices and two rollovers

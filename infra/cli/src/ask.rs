@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::Result;
 
-use crate::exit::Usage;
+use crate::{exit::Usage, output::plain};
 
 /// Whether there is somebody to ask.
 pub(crate) fn is_possible() -> bool {
@@ -32,6 +32,11 @@ pub(crate) async fn typed(question: String) -> Result<String> {
         return Err(Usage("cannot ask for confirmation without a terminal: use --yes".to_owned()).into());
     }
     Ok(tokio::task::spawn_blocking(move || line(&question)).await??)
+}
+
+/// Before something grave: whether `--yes` was said, or the name is typed.
+pub(crate) async fn is_meant(yes: bool, what: &str, name: &str) -> Result<bool> {
+    Ok(yes || typed(format!("{what}\nType {} to go on: ", plain(name))).await? == name)
 }
 
 pub(crate) async fn confirmed(question: String) -> Result<bool> {

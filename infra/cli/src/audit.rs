@@ -109,7 +109,7 @@ async fn show(api: &Api, subject: Subject, file: Option<&Path>, format: Format) 
         broken => return self::verified(&alone(broken), &format!("the chain of {subject}"), format),
     };
     match format {
-        Format::Json => entries.iter().try_for_each(output::json)?,
+        Format::Json => output::list(&entries)?,
         Format::Text => {
             let rows = entries.iter().map(row).collect::<Result<Vec<_>>>()?;
             out!("{}", output::table(["#", "at", "who", "action", "outcome", "details"], &rows));

@@ -3,7 +3,7 @@
 
 mod revocation;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use self::revocation::Revoke;
 use crate::{
     api::Api,
+    ask,
     exit::End,
     output::{self, Format, note, out, plain, table},
 };
@@ -32,10 +33,12 @@ pub(crate) enum CertificateCommand {
     List(List),
     /// Show a certificate
     Show(Which),
-    /// Print certificate, chain and private key as PEM; requires the permission export-key
-    Export(Which),
-    /// Delete a certificate that no device has
-    Delete(Which),
+    /// Find certificates by name or domain
+    Find(Find),
+    /// Print certificate, chain and private key as PEM, or write them to a file; requires the permission export-key
+    Export(Export),
+    /// Delete a certificate that no device has; asks before
+    Delete(Delete),
     /// Deploy a certificate to devices; follow it with `rootcast job watch`
     Deploy(Deploy),
     /// List everything that our authorities ever signed for devices, the latest first
@@ -48,6 +51,31 @@ pub(crate) enum CertificateCommand {
 pub(crate) struct Which {
     /// scs and 13 digits
     id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Find {
+    /// A name, a domain, or a part of one
+    #[arg(value_name = "NAME")]
+    text: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    which: Which,
+    /// Write it to this file, which only you may read and which must not exist yet
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    which: Which,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -81,14 +109,14 @@ pub(crate) struct Import {
     allow_incomplete_chain: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct List {
     /// Only certificates with this text in their name or domains
     #[arg(long)]
-    content: Option<String>,
+    pub(crate) content: Option<String>,
     /// Only expired certificates
     #[arg(long)]
-    expired: bool,
+    pub(crate) expired: bool,
 }
 
 #[derive(Debug, Args)]
@@ -116,20 +144,20 @@ pub(crate) async fn run(api: &Api, command: CertificateCommand, format: Format) 
             }
             Ok(End::Done)
         }
-        CertificateCommand::Export(Which { id }) => {
-            let nothing = None::<&Value>;
-            let kept: Value = api.send_plain(Method::POST, &format!("{}/export", path(&id)), nothing).await?;
-            match format {
-                Format::Json => output::json(&kept)?,
-                Format::Text => {
-                    for part in ["entire_certificate", "private_key"] {
-                        out!("{}", kept[part].as_str().unwrap_or_default().trim_end());
-                    }
-                }
-            }
-            Ok(End::Done)
+        CertificateCommand::Find(Find { text }) => {
+            let found = all(api, &List { content: Some(text), expired: false }).await?;
+            let is_none = found.is_empty();
+            tell(&found, format)?;
+            Ok(End::unless(is_none))
         }
-        CertificateCommand::Delete(Which { id }) => {
+        CertificateCommand::Export(Export { which: Which { id }, out }) => {
+            export(api, &id, out.as_deref(), format).await
+        }
+        CertificateCommand::Delete(Delete { which: Which { id }, yes }) => {
+            if !ask::is_meant(yes, &format!("Delete certificate {}, and its private key?", plain(&id)), &id).await? {
+                note!("Nothing is deleted.");
+                return Ok(End::Failed);
+            }
             api.send_plain::<Value>(Method::DELETE, &path(&id), None::<&Value>).await?;
             match format {
                 Format::Json => output::json(&json!({ "deleted": id }))?,
@@ -179,7 +207,49 @@ async fn bring(api: &Api, import: &Import, format: Format) -> Result<End> {
     Ok(End::Done)
 }
 
+/// The file is made before the key leaves the API, where the audit record says so.
+async fn export(api: &Api, id: &str, out: Option<&Path>, format: Format) -> Result<End> {
+    let file = out.map(private).transpose()?;
+    let nothing = None::<&Value>;
+    let kept = api.send_plain::<Value>(Method::POST, &format!("{}/export", path(id)), nothing).await;
+    let kept = match (kept, out) {
+        (Err(error), Some(out)) => {
+            let _ = std::fs::remove_file(out);
+            return Err(error.into());
+        }
+        (kept, _) => kept?,
+    };
+    let parts = ["entire_certificate", "private_key"];
+    let pem: String = parts.map(|part| format!("{}\n", kept[part].as_str().unwrap_or_default().trim_end())).concat();
+    match (file, out) {
+        (Some(mut file), Some(out)) => {
+            file.write_all(pem.as_bytes()).with_context(|| format!("{} cannot be written", out.display()))?;
+            match format {
+                Format::Json => output::json(&json!({ "id": id, "file": out }))?,
+                Format::Text => out!("Certificate, chain and private key of {} are in {}.", plain(id), out.display()),
+            }
+        }
+        _ if format == Format::Json => output::json(&kept)?,
+        _ => out!("{}", pem.trim_end()),
+    }
+    Ok(End::Done)
+}
+
+/// A new file for its owner alone.
+fn private(file: &Path) -> Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let options = &mut std::fs::OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(file);
+    made.with_context(|| format!("{} cannot be made", file.display()))
+}
+
 async fn show_all(api: &Api, list: &List, format: Format) -> Result<End> {
+    tell(&all(api, list).await?, format)?;
+    Ok(End::Done)
+}
+
+/// The first to expire first.
+pub(crate) async fn all(api: &Api, list: &List) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     let mut cursor = None::<String>;
     loop {
@@ -193,11 +263,14 @@ async fn show_all(api: &Api, list: &List, format: Format) -> Result<End> {
         }
         match page["cursor"].take() {
             Value::String(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
-            _ => break,
+            _ => return Ok(found),
         }
     }
+}
+
+fn tell(found: &[Value], format: Format) -> Result<()> {
     match format {
-        Format::Json => output::json(&found)?,
+        Format::Json => output::list(found)?,
         Format::Text if found.is_empty() => note!("No certificates."),
         Format::Text => {
             let row = |item: &Value| ["id", "name", "domain", "expire_time", "status"].map(|field| text(&item[field]));
@@ -207,7 +280,7 @@ async fn show_all(api: &Api, list: &List, format: Format) -> Result<End> {
             );
         }
     }
-    Ok(End::Done)
+    Ok(())
 }
 
 async fn send(api: &Api, deploy: &Deploy, format: Format) -> Result<End> {

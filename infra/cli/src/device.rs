@@ -3,10 +3,12 @@
 pub(crate) mod add;
 pub(crate) mod approve;
 mod credential;
+mod edit;
 mod label;
 pub(crate) mod list;
 mod probe;
 mod renew;
+mod show;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -19,6 +21,12 @@ pub(crate) enum DeviceCommand {
     Add(add::Add),
     /// List every device, or those with some labels
     List(list::List),
+    /// Show everything that is recorded of a device
+    Show(show::ShowDevice),
+    /// Change a device's address, profile, credential, pins, name, trust slot, or the name and key of its own certificate
+    Edit(edit::Edit),
+    /// Delete devices: jobs do not wait for them any more; asks before
+    Delete(edit::Delete),
     /// Set and remove labels, by which rollouts have windows and an order
     Label(label::Label),
     /// Approve devices by the TLS certificate that they show; approved devices take part in rollovers
@@ -37,6 +45,9 @@ pub(crate) async fn run(api: &Api, command: DeviceCommand, format: Format) -> Re
     match command {
         DeviceCommand::Add(add) => add::run(api, add, format).await,
         DeviceCommand::List(list) => list::run(api, &list, format).await,
+        DeviceCommand::Show(show) => show::run(api, show, format).await,
+        DeviceCommand::Edit(edit) => edit::run(api, edit, format).await,
+        DeviceCommand::Delete(delete) => edit::delete(api, delete, format).await,
         DeviceCommand::Label(label) => label::run(api, label, format).await,
         DeviceCommand::Approve(approve) => approve::run(api, approve, format).await,
         DeviceCommand::Credential(credential) => credential::run(api, credential, format).await,

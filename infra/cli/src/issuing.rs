@@ -68,7 +68,7 @@ fn said(answer: Option<Value>, format: Format, what: &str) -> Result<End> {
 async fn list(api: &Api, format: Format) -> Result<End> {
     if format == Format::Json {
         let listed: Vec<Value> = api.get(PATH, &[]).await?;
-        listed.iter().try_for_each(output::json)?;
+        output::list(&listed)?;
         return Ok(End::Done);
     }
     let listed: Vec<Issuing> = api.get(PATH, &[]).await?;

@@ -16,8 +16,9 @@ use serde_json::Value;
 pub(crate) use self::show::{failures, in_vain};
 use crate::{
     api::{Api, ApiError},
+    ask,
     exit::{End, Usage},
-    output::{self, Format, out, plain},
+    output::{self, Format, note, out, plain},
     watch,
 };
 
@@ -35,11 +36,11 @@ pub(crate) enum JobCommand {
     Resume(Steered),
     /// Let a rollover go on after the phase at which it was to stop; by default until the old roots are gone
     Continue(Continue),
-    /// Remove what the job brought from the devices; not possible after a root is active
-    Abort(Steered),
+    /// Remove what the job brought from the devices; not possible after a root is active; asks before
+    Abort(Abort),
     /// Let the old root sign again; possible until it has left the devices, also after the job has ended
     Rollback(Steered),
-    /// Waive devices, or imported certificates: the rollover does not wait for them
+    /// Waive devices, or imported certificates: the rollover does not wait for them; asks before
     Waive(Waive),
 }
 
@@ -56,6 +57,18 @@ pub(crate) struct Steered {
     /// Follow the job afterwards
     #[arg(long)]
     watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Abort {
+    /// The job; without it nothing is aborted
+    id: Option<JobId>,
+    /// Follow the job until its end
+    #[arg(long)]
+    watch: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +99,9 @@ pub(crate) struct Waive {
     /// Why they are waived; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Result<End> {
@@ -98,7 +114,7 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
         JobCommand::Continue(Continue { steered, until }) => {
             go_further(api, find(api, &steered.which).await?, until, steered.watch, format).await
         }
-        JobCommand::Abort(steered) => steer_and_watch(api, &steered, "abort", format).await,
+        JobCommand::Abort(given) => abort(api, &given, format).await,
         JobCommand::Rollback(steered) => steer_and_watch(api, &steered, "rollback", format).await,
         JobCommand::Waive(waive) => waive::run(api, waive, format).await,
     }
@@ -120,11 +136,44 @@ pub(crate) async fn find(api: &Api, which: &Which) -> Result<JobId> {
     if let Some(id) = which.id {
         return Ok(id);
     }
-    let page: Value = api.get("/jobs", &[("limit", "100")]).await?;
-    let jobs = page["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let jobs = newest(api).await?;
     let open = jobs.iter().find(|job| job["state"] != "ended");
     let id = open.or_else(|| jobs.first()).and_then(|job| serde_json::from_value(job["id"].clone()).ok());
     id.ok_or_else(|| Usage("there is no job yet: rootcast rotate".to_owned()).into())
+}
+
+/// The newest hundred, as [`Summary`](rootcast_dialects::native::Summary).
+pub(crate) async fn newest(api: &Api) -> Result<Vec<Value>> {
+    let mut page: Value = api.get("/jobs", &[("limit", "100")]).await?;
+    match page["jobs"].take() {
+        Value::Array(jobs) => Ok(jobs),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Never of a job that is only guessed.
+async fn abort(api: &Api, given: &Abort, format: Format) -> Result<End> {
+    let Some(id) = given.id else {
+        let jobs = newest(api).await?;
+        let open = jobs.iter().filter(|job| job["state"] != "ended").map(|job| job["id"].to_string());
+        let open = open.collect::<Vec<_>>().join(", ");
+        let which = if open.is_empty() { "every job has ended".to_owned() } else { format!("not ended: {open}") };
+        return Err(Usage(format!("say which job: rootcast job abort ID ({which})")).into());
+    };
+    if !given.yes {
+        let job: Job = read(id, api.get(&format!("/jobs/{id}"), &[]).await?)?;
+        let what =
+            format!("Abort job {id}? {} What it brought leaves the devices that have it.", plain(&job.summary.reason));
+        if !ask::is_meant(false, &what, &id.to_string()).await? {
+            note!("Nothing is aborted.");
+            return Ok(End::Failed);
+        }
+    }
+    if !given.watch {
+        return steer(api, id, "abort", format).await;
+    }
+    let _: Option<Value> = api.send(Method::POST, &format!("/jobs/{id}/abort"), &[], None::<&()>).await?;
+    watch::follow_to(api, id, watch::Aim::Abort, format).await
 }
 
 async fn steer_and_watch(api: &Api, steered: &Steered, verb: &str, format: Format) -> Result<End> {
@@ -173,6 +222,11 @@ pub(crate) async fn not_ready(api: &Api, job: &Job) -> Result<Vec<Task>> {
     }
     found.truncate(show::SHOWN_FAILURES);
     Ok(found)
+}
+
+/// Some devices of the current pass without a result.
+pub(crate) async fn waiting(api: &Api, job: &Job) -> Result<Vec<Task>> {
+    some(api, job, (TaskState::Waiting, "waiting"), show::SHOWN_FAILURES).await
 }
 
 /// At least `count` tasks in this state, if there are that many.

@@ -3,6 +3,7 @@
 //! Each operator step (log in, enrol, approve, request a root, watch) runs the code of the operator's own command,
 //! through the API's TLS front.
 
+mod environment;
 mod issue;
 mod proof;
 mod steps;
@@ -30,7 +31,7 @@ use crate::{
     device::{add, approve},
     exit::End,
     job, login,
-    output::{Format, note},
+    output::{Format, note, out},
     rotate::{self, Rotate},
 };
 
@@ -51,12 +52,20 @@ pub(crate) struct Local {
     /// Port of the API on localhost (default: a free one)
     #[arg(long)]
     port: Option<u16>,
-    /// Folder for logs and the devices' state, which is kept (default: a temporary one)
+    /// Folder for logs and the devices' state, which stays after the end (default: a temporary one). A stack that starts there
+    /// again begins anew
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Start nothing, but print what a shell needs to use the stack that runs: eval "$(rootcast local --env)"
+    #[arg(long, conflicts_with_all = ["devices", "keep", "port"])]
+    env: bool,
 }
 
 pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
+    if local.env {
+        out!("{}", environment::running(local.data.as_deref())?.trim_end());
+        return Ok(End::Done);
+    }
     let steps = Steps::begin();
     let mut interrupt = Interrupt::listen()?;
     let mut options = LocalOptions::new(local.devices.into(), steps.progress())?;
@@ -67,6 +76,7 @@ pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
         stack = LocalStack::start(options) => stack?,
         () = interrupt.comes() => return Ok(End::Interrupted),
     };
+    environment::write(&stack, &profile(&stack), STACK)?;
     let shown = tokio::select! {
         shown = show(&stack, &steps, format) => shown,
         () = interrupt.comes() => Ok(End::Interrupted),
@@ -190,18 +200,17 @@ async fn page_user(stack: &LocalStack) -> Result<String> {
 fn how_to_go_on(stack: &LocalStack, page_user: &str) -> String {
     format!(
         "\nEverything stays up until Ctrl-C. In another terminal, in this folder:\n\
-         \x20 export ROOTCAST_PROFILE={}\n\
+         \x20 eval \"$(cargo rootcast local --env --data {0})\"\n\
+         \x20 cargo rootcast status\n\
          \x20 cargo rootcast device list\n\
-         \x20 cargo rootcast root show\n\
          \x20 cargo rootcast rotate --watch\n\
-         The page is {}/console: {page_user}\n\
-         The API is {} (trust {}), AWS's are {}; logs are in {}.",
-        profile(stack).display(),
-        stack.api_url,
+         \x20 cargo rootcast access list --stack {STACK}\n\
+         The page is {1}/console: {page_user}\n\
+         The API is {1} (trust {2}), AWS's are {3}; the stack is called {STACK}; logs are in {0}.",
+        stack.data.display(),
         stack.api_url,
         stack.ca_pem.display(),
-        stack.endpoint_url,
-        stack.data.display()
+        stack.endpoint_url
     )
 }
 

@@ -10,7 +10,8 @@ use rootcast_core::access::token::Token;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{arguments::AccessArguments, exit::Usage};
+use crate::arguments::AccessArguments;
+use crate::exit::{NotLoggedIn, Usage};
 
 /// What a call to an API needs. Also the content of a profile, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,8 +31,12 @@ impl AccessArguments {
         let file = self.file()?;
         let saved = load(&file)?;
         let found = merge(self.url.clone(), token, self.ca.clone(), saved);
-        found.map_err(|missing| {
-            Usage(format!("{missing}. Run `rootcast login`, which writes {}", file.display())).into()
+        found.map_err(|missing| match missing {
+            Missing::Token(what) => {
+                let recovery = format!("Run `rootcast login`, which writes {}", file.display());
+                NotLoggedIn { what, recovery }.into()
+            }
+            Missing::Address => Usage("no address of the API: give --url or ROOTCAST_URL".to_owned()).into(),
         })
     }
 
@@ -47,20 +52,29 @@ impl AccessArguments {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
+enum Missing {
+    Token(String),
+    Address,
+}
+
 /// A profile's token is only sent to the profile's address.
-fn merge(url: Option<Url>, token: Option<Token>, ca: Option<PathBuf>, saved: Option<Access>) -> Result<Access, String> {
+fn merge(
+    url: Option<Url>,
+    token: Option<Token>,
+    ca: Option<PathBuf>,
+    saved: Option<Access>,
+) -> Result<Access, Missing> {
     let same = |saved: &Access| url.as_ref().is_none_or(|url| *url == saved.url);
     match (token, saved) {
         (None, Some(saved)) if same(&saved) => Ok(Access { ca: ca.or(saved.ca), ..saved }),
-        (None, Some(saved)) => Err(format!(
+        (None, Some(saved)) => Err(Missing::Token(format!(
             "there is no token for this address: the profile's token is for {}; set ROOTCAST_TOKEN",
             saved.url
-        )),
-        (None, None) => Err("not logged in: there is no token".to_owned()),
+        ))),
+        (None, None) => Err(Missing::Token("not logged in: there is no token".to_owned())),
         (Some(token), Some(saved)) if same(&saved) => Ok(Access { token, ca: ca.or(saved.ca), ..saved }),
-        (Some(token), _) => {
-            Ok(Access { url: url.ok_or("no address of the API: give --url or ROOTCAST_URL")?, token, ca })
-        }
+        (Some(token), _) => Ok(Access { url: url.ok_or(Missing::Address)?, token, ca }),
     }
 }
 
@@ -78,7 +92,7 @@ impl Access {
     }
 }
 
-fn load(file: &Path) -> Result<Option<Access>> {
+pub(crate) fn load(file: &Path) -> Result<Option<Access>> {
     match std::fs::read(file) {
         Ok(text) => {
             // serde's error may quote the text, including the token.
@@ -98,7 +112,7 @@ mod tests {
 
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{Access, Token, load, merge};
+    use super::{Access, Missing, Token, load, merge};
 
     fn access(url: &str) -> Access {
         Access { url: url.parse().unwrap(), token: Token::from_text("secret==".to_owned()), ca: Some("/ca.pem".into()) }
@@ -125,10 +139,11 @@ mod tests {
         let given = || Some(Token::from_text("other==".to_owned()));
         assert_eq!(merge(None, None, None, saved()).unwrap().token.expose(), "secret==");
         assert_eq!(merge(one, None, None, saved()).unwrap().ca.unwrap().to_str(), Some("/ca.pem"));
-        assert!(merge(two.clone(), None, None, saved()).unwrap_err().contains("ROOTCAST_TOKEN"));
+        let missing = merge(two.clone(), None, None, saved()).unwrap_err();
+        assert!(matches!(missing, Missing::Token(what) if what.contains("ROOTCAST_TOKEN")));
         let other = merge(two, given(), None, saved()).unwrap();
         assert_eq!((other.url.as_str(), other.token.expose(), other.ca), ("https://two.example/", "other==", None));
-        assert!(merge(None, given(), None, None).unwrap_err().contains("--url"));
+        assert_eq!(merge(None, given(), None, None).unwrap_err(), Missing::Address);
         assert!(merge(None, None, None, None).is_err());
     }
 }

@@ -131,7 +131,7 @@ async fn list(api: &Api, all: bool, format: Format) -> Result<End> {
     let state = if all { "all" } else { "open" };
     let requests: Vec<Value> = api.pages("/requests", &[("state", state)], "requests").await?;
     if format == Format::Json {
-        requests.iter().try_for_each(output::json)?;
+        output::list(&requests)?;
         return Ok(End::Done);
     }
     if requests.is_empty() {

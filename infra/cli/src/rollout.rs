@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
+    ask,
     exit::{End, Usage},
-    output::{self, Format, out, table},
+    output::{self, Format, note, out, table},
 };
 
 #[derive(Debug, Subcommand)]
@@ -23,8 +24,8 @@ pub(crate) enum RolloutCommand {
     List,
     /// Print a rollout as JSON, as `put` reads it
     Show(Named),
-    /// Delete a rollout; jobs that started with it keep what they have
-    Delete(Named),
+    /// Delete a rollout; jobs that started with it keep what they have; asks before
+    Delete(Delete),
 }
 
 #[derive(Debug, Args)]
@@ -44,6 +45,15 @@ pub(crate) struct Named {
     name: RolloutName,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    which: Named,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
 pub(crate) async fn run(api: &Api, command: RolloutCommand, format: Format) -> Result<End> {
     match command {
         RolloutCommand::Put(put) => store(api, &put, format).await,
@@ -56,7 +66,11 @@ pub(crate) async fn run(api: &Api, command: RolloutCommand, format: Format) -> R
             }
             Ok(End::Done)
         }
-        RolloutCommand::Delete(Named { name }) => {
+        RolloutCommand::Delete(Delete { which: Named { name }, yes }) => {
+            if !ask::is_meant(yes, &format!("Delete rollout {name}?"), &name.to_string()).await? {
+                note!("Nothing is deleted.");
+                return Ok(End::Failed);
+            }
             let _: Option<Value> = api.send(Method::DELETE, &path(&name), &[], None::<&()>).await?;
             match format {
                 Format::Text => out!("Rollout {name} is deleted."),
@@ -93,7 +107,8 @@ async fn list(api: &Api, format: Format) -> Result<End> {
         rollout: Template,
     }
     if format == Format::Json {
-        output::json(&api.get::<Value>("/rollouts", &[]).await?)?;
+        let listed: Value = api.get("/rollouts", &[]).await?;
+        output::list(listed["rollouts"].as_array().map(Vec::as_slice).unwrap_or_default())?;
         return Ok(End::Done);
     }
     let Answer { rollouts } = api.get("/rollouts", &[]).await?;

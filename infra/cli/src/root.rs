@@ -173,7 +173,7 @@ fn links(roots: &[native::Root], format: Format) -> Result<End> {
         }
         Format::Json => {
             let row = |(generation, kind, pem)| json!({"generation": generation, "kind": kind, "certificate": pem});
-            output::json(&all.map(row).collect::<Vec<_>>())?;
+            output::list(&all.map(row).collect::<Vec<_>>())?;
         }
     }
     Ok(End::Done)

@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Rotate {
-    /// Follow the rollover until it ends or pauses
+    /// Follow the rollover until it ends or pauses; Ctrl-C ends only that
     #[arg(long)]
     watch: bool,
     /// Begin no rollover, but read every device, follow that, and say which ones are ready, how long a rollover with these
@@ -38,7 +38,7 @@ pub(crate) struct Rotate {
     #[arg(long, value_name = "N", requires = "compromised")]
     generation: Option<u32>,
     /// Do not ask
-    #[arg(long, requires = "compromised")]
+    #[arg(long)]
     yes: bool,
     /// Why the root is replaced; kept in the audit record
     #[arg(long, value_name = "TEXT")]
@@ -98,17 +98,20 @@ pub(crate) async fn run(api: &Api, mut rotate: Rotate, format: Format) -> Result
             note!("Nothing is replaced.");
             return Ok(End::Failed);
         }
+    } else if !rotate.yes && !compromised::is_meant(api, rotate.immediate).await? {
+        note!("Nothing is replaced.");
+        return Ok(End::Failed);
     }
     let Some(job) = request(api, &rotate).await? else {
         match format {
             Format::Text => out!("The new root is active: there is no approved device to wait for."),
-            Format::Json => output::json(&json!({"jobPath": ""}))?,
+            Format::Json => output::json(&json!({"job": null, "jobPath": ""}))?,
         }
         return Ok(End::Done);
     };
     match format {
         Format::Text => out!("Job {job} brings the new root to the devices."),
-        Format::Json if !rotate.watch => output::json(&json!({"jobPath": job.path()}))?,
+        Format::Json if !rotate.watch => output::json(&json!({"job": job, "jobPath": job.path()}))?,
         Format::Json => {}
     }
     if rotate.watch {
@@ -124,7 +127,7 @@ async fn preflight(api: &Api, rotate: &Rotate, format: Format) -> Result<End> {
     let Some(job) = ask(api, Method::POST, "/rollovers/preflight", rotate).await? else {
         match format {
             Format::Text => out!("There is no approved device to read: a new root would be active at once."),
-            Format::Json => output::json(&json!({"jobPath": ""}))?,
+            Format::Json => output::json(&json!({"job": null, "jobPath": ""}))?,
         }
         return Ok(End::Done);
     };
@@ -158,7 +161,7 @@ async fn ask(api: &Api, method: Method, path: &str, rotate: &Rotate) -> Result<O
 impl Rotate {
     /// The API's defaults, with `--watch` and `--until`.
     pub(crate) fn watched_until(phase: Phase) -> Self {
-        Self { watch: true, until: Some(phase), ..Self::default() }
+        Self { watch: true, until: Some(phase), yes: true, ..Self::default() }
     }
 
     /// Only the given options: the API has its own defaults.
@@ -218,7 +221,7 @@ mod tests {
             query("rootcast rotate --compromised --generation 2 --canary 9"),
             compromised.map(|(name, value)| (name, value.to_owned()))
         );
-        for line in ["--compromised --until retire", "--compromised --reason x", "--generation 1", "--yes"] {
+        for line in ["--compromised --until retire", "--compromised --reason x", "--generation 1"] {
             assert!(Arguments::try_parse_from(format!("rootcast rotate {line}").split(' ')).is_err(), "{line}");
         }
         assert_eq!(

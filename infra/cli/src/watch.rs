@@ -20,10 +20,10 @@ use time::OffsetDateTime;
 
 use self::{bar::Bar, lines::Line, pace::Pace};
 use crate::{
-    api::Api,
+    api::{Api, ApiError},
     exit::End,
-    job::{failures, not_ready, read, some_failed},
-    output::{self, Format, out, plain},
+    job::{failures, not_ready, read, some_failed, waiting},
+    output::{self, Format, note, out, plain},
     preflight,
 };
 
@@ -32,79 +32,166 @@ use crate::{
 const SHORTEST_LOOK: Duration = Duration::from_millis(250);
 /// Poll interval while nothing changes.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// Without an answer for so long, the watch says so.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Without a result for so long, the watch says what the job waits for.
+const STALLED: Duration = Duration::from_secs(10);
 /// How long the API may be unreachable: a rollover takes hours, and a network may fail in between.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Whether it is good that the job is aborted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    Success,
+    Abort,
+}
+
 /// Shows each change of the job until it has ended or paused.
 pub(crate) async fn follow(api: &Api, id: JobId, format: Format) -> Result<End> {
+    follow_to(api, id, Aim::Success, format).await
+}
+
+/// As [`follow`]. Ctrl-C ends the watch, and not the job.
+pub(crate) async fn follow_to(api: &Api, id: JobId, aim: Aim, format: Format) -> Result<End> {
+    tokio::select! {
+        end = to_the_end(api, id, aim, format) => end,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            note!("\nJob {id} goes on. Follow it: rootcast job watch {id}");
+            Ok(End::Interrupted)
+        }
+    }
+}
+
+async fn to_the_end(api: &Api, id: JobId, aim: Aim, format: Format) -> Result<End> {
     let begun = Instant::now();
     let mut view = View::new(format);
     let mut pace = Pace::default();
     let mut look = SHORTEST_LOOK;
     let mut last = Value::Null;
     let mut reached = begun;
+    let mut stuck = Stuck::default();
     loop {
-        let answer: Value = match api.get(&format!("/jobs/{id}"), &[]).await {
+        let answer: Value = match ask(api, id, &mut view, reached).await {
             Ok(answer) => answer,
             Err(error) if last != Value::Null && error.is_passing() && reached.elapsed() < PATIENCE => {
+                view.silent(reached.elapsed());
                 tokio::time::sleep(LONGEST_LOOK).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
         reached = Instant::now();
+        let job = read(id, answer.clone())?;
+        pace.observe(begun.elapsed(), job.devices.settled());
         if answer == last {
             look = (look * 3 / 2).min(LONGEST_LOOK);
         } else {
             look = SHORTEST_LOOK;
-            let job = read(id, answer.clone())?;
-            pace.observe(begun.elapsed(), job.devices.settled());
-            view.show(&job, &answer, &pace)?;
-            if job.summary.state != JobState::Running {
-                drop(view);
-                return conclude(api, &job, format).await;
-            }
-            last = answer;
         }
+        let waits = stuck.look(api, &job, &pace, format).await?;
+        view.show(&job, (answer != last).then_some(&answer), &pace, waits)?;
+        if job.summary.state != JobState::Running {
+            drop(view);
+            return conclude(api, &job, aim, format).await;
+        }
+        last = answer;
         tokio::time::sleep(look).await;
     }
 }
 
-/// How a job is shown: a progress bar at a terminal, lines in a file, JSON to a program.
+/// Says within seconds that no answer comes: the request itself waits longer, and is repeated.
+async fn ask(api: &Api, id: JobId, view: &mut View, reached: Instant) -> Result<Value, ApiError> {
+    let path = format!("/jobs/{id}");
+    let mut answer = std::pin::pin!(api.get(&path, &[]));
+    match tokio::time::timeout(SILENCE, &mut answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            view.silent(reached.elapsed());
+            answer.await
+        }
+    }
+}
+
+/// What the job waits for, while no device gets a result.
+#[derive(Default)]
+struct Stuck {
+    looked: Option<Instant>,
+    text: Option<String>,
+}
+
+impl Stuck {
+    async fn look(&mut self, api: &Api, job: &Job, pace: &Pace, format: Format) -> Result<Option<&str>> {
+        if format == Format::Json || pace.stalled() < STALLED || job.devices.waiting == 0 {
+            self.text = None;
+        } else if self.looked.is_none_or(|looked| looked.elapsed() >= STALLED) {
+            self.looked = Some(Instant::now());
+            // Only a hint: what follows is read again with the job.
+            self.text = match waiting(api, job).await {
+                Ok(tasks) => lines::waits_for(&tasks),
+                Err(_) => None,
+            };
+        }
+        Ok(self.text.as_deref())
+    }
+}
+
+/// How a job is shown: a progress bar at a terminal, lines in a file, JSON to a program, nothing with `--quiet`.
 enum View {
     Bar(Bar),
-    Lines(Option<Line>),
+    Lines { last: Option<Line>, is_silent: bool },
     Json,
+    Nothing,
 }
 
 impl View {
     fn new(format: Format) -> Self {
         match format {
             Format::Json => Self::Json,
+            Format::Text if output::is_quiet() => Self::Nothing,
             Format::Text if std::io::stdout().is_terminal() => Self::Bar(Bar::new()),
-            Format::Text => Self::Lines(None),
+            Format::Text => Self::Lines { last: None, is_silent: false },
         }
     }
 
-    fn show(&mut self, job: &Job, answer: &Value, pace: &Pace) -> Result<()> {
+    /// `changed`: the answer, if it is another one than before.
+    fn show(&mut self, job: &Job, changed: Option<&Value>, pace: &Pace, waits: Option<&str>) -> Result<()> {
         match self {
-            Self::Bar(bar) => bar.show(job, pace),
-            Self::Lines(last) => {
-                let line = Line::of(job);
+            Self::Bar(bar) => bar.show(job, pace, waits),
+            Self::Lines { last, is_silent } => {
+                let now = OffsetDateTime::now_utc();
+                let line = Line::of(job, waits, now);
+                *is_silent = false;
                 if last.as_ref() != Some(&line) {
-                    out!("{}", line.text(last.as_ref(), OffsetDateTime::now_utc(), job, pace));
+                    out!("{}", line.text(last.as_ref(), now, job, pace));
                     *last = Some(line);
                 }
             }
-            Self::Json => output::json(answer)?,
+            Self::Json => changed.map_or(Ok(()), output::json)?,
+            Self::Nothing => {}
         }
         Ok(())
+    }
+
+    /// The API has not answered for so long.
+    fn silent(&mut self, since: Duration) {
+        let text =
+            format!("No answer from the API for {} s; trying again. The job goes on without it.", since.as_secs());
+        match self {
+            Self::Bar(bar) => bar.silent(&text),
+            Self::Lines { is_silent: true, .. } | Self::Nothing => {}
+            Self::Lines { is_silent, .. } => {
+                *is_silent = true;
+                note!("{text}");
+            }
+            Self::Json => note!("{text}"),
+        }
     }
 }
 
 /// The final report on a job that has ended or paused.
-async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
-    let end = end(job);
+async fn conclude(api: &Api, job: &Job, aim: Aim, format: Format) -> Result<End> {
+    let end = if aim == Aim::Abort && is_aborted(job) { End::Done } else { end(job) };
     if format == Format::Json {
         return Ok(end);
     }
@@ -122,6 +209,10 @@ async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
         out!("\n{}", next_commands(job));
     }
     Ok(end)
+}
+
+fn is_aborted(job: &Job) -> bool {
+    matches!(&job.summary.work, Work::Rollover(Rollover { outcome: Some(JobOutcome::Aborted), .. }))
 }
 
 fn end(job: &Job) -> End {
@@ -224,6 +315,15 @@ mod tests {
     async fn a_pause_needs_the_operator() {
         let api = api("secret==", &[recorded::RUNNING, recorded::PAUSED]).await;
         assert_eq!(follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(), End::Paused);
+    }
+
+    #[tokio::test]
+    async fn an_abort_that_was_wanted_is_done() {
+        let aborted = recorded::ACTIVATED.replace(r#""activated""#, r#""aborted""#);
+        let job = recorded::job(&aborted);
+        assert_eq!(super::end(&job), End::Failed);
+        let api = api("secret==", &[recorded::RUNNING]).await;
+        assert_eq!(super::conclude(&api, &job, super::Aim::Abort, Format::Text).await.unwrap(), End::Done);
     }
 
     #[tokio::test]

@@ -20,5 +20,5 @@ pub use deploy::Outputs;
 pub use fleet::{Device, Fleet, store_credentials};
 pub use progress::{Progress, Stage, Step};
 pub use proof::{Download, ImageServer, prove};
-pub use stack::{LocalOptions, LocalStack};
+pub use stack::{LocalOptions, LocalStack, is_running};
 pub use tools::{cache_folder, project_folder, python_environment};

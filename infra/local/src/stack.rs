@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{File, TryLockError},
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
 use tempfile::TempDir;
 
@@ -20,6 +22,8 @@ use crate::{
     tls::{Authority, Server},
     tools::{Toolchain, cache_folder, project_folder},
 };
+
+const LOCK: &str = "lock";
 
 /// Downloads three Python environments over a slow line.
 const TOOLS_LIMIT: Duration = Duration::from_secs(900);
@@ -87,6 +91,8 @@ pub struct LocalStack {
     front: Server,
     cloud: Cloud,
     _temporary: Option<TempDir>,
+    /// Held as long as the stack runs, and let go by the kernel however this process ends.
+    _lock: File,
 }
 
 impl LocalStack {
@@ -98,6 +104,8 @@ impl LocalStack {
         // The provider for reqwest's clients. An error means that the same one is installed already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (data, temporary) = data_folder(options.data.as_deref())?;
+        let lock = lock(&data)?;
+        clear(&data)?;
         let progress = &options.progress;
         let (tools, packages) = tokio::try_join!(
             progress.stage(Stage::Tools, TOOLS_LIMIT, Toolchain::prepare(&options.project, &options.cache, progress)),
@@ -139,6 +147,7 @@ impl LocalStack {
             front,
             cloud,
             _temporary: temporary,
+            _lock: lock,
         })
     }
 
@@ -188,6 +197,35 @@ pub(crate) fn parameters(wanted: &BTreeMap<String, String>, endpoint: &str) -> B
     local.into_iter().chain(wanted.clone()).collect()
 }
 
+/// Whether a stack runs in this folder.
+pub fn is_running(data: &Path) -> bool {
+    matches!(File::open(data.join(LOCK)).map(|file| file.try_lock()), Ok(Err(TryLockError::WouldBlock)))
+}
+
+fn lock(data: &Path) -> Result<File> {
+    let file = File::create(data.join(LOCK)).with_context(|| format!("{} cannot be written", data.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another stack runs in {}: name another folder with --data", data.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", data.display())),
+    }
+}
+
+/// What a former stack left: the cloud begins without state, so its devices would be strangers.
+fn clear(data: &Path) -> Result<()> {
+    for folder in ["fleet", "tmp"].map(|name| data.join(name)) {
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} cannot be removed", folder.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn data_folder(given: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
     match given {
         Some(folder) => {
@@ -198,5 +236,35 @@ fn data_folder(given: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
             let folder = tempfile::Builder::new().prefix("rootcast-").tempdir()?;
             Ok((folder.path().to_owned(), Some(folder)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use super::{clear, is_running, lock};
+
+    #[test]
+    fn two_stacks_do_not_share_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        assert!(!is_running(data));
+        let first = lock(data).unwrap();
+        assert!(is_running(data));
+        assert!(lock(data).unwrap_err().to_string().contains("another stack runs in"));
+        drop(first);
+        assert!(!is_running(data) && lock(data).is_ok());
+    }
+
+    #[test]
+    fn a_kept_folder_starts_again_without_its_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        std::fs::create_dir_all(data.join("fleet/bmc-0001")).unwrap();
+        std::fs::write(data.join("mine"), "kept").unwrap();
+        clear(data).unwrap();
+        clear(data).unwrap();
+        assert!(!data.join("fleet").exists() && data.join("mine").exists());
     }
 }

@@ -137,7 +137,8 @@ impl Python {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        succeeded(&format!("pip install --requirement {}", requirements.display()), pip.await)?;
+        let installed = succeeded(&format!("pip install --requirement {}", requirements.display()), pip.await);
+        installed.map_err(|error| if is_offline(&format!("{error:#}")) { offline(&name, folder) } else { error })?;
         // Programs in bin/ name the old folder and are not used; `python -m` finds its environment by its own path.
         match std::fs::rename(half_made.path(), &home) {
             Ok(()) => drop(half_made.keep()),
@@ -147,6 +148,21 @@ impl Python {
         }
         Ok(interpreter)
     }
+}
+
+/// What pip says where it has no network, among much else.
+fn is_offline(said: &str) -> bool {
+    ["NewConnectionError", "NameResolutionError", "ProxyError", "ConnectTimeoutError"]
+        .iter()
+        .any(|sign| said.contains(sign))
+}
+
+fn offline(name: &str, folder: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the Python packages of {name} are not in {} yet, and the package index cannot be reached: run this once with a network, or \
+         name a mirror in PIP_INDEX_URL",
+        folder.display()
+    )
 }
 
 /// A folder name that changes with everything that affects the environment.
@@ -166,7 +182,14 @@ pub(crate) fn succeeded(what: &str, ended: std::io::Result<std::process::Output>
 
 #[cfg(test)]
 mod tests {
-    use super::environment_name;
+    use super::{environment_name, is_offline};
+
+    #[test]
+    fn a_machine_without_a_network_is_told_so() {
+        let said = "WARNING: Retrying after connection broken by 'NewConnectionError(': Failed to establish a new connection: \
+                    [Errno -3] Temporary failure in name resolution')': /simple/ministack/";
+        assert!(is_offline(said) && !is_offline("ERROR: No matching distribution found for ministack==0.0.0"));
+    }
 
     #[test]
     fn an_environments_name_covers_its_whole_content() {

@@ -123,13 +123,13 @@ async fn a_stored_rollout_waits_for_its_window(stack: &Stack, late: &Device) {
     std::fs::write(&file, json!({ "holdDown": 0, "windows": [window] }).to_string()).unwrap();
     cli(format!("rollout put {} --name nightly", file.display())).await.done();
     let stored = cli("rollout list".to_owned()).await.done();
-    assert_eq!(stored["rollouts"][0]["rollout"]["windows"], json!([window]));
+    assert_eq!(stored["rollout"]["windows"], json!([window]));
     let id = &late.id;
     assert_eq!(cli(format!("device label {id} --set site=fra")).await.done()["labels"], json!({ "site": "fra" }));
     assert_eq!(cli("device list --where site=fra".to_owned()).await.done()["id"], id.as_str());
-    cli("rotate --rollout weekly".to_owned()).await.refused(1, "There is no rollout weekly");
+    cli("rotate --rollout weekly --yes".to_owned()).await.refused(1, "There is no rollout weekly");
 
-    let started = cli("rotate --rollout nightly --until activate".to_owned()).await.done();
+    let started = cli("rotate --rollout nightly --until activate --yes".to_owned()).await.done();
     let job: JobId = started["jobPath"].as_str().unwrap().rsplit('/').next().unwrap().parse().unwrap();
     stack.job_when(job, "it waits", |job| job.reason.contains("the window of site=fra, which opens at")).await;
     assert!(!stack.tasks(job, Pass::Distribute).await.contains_key(id));
@@ -137,7 +137,7 @@ async fn a_stored_rollout_waits_for_its_window(stack: &Stack, late: &Device) {
     assert_eq!(stack.ended(job).await.outcome, Some(JobOutcome::Activated));
     assert_eq!(stack.tasks(job, Pass::Distribute).await[id].state, TaskState::Acked);
     stack.assert_counters_equal_task_states(job).await;
-    cli("rollout delete nightly".to_owned()).await.done();
+    cli("rollout delete nightly --yes".to_owned()).await.done();
     cli("rollout show nightly".to_owned()).await.refused(1, "There is no rollout nightly");
 }
 

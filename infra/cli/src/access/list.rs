@@ -60,14 +60,13 @@ pub(super) async fn run(ledger: &Ledger, format: Format) -> Result<End> {
     let live = all.live(OffsetDateTime::now_utc())?;
     match format {
         Format::Json => {
-            for (name, record) in &all.principals {
-                output::json(&all.shown(name, record, &live)?)?;
-            }
+            let principals = all.principals.iter().map(|(name, record)| Ok(json!(all.shown(name, record, &live)?)));
+            let mut shown = principals.collect::<Result<Vec<_>>>()?;
             let strangers: BTreeSet<&str> =
                 live.iter().map(|each| each.owner.as_str()).filter(|owner| !all.is_principal(owner)).collect();
-            for owner in strangers {
-                output::json(&json!({ "name": owner, "credentials": of(&live, owner) }))?;
-            }
+            let strangers = strangers.iter().map(|owner| json!({ "name": owner, "credentials": of(&live, owner) }));
+            shown.extend(strangers);
+            output::list(&shown)?;
         }
         Format::Text => {
             let rows = all.principals.iter().map(|(name, record)| all.row(name, record)).collect::<Result<Vec<_>>>()?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -41,6 +41,32 @@ impl ApiError {
         }
     }
 
+    /// There is no such token, or it has expired: its owner logs in again.
+    pub(crate) fn is_unknown_token(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == StatusCode::UNAUTHORIZED)
+    }
+
+    /// For programs; at least one.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let one = |code: &str, message: String, recovery: &str| {
+            vec![Problem { code: code.to_owned(), message: plain(&message), recovery: recovery.to_owned() }]
+        };
+        match self {
+            Self::Refused(refusal) | Self::Waits(refusal) => refusal.problems(),
+            Self::Unreachable { base, source } => {
+                one("unreachable", format!("{base} cannot be reached: {}", root_cause(source)), advice(source))
+            }
+            Self::Foreign { status, path } => {
+                one("foreign", format!("{path} was answered with {status}, and not by Rootcast"), foreign(*status))
+            }
+            Self::Unintelligible { path, reason } => one(
+                "unintelligible",
+                format!("the answer to {path} cannot be read: {reason}"),
+                "This program may be older than the stack.",
+            ),
+        }
+    }
+
     /// A retry may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
@@ -69,6 +95,28 @@ pub(crate) struct Refusal {
     pub(crate) messages: Vec<Message>,
     /// Some refusals have a response: the running job, or a list of refused devices.
     pub(crate) response: Option<Value>,
+}
+
+/// An error as programs get it.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    /// The API's id of the message, or a word of this program.
+    pub(crate) code: String,
+    pub(crate) message: String,
+    /// What to do; empty if unknown.
+    pub(crate) recovery: String,
+}
+
+impl Refusal {
+    fn problems(&self) -> Vec<Problem> {
+        let problem = |Message { id, text, explanation, recovery }: &Message| {
+            let code = if id.is_empty() { self.status.as_str().to_owned() } else { id.clone() };
+            let more = Some(explanation).filter(|more| !more.is_empty() && *more != text);
+            let message = more.map_or_else(|| text.clone(), |more| format!("{text} {more}"));
+            Problem { code, message: plain(&message), recovery: plain(&recovery.text) }
+        };
+        self.messages.iter().map(problem).collect()
+    }
 }
 
 /// A message in the vendor's envelope.

@@ -113,7 +113,7 @@ async fn confirmed(field: &str, value: &str, reason: Reason) -> Result<bool> {
 pub(super) async fn signed(api: &Api, format: Format) -> Result<End> {
     if format == Format::Json {
         let signed: Vec<Value> = api.pages("/certificates/signed", &[], "signed").await?;
-        signed.iter().try_for_each(output::json)?;
+        output::list(&signed)?;
         return Ok(End::Done);
     }
     let signed: Vec<Signed> = api.pages("/certificates/signed", &[], "signed").await?;

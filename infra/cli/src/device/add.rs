@@ -28,7 +28,7 @@ const CALLS_AT_ONCE: usize = 4;
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// JSON file: an array of devices, or one device a line; - is standard input. Fields are named like the options; pins is an array
+    /// JSON file: an array of devices, or one device a line; - is standard input. Fields are those of the API: id, address, profile, credential, pins (an array), name, labels, slot, keyAlgorithm
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "username", "pin", "name", "label", "slot", "key_algorithm"])]
     file: Option<PathBuf>,
     /// Permanent id: 1 to 64 of a-z 0-9 . _ - with a letter or digit first and last (default: one that the API chooses)
@@ -42,7 +42,7 @@ pub(crate) struct Add {
     driver: String,
     /// Profile, which says where the device keeps its trust anchors: dmtf, openbmc, lenovo-xcc or vmedia; from documents,
     /// not seen: dell-idrac, hpe-ilo, supermicro
-    #[arg(long, required_unless_present = "file")]
+    #[arg(long = "device-profile", required_unless_present = "file", value_name = "PROFILE")]
     profile: Option<String>,
     /// SSM parameter with its user name and password
     #[arg(long, required_unless_present_any = ["file", "username"], conflicts_with = "username", value_name = "PARAMETER")]
@@ -50,7 +50,7 @@ pub(crate) struct Add {
     #[command(flatten)]
     login: Login,
     /// Fingerprint of its TLS certificate (sha256:...) or key (spki-sha256:...), if known: approves the device. May be repeated
-    #[arg(long, value_name = "FINGERPRINT")]
+    #[arg(long, value_name = "FINGERPRINT", value_parser = super::approve::pin)]
     pin: Vec<Pin>,
     /// Display name
     #[arg(long)]
@@ -71,10 +71,11 @@ pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
         Some(file) => parse(&read(file)?).map_err(|error| Usage(format!("{}: {error}", file.display())))?,
         None => vec![add.device(add.login.asked().await?)],
     };
+    let sent = devices.clone();
     let added = send(api, devices).await?;
     let count = |result| added.iter().filter(|added| added.result == result).count();
     match format {
-        Format::Json => added.iter().try_for_each(output::json)?,
+        Format::Json => output::list(&added)?,
         Format::Text => {
             for refused in added.iter().filter(|added| added.result == Enrolment::Refused) {
                 out!(
@@ -82,6 +83,13 @@ pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
                     plain(&refused.id),
                     plain(refused.message.as_deref().unwrap_or("no reason given"))
                 );
+            }
+            for (added, sent) in added.iter().zip(&sent) {
+                // The API has chosen it.
+                if added.result == Enrolment::Created && sent["id"].is_null() {
+                    let address = sent["address"].as_str().unwrap_or_default();
+                    out!("{}  is the id of {}", plain(&added.id), plain(address));
+                }
             }
             let (created, unchanged) = (count(Enrolment::Created), count(Enrolment::Unchanged));
             out!("{created} created, {unchanged} there already, {} refused", count(Enrolment::Refused));
@@ -107,6 +115,7 @@ async fn send_batch(api: &Api, batch: Vec<Value>) -> Result<Vec<Enrolled>> {
     match api.send::<Answer>(Method::POST, "/devices", &[], Some(&body)).await {
         Ok(answer) => Ok(answer.context("the API did not say what became of the devices")?.devices),
         // If every device was refused, the answer has an error status and still gives the reason for each device.
+        Err(error) if error.is_no_access() => Err(error.into()),
         Err(ApiError::Refused(mut refusal)) => match refusal.response.take().map(serde_json::from_value::<Answer>) {
             Some(Ok(answer)) => Ok(answer.devices),
             _ => Err(ApiError::Refused(refusal).into()),
@@ -194,7 +203,7 @@ mod tests {
     fn options_become_a_device() {
         let pin = format!("sha256:{}", "0".repeat(64));
         let line = format!(
-            "rootcast device add --id b --address https://10.0.0.7 --profile openbmc --credential /r/b --pin {pin}"
+            "rootcast device add --id b --address https://10.0.0.7 --device-profile openbmc --credential /r/b --pin {pin}"
         );
         match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Command::Device(DeviceCommand::Add(add)) => assert_eq!(

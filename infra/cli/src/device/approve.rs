@@ -38,9 +38,10 @@ pub(crate) struct Approve {
     #[arg(long, conflicts_with_all = ["fingerprint", "fingerprints"])]
     yes: bool,
     /// Approve the one device if it shows this certificate (sha256:...) or key (spki-sha256:...)
-    #[arg(long, value_name = "FINGERPRINT", requires = "devices", conflicts_with = "fingerprints")]
+    #[arg(long, value_name = "FINGERPRINT", requires = "devices", conflicts_with = "fingerprints", value_parser = pin)]
     fingerprint: Option<Pin>,
-    /// Approve devices that show what this file says: an ID and a fingerprint a line. Without IDs, all that it names
+    /// Approve devices that show what this file says: an ID and a fingerprint a line, also as AB:CD:…. Without IDs, all that
+    /// it names
     #[arg(long, value_name = "FILE")]
     fingerprints: Option<PathBuf>,
     /// Pin the device's key and not its certificate: a renewal with the same key needs no new approval
@@ -98,7 +99,7 @@ pub(super) async fn run(api: &Api, approve: Approve, format: Format) -> Result<E
     };
     let decisions = decide(api, devices, &judge, approve.pin_key).await?;
     match format {
-        Format::Json => decisions.iter().try_for_each(output::json)?,
+        Format::Json => output::list(&decisions)?,
         Format::Text if decisions.is_empty() => out!("No device is pending."),
         Format::Text => {
             let rows: Vec<_> =
@@ -167,7 +168,8 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
 }
 
 async fn pending(api: &Api) -> Result<Vec<DeviceId>> {
-    let devices: Vec<Device> = api.pages("/devices", &[], "devices").await?;
+    // An older API does not know the parameter, and answers with all of them.
+    let devices: Vec<Device> = api.pages("/devices", &[("state", "pending")], "devices").await?;
     Ok(devices.into_iter().filter(|device| device.state == Standing::Pending).map(|device| device.id).collect())
 }
 
@@ -228,22 +230,56 @@ fn read(file: &Path) -> Result<HashMap<DeviceId, Pin>> {
                 .split_once(char::is_whitespace)
                 .ok_or_else(|| wrong("an ID and a fingerprint are needed"))?;
             let id = id.parse().map_err(|error| wrong(&format!("{error}")))?;
-            let pin = pin.trim().parse().map_err(|error| wrong(&format!("{error}")))?;
+            let pin = self::pin(pin.trim()).map_err(|error| wrong(&error))?;
             Ok((id, pin))
         })
         .collect()
 }
 
+/// A fingerprint as in a record, or as other programs print it: `AB:CD:…`, also with a name and `=` before it. Without
+/// a name it is of a certificate.
+pub(super) fn pin(text: &str) -> Result<Pin, String> {
+    let digits = text.rsplit('=').next().unwrap_or_default();
+    let (kind, digits) = match digits.split_once("sha256:") {
+        Some((kind, digits)) => (kind, digits),
+        None => ("", digits),
+    };
+    let digits = digits.replace(':', "").to_ascii_lowercase();
+    format!("{kind}sha256:{digits}").parse().map_err(|error| format!("{error}"))
+}
+
 fn question(device: &Device, shown: &Fingerprint) -> String {
     let Fingerprint { fingerprint, spki, subject, issuer, not_after, .. } = shown;
     format!(
-        "{}{} shows\n  subject      {}\n  issuer       {}\n  valid until  {}\n  certificate  {fingerprint}\n  key          {spki}\nIs this the device? [y/N] ",
+        "{}{} shows\n  subject      {}\n  issuer       {}\n  valid until  {}\n{}Is this the device? [y/N] ",
         changes(device),
         device.id,
         plain(subject),
         plain(issuer),
-        plain(not_after)
+        plain(not_after),
+        pins(&approved(device), [*fingerprint, *spki])
     )
+}
+
+/// What was approved before: the pins that are replaced.
+fn approved(device: &Device) -> Vec<Pin> {
+    let formerly = device.unapproved.as_ref().and_then(|unapproved| unapproved.formerly.as_ref());
+    formerly.map_or_else(|| device.pins.clone(), |formerly| formerly.pins.clone())
+}
+
+/// The old ones under the new one of the same kind.
+fn pins(approved: &[Pin], shown: [Pin; 2]) -> String {
+    let is_key = |pin: &Pin| matches!(pin, Pin::Key(_));
+    let mut lines = String::new();
+    for (name, now) in [("certificate", shown[0]), ("key", shown[1])] {
+        lines.push_str(&format!("  {name:<12} {now}\n"));
+        let before: Vec<&Pin> = approved.iter().filter(|old| is_key(old) == is_key(&now)).collect();
+        for old in before {
+            let same = if *old == now { "  the same" } else { "  ANOTHER ONE" };
+            lines.push_str(&format!("  {:<12} {old}{same}\n", "approved"));
+        }
+    }
+    lines
 }
 
 /// What somebody without the right to approve has changed, old and new.
@@ -300,6 +336,36 @@ mod tests {
         let enrolled = super::changes(&device(serde_json::json!({ "by": "eve", "at": "now" })));
         assert!(enrolled.contains("enrolled by eve") && enrolled.contains("/c/bmc-1"), "{enrolled}");
         assert_eq!(super::changes(&device(serde_json::Value::Null)), "");
+    }
+
+    #[test]
+    fn fingerprints_of_other_programs_are_taken() {
+        let (digits, colons) = ("ab".repeat(32), ["AB"; 32].join(":"));
+        let certificate = format!("sha256:{digits}");
+        for text in
+            [&certificate, &colons, &digits, &format!("sha256 Fingerprint={colons}"), &format!("sha256:{colons}")]
+        {
+            assert_eq!(super::pin(text).unwrap().to_string(), certificate, "{text}");
+        }
+        let key = format!("spki-sha256:{digits}");
+        assert_eq!(super::pin(&format!("spki-sha256:{colons}")).unwrap().to_string(), key);
+        for wrong in ["", "AB:CD", "md5:00", &format!("sha1:{digits}")] {
+            assert!(super::pin(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_old_pin_is_beside_the_new_one() {
+        let pin = |prefix: &str, digits: &str| super::pin(&format!("{prefix}sha256:{}", digits.repeat(32))).unwrap();
+        let shown = [pin("", "bb"), pin("spki-", "cc")];
+        let text = super::pins(&[pin("", "aa"), pin("spki-", "cc")], shown);
+        let expected = format!(
+            "  certificate  sha256:{}\n  approved     sha256:{}  ANOTHER ONE\n  key          spki-sha256:{2}\n  approved     spki-sha256:{2}  the same\n",
+            "bb".repeat(32),
+            "aa".repeat(32),
+            "cc".repeat(32)
+        );
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) async fn run(api: &Api, label: Label, format: Format) -> Result<End> 
     let edits = devices.into_iter().map(|id| edit(api, id, &body));
     let labelled: Vec<Device> = stream::iter(edits).buffered(AT_ONCE).try_collect().await?;
     match format {
-        Format::Json => labelled.iter().try_for_each(output::json)?,
+        Format::Json => output::list(&labelled)?,
         Format::Text if labelled.is_empty() => out!("No device has these labels."),
         Format::Text => {
             let rows: Vec<_> =

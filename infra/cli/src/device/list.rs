@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rootcast_core::device::DeviceId;
 use rootcast_core::device::labels::Selector;
 use rootcast_dialects::native::{Device, Standing};
@@ -20,6 +20,15 @@ pub(crate) struct List {
     /// Only devices with these labels, such as site=fra or site=fra,row=7
     #[arg(long = "where", id = "selector", value_name = "LABELS")]
     selector: Option<Selector>,
+    /// Only pending or approved devices
+    #[arg(long, value_enum)]
+    state: Option<State>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Pending,
+    Approved,
 }
 
 /// The ids of the devices with these labels.
@@ -30,15 +39,20 @@ pub(crate) async fn selected(api: &Api, selector: &Selector) -> Result<BTreeSet<
 
 pub(super) async fn run(api: &Api, list: &List, format: Format) -> Result<End> {
     let selector = list.selector.clone().map(String::from);
-    let query: Vec<(&str, &str)> = selector.iter().map(|selector| ("where", selector.as_str())).collect();
+    let selector = selector.iter().map(|selector| ("where", selector.as_str()));
+    let state = list.state.map(|state| match state {
+        State::Pending => "pending",
+        State::Approved => "approved",
+    });
+    let query: Vec<(&str, &str)> = selector.chain(state.map(|state| ("state", state))).collect();
     if format == Format::Json {
         let devices: Vec<Value> = api.pages("/devices", &query, "devices").await?;
-        devices.iter().try_for_each(output::json)?;
+        output::list(&devices)?;
         return Ok(End::Done);
     }
     let devices: Vec<Device> = api.pages("/devices", &query, "devices").await?;
-    if devices.is_empty() && list.selector.is_some() {
-        out!("No device has these labels: rootcast device label");
+    if devices.is_empty() && !query.is_empty() {
+        out!("No device has these labels or this state.");
         return Ok(End::Done);
     }
     if devices.is_empty() {

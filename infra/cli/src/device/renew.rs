@@ -58,7 +58,7 @@ pub(super) async fn run(api: &Api, renew: Renew, format: Format) -> Result<End> 
     let renewals = renew.devices.into_iter().map(|device| one(api, device, renew.wait));
     let renewed: Vec<Renewed> = stream::iter(renewals).buffered(AT_ONCE).try_collect().await?;
     match format {
-        Format::Json => renewed.iter().try_for_each(output::json)?,
+        Format::Json => output::list(&renewed)?,
         Format::Text => {
             let row = |one: &Renewed| {
                 let path = one.job_path.clone().unwrap_or_else(|| "-".to_owned());

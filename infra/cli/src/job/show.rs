@@ -27,7 +27,7 @@ const LOOKED_AT: usize = 100;
 pub(super) async fn list(api: &Api, format: Format) -> Result<End> {
     let jobs: Vec<Value> = api.pages("/jobs", &[], "jobs").await?;
     if format == Format::Json {
-        jobs.iter().try_for_each(output::json)?;
+        output::list(&jobs)?;
         return Ok(End::Done);
     }
     if jobs.is_empty() {

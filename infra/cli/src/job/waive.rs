@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{Waive, find, read, tell};
 use crate::{
     api::{Api, ApiError},
+    ask,
     device::list::selected,
     exit::{End, Usage},
     output::{self, Format, note, out, plain},
@@ -48,6 +49,10 @@ struct Waiving<'a> {
 
 pub(super) async fn run(api: &Api, waive: Waive, format: Format) -> Result<End> {
     let id = find(api, &waive.which).await?;
+    if !ask::is_meant(waive.yes, &question(id, &waive), &id.to_string()).await? {
+        note!("Nothing is waived.");
+        return Ok(End::Failed);
+    }
     if !waive.certificates.is_empty() {
         return waive_certificates(api, id, &waive, format).await;
     }
@@ -69,6 +74,23 @@ pub(super) async fn run(api: &Api, waive: Waive, format: Format) -> Result<End> 
     };
     done.with_context(|| waiving.so_far())?;
     waiving.conclude()
+}
+
+/// What the job does without waiting for.
+fn question(id: JobId, waive: &Waive) -> String {
+    let (certificates, devices) = (&waive.certificates, &waive.devices);
+    if !certificates.is_empty() {
+        return format!(
+            "Waive {} in job {id}? Devices refuse them once an old root is gone.",
+            plain(&certificates.join(", "))
+        );
+    }
+    let which = match &waive.selector {
+        Some(selector) => format!("every failed device with {}", String::from(selector.clone())),
+        None if waive.all_failed => "every failed device".to_owned(),
+        None => devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    format!("Waive {which} in job {id}? It goes on without them: they refuse what only the new root vouches for.")
 }
 
 async fn waive_certificates(api: &Api, id: JobId, waive: &Waive, format: Format) -> Result<End> {

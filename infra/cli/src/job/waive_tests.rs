@@ -110,6 +110,7 @@ async fn api(world: World) -> (Api, Shared) {
 fn asked(devices: Vec<DeviceId>) -> Waive {
     let all_failed = devices.is_empty();
     Waive {
+        yes: true,
         selector: None,
         which: Which { id: "7".parse().ok() },
         devices,

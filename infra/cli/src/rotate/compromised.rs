@@ -25,9 +25,27 @@ pub(super) async fn root(api: &Api, generation: Option<u32>) -> Result<Compromis
         Some(generation) => format!("there is no root generation {generation}: rootcast root show"),
         None => "no root signs yet, so none can be compromised".to_owned(),
     })?;
-    let name = root.subject_dn.split(',').find_map(|part| part.trim().strip_prefix("CN="));
-    let name = name.unwrap_or(&root.subject_dn).to_owned();
+    let name = common_name(root).to_owned();
     Ok(Compromised { generation: root.generation, name, roots })
+}
+
+/// A rotation replaces the root that signs; a first root replaces none, and is made without a question.
+pub(super) async fn is_meant(api: &Api, is_immediate: bool) -> Result<bool> {
+    let roots: Vec<Root> = api.get("/signingCertificate/details", &[]).await?;
+    let Some(signing) = roots.iter().find(|root| root.state == GenerationState::Signing) else { return Ok(true) };
+    let how = if is_immediate {
+        "The new one signs at once: connections fail until the devices hold it."
+    } else {
+        "The new one signs when every device holds it."
+    };
+    let name = common_name(signing);
+    let question = format!("Replace root generation {}, {}? {how}", signing.generation, plain(name));
+    ask::is_meant(false, &question, name).await
+}
+
+fn common_name(root: &Root) -> &str {
+    let name = root.subject_dn.split(',').find_map(|part| part.trim().strip_prefix("CN="));
+    name.unwrap_or(&root.subject_dn)
 }
 
 /// Whoever replaces the wrong one cannot undo it, so the name is typed.

@@ -5,6 +5,9 @@ use std::{collections::VecDeque, time::Duration};
 /// Older results do not predict the current rate: waves grow, and devices differ.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// An estimate that is late by this factor was wrong: what is left waits for its next try.
+const LATE: u32 = 3;
+
 /// Observations of the last minute: time, and number of devices with a result.
 #[derive(Debug, Default)]
 pub(super) struct Pace(VecDeque<(Duration, u64)>);
@@ -21,6 +24,13 @@ impl Pace {
         while self.0.get(1).is_some_and(|(next, _)| at.saturating_sub(*next) >= WINDOW) {
             self.0.pop_front();
         }
+    }
+
+    /// Time since the last result, as far as it was observed.
+    pub(super) fn stalled(&self) -> Duration {
+        let Some((now, settled)) = self.0.back() else { return Duration::ZERO };
+        let since = self.0.iter().find(|(_, then)| then == settled).map_or(*now, |(then, _)| *then);
+        now.saturating_sub(since)
     }
 
     /// Devices per second.
@@ -48,11 +58,14 @@ pub(super) fn words(pace: &Pace, total: Option<u64>) -> String {
         return String::new();
     };
     let left = total.and_then(|total| pace.remaining(total)).filter(|left| !left.is_zero());
+    if left.is_some_and(|left| pace.stalled() > left * LATE) {
+        return String::new();
+    }
     let left = left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
     format!("{rate:.1}/s{left}")
 }
 
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),
         seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -93,6 +106,14 @@ mod tests {
         assert_eq!(words(&pace(&[(0, 0), (10, 20)]), Some(100_000)), "2.0/s, 13 h 53 min left");
         assert_eq!(words(&pace(&[(0, 0), (10, 20)]), Some(20)), "2.0/s");
         assert_eq!(words(&pace(&[(0, 0), (10, 20)]), None), "2.0/s");
+    }
+
+    #[test]
+    fn a_late_estimate_is_not_repeated() {
+        let seen = [(0, 0), (10, 46), (12, 46)];
+        assert_eq!(words(&pace(&seen), Some(49)), "3.8/s, 1 s left");
+        let stuck = pace(&[seen.as_slice(), &[(20, 46)]].concat());
+        assert_eq!((words(&stuck, Some(49)), stuck.stalled()), (String::new(), Duration::from_secs(10)));
     }
 
     #[test]

@@ -169,3 +169,54 @@ async fn every_principal_is_created_with_aws_credentials() {
     })
     .await;
 }
+
+/// With the profile of a login.
+#[tokio::test]
+async fn grave_commands_need_a_yes_and_errors_have_codes() {
+    Stack::run(0, async |stack| {
+        let (url, ca) = (&stack.local.api_url, stack.local.ca_pem.display());
+        stack.api_command("device list").await.refused(6, r#""code":"notLoggedIn""#);
+        stack.cli(&format!("login --url {url} --ca {ca} --role administrator"), "").await.done();
+        let whoami = stack.api_command("whoami").await.done();
+        assert!(
+            whoami["principal"].as_str().unwrap().starts_with("iam#") && whoami["url"] == format!("{url}/"),
+            "{whoami}"
+        );
+        stack.api_command("doctor").await.done();
+
+        let device =
+            "device add --address https://127.0.0.1:9 --device-profile dmtf --credential /rootcast/devices/shared/rack";
+        let id = stack.api_command(device).await.done()["id"].as_str().unwrap().to_owned();
+        let pin = ["AB"; 32].join(":");
+        let edited = stack.api_command(&format!("device edit {id} --name dead --pin {pin}")).await.done();
+        assert_eq!(
+            (&edited["name"], &edited["pins"]),
+            (&json!("dead"), &json!([format!("sha256:{}", "ab".repeat(32))]))
+        );
+        let shown = stack.api_command(&format!("device show {id}")).await.done();
+        assert_eq!((&shown["state"], &shown["name"]), (&json!("approved"), &json!("dead")));
+        assert_eq!(stack.api_command("device list --state pending").await.done(), json!([]));
+        stack.api.get("/devices?stat=pending").await.refused(400);
+        let chosen = stack.api_command("device list --state approved --query [].state").await.done();
+        assert_eq!(chosen, json!("approved"));
+
+        let rotated = stack.api_command("rotate --until publish").await.done();
+        let job = rotated["job"].as_u64().unwrap();
+        assert_eq!(rotated["jobPath"], format!("/signingCertificate/jobs/{job}"));
+        stack.api_command("job abort").await.refused(2, &format!("not ended: {job}"));
+        let abort = format!("job abort {job} --watch");
+        stack.api_command(&abort).await.refused(2, "--yes");
+        let status = stack.api_command("status").await.done();
+        assert_eq!(status["open"][0]["id"], job);
+        assert_eq!(stack.api_command(&format!("{abort} --yes")).await.code, Some(0), "a wanted abort is no failure");
+        stack.api_command(&format!("job abort {job} --yes")).await.refused(1, r#""code":"FQXHMSE"#);
+
+        stack.api_command(&format!("device delete {id}")).await.refused(2, "--yes");
+        stack.api_command(&format!("device delete {id} --yes")).await.done();
+        stack.api_command(&format!("device certificate {id}")).await.refused(1, "There is no device");
+        stack.api_command("logout").await.done();
+        stack.api_command("whoami").await.refused(6, "notLoggedIn");
+        stack.cli_as("unknown==", "status").await.refused(6, r#""recovery""#);
+    })
+    .await;
+}

@@ -342,7 +342,7 @@ async fn a_device(stack: &Stack, jane: &Api, john: &Api) {
 }
 
 async fn on_the_command_line(stack: &Stack, jane: &Api, john: &Api) {
-    let rotate = "rotate --reason console";
+    let rotate = "rotate --reason console --yes";
     stack.cli_as(&jane.token, rotate).await.refused(5, "waits for a second person");
     let listed = stack.cli_as(&john.token, "request list").await.done();
     let of = |each: &&Value| each["query"] == "reason=console";
@@ -354,7 +354,7 @@ async fn on_the_command_line(stack: &Stack, jane: &Api, john: &Api) {
     let shown = stack.cli_as(&jane.token, &format!("request show {id}")).await.done();
     assert_eq!((&shown["state"], &shown["decision"]["by"]), (&json!("confirmed"), &json!("john")));
     // Withdrawn: the same call is a new request.
-    stack.cli_as(&jane.token, "rotate --reason other").await.refused(5, "waits");
+    stack.cli_as(&jane.token, "rotate --reason other --yes").await.refused(5, "waits");
     let id = waits(&jane.put("/signingCertificate?reason=other").await);
     stack.cli_as(&jane.token, &format!("request reject {id} --reason mistaken")).await.done();
     assert_ne!(waits(&jane.put("/signingCertificate?reason=other").await), id);

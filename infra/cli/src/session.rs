@@ -1,0 +1,73 @@
+//! `rootcast whoami` and `rootcast logout`.
+
+use std::io::ErrorKind;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Api, ApiError},
+    arguments::AccessArguments,
+    exit::End,
+    output::{self, Format, out, plain},
+    profile,
+};
+
+/// Of the caller's own token.
+pub(crate) const VERIFY: &str = "/vedauth/authorize/verify";
+const REVOKE: &str = "/vedauth/revoke/token";
+
+pub(crate) async fn whoami(arguments: &AccessArguments, format: Format) -> Result<End> {
+    let access = arguments.resolve()?;
+    let token: Value = Api::connect(&access)?.get_plain(VERIFY, &[]).await?;
+    let (name, expires) = (text(&token["identity"]), text(&token["expires"]));
+    let profile = arguments.file()?;
+    match format {
+        Format::Json => output::json(&json!({
+            "principal": name, "expires": expires, "scope": token["scope"], "url": access.url, "profile": profile,
+        }))?,
+        Format::Text => {
+            out!("{} at {}, until {}", plain(&name), access.url, plain(&expires));
+            if let Some(scope) = token["scope"].as_str() {
+                out!("For {} only.", plain(scope));
+            }
+            out!("Profile: {}", profile.display());
+        }
+    }
+    Ok(End::Done)
+}
+
+/// A name with a prefix, in the vendor's form.
+pub(crate) fn text(value: &Value) -> String {
+    let text = value.as_str().unwrap_or_default();
+    text.strip_prefix("local:").unwrap_or(text).to_owned()
+}
+
+/// Revokes the token, and forgets it.
+pub(crate) async fn logout(arguments: &AccessArguments, format: Format) -> Result<End> {
+    let access = arguments.resolve()?;
+    let was_valid = match Api::connect(&access)?.raw(REVOKE).await {
+        Ok(_) => true,
+        Err(ApiError::Refused(refusal)) if refusal.status.as_u16() == 401 => false,
+        Err(error) => return Err(error.into()),
+    };
+    let file = arguments.file()?;
+    // A token from the environment leaves the profile's as it is.
+    let is_saved = profile::load(&file)?.is_some_and(|saved| saved.token.expose() == access.token.expose());
+    if is_saved {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} cannot be removed", file.display()));
+            }
+            _ => {}
+        }
+    }
+    match format {
+        Format::Json => {
+            output::json(&json!({ "url": access.url, "revoked": was_valid, "profile": is_saved.then_some(file) }))?
+        }
+        Format::Text if was_valid => out!("Logged out of {}: the token is revoked.", access.url),
+        Format::Text => out!("Logged out of {}: the token was not valid any more.", access.url),
+    }
+    Ok(End::Done)
+}
