@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 
 use reqwest::Method;
 use rootcast_core::access::identity::Identity;
-use rootcast_core::access::permission::Role;
+
+use rootcast_core::access::permission::{Grants, Role};
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::job::task::ErrorClass;
@@ -64,6 +65,7 @@ async fn every_functions_permissions_match_its_calls() {
         import(stack).await;
         issue(stack).await;
         look(stack).await;
+        see_some(stack).await;
         stack.invoke("IssueFunction", &json!({ "wake": "lists" })).await;
         call(stack, &provider).await;
         have_confirmed(stack).await;
@@ -281,6 +283,21 @@ async fn issue(stack: &Stack) {
     }
     stack.api.get(&format!("/certificates/{}/audit", first.certificate)).await.response();
     drop(fake);
+}
+
+/// Lists of somebody who may read a folder and a device; and a visit to a device whose credential is in its record.
+async fn see_some(stack: &Stack) {
+    let mut some = Grants::default();
+    for grant in [r"\VED\Policy\Certificates=read", r"\VED\Policy\Devices\a=read"] {
+        some.add(grant.parse().unwrap());
+    }
+    let api = stack.api_of("some", some).await;
+    api.get("/v3/scm/certificates").await.json();
+    api.get("/vedsdk/Certificates").await.json();
+    let credential = json!({ "username": USER, "password": PASSWORD });
+    stack.api.patch("/devices/a", json!({ "credential": credential })).await.response();
+    stack.api.post("/devices/a/probe", json!({})).await.response();
+    stack.emptied("TaskQueueUrl").await;
 }
 
 /// A root of others comes to the devices and leaves them.
