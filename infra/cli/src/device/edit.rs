@@ -1,10 +1,11 @@
 //! `rootcast device edit` and `rootcast device delete`.
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reqwest::Method;
 use rootcast_core::device::{DeviceId, Pin};
 use rootcast_dialects::native::Standing;
+use rootcast_pki::algorithm::KeyAlgorithm;
 use serde_json::{Map, Value, json};
 
 use super::approve::pin;
@@ -53,25 +54,10 @@ pub(crate) struct Edit {
     /// The host of its address again
     #[arg(long, conflicts_with = "subject")]
     no_subject: bool,
-    /// Key of its own next certificate
-    #[arg(long, value_enum, ignore_case = true)]
-    key_algorithm: Option<KeyAlgorithm>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KeyAlgorithm {
-    /// What the device makes by itself
-    Default,
-    #[value(name = "ECDSA_P256")]
-    EcdsaP256,
-    #[value(name = "ECDSA_P384")]
-    EcdsaP384,
-    #[value(name = "RSA_2048")]
-    Rsa2048,
-    #[value(name = "RSA_3072")]
-    Rsa3072,
-    #[value(name = "RSA_4096")]
-    Rsa4096,
+    /// Of the key that it makes for its next certificate of its own: ECDSA_P256, ECDSA_P384, RSA_2048, RSA_3072, RSA_4096, or
+    /// default
+    #[arg(long, value_name = "ALGORITHM", value_parser = key_algorithm)]
+    key_algorithm: Option<Value>,
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +76,13 @@ fn subject(text: &str) -> Result<Value, String> {
         Ok(_) => Err("it is no JSON object".to_owned()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// `null` for the default.
+fn key_algorithm(text: &str) -> Result<Value, serde_json::Error> {
+    let name = Some(text.to_ascii_uppercase()).filter(|name| name != "DEFAULT");
+    let algorithm: Option<KeyAlgorithm> = serde_json::from_value(json!(name))?;
+    Ok(json!(algorithm))
 }
 
 pub(super) async fn run(api: &Api, edit: Edit, format: Format) -> Result<End> {
@@ -121,7 +114,7 @@ impl Edit {
         let gone = gone.into_iter().filter_map(|(field, is_gone)| is_gone.then_some((field, Value::Null)));
         let pins = (self.no_pins || !self.pin.is_empty()).then(|| ("pins", json!(self.pin)));
         let subject = self.subject.clone().map(|subject| ("subject", subject));
-        let algorithm = self.key_algorithm.map(|algorithm| ("keyAlgorithm", algorithm.value()));
+        let algorithm = self.key_algorithm.clone().map(|algorithm| ("keyAlgorithm", algorithm));
         let all = texts.chain(gone).chain(pins).chain(subject).chain(algorithm);
         let changes: Map<_, _> = all.map(|(field, value)| (field.to_owned(), value)).collect();
         if changes.is_empty() {
@@ -131,15 +124,6 @@ impl Edit {
             .into());
         }
         Ok(changes)
-    }
-}
-
-impl KeyAlgorithm {
-    fn value(self) -> Value {
-        match self {
-            Self::Default => Value::Null,
-            _ => self.to_possible_value().map_or(Value::Null, |value| json!(value.get_name())),
-        }
     }
 }
 
