@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "others use more of it")]
 mod openssl;
 #[path = "../../it/import_readers/python.rs"]
+#[allow(dead_code, reason = "others use more of it")]
 mod python;
 #[path = "../../it/authority/webpki.rs"]
 mod webpki;

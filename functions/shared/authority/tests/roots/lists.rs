@@ -12,7 +12,7 @@ use crate::aws::Aws;
 use crate::keys::TODAY;
 use crate::signing_root;
 
-fn list(shard: u8) -> CrlId {
+fn list(shard: u16) -> CrlId {
     CrlId::new(SignerId::root(1), shard).unwrap()
 }
 
