@@ -68,6 +68,7 @@ fn app_for(grants: Grants) -> Router {
     router(App::new(Parts {
         second: SecondPerson::new(ledger.clone(), Default::default(), OffsetDateTime::now_utc),
         gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, "key")),
+        sealer: Sealer::new(&kms, "key"),
         ledger,
         queue: Queue::new(sqs),
         control_queue: "https://sqs.invalid/control".to_owned(),
