@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
@@ -45,9 +46,10 @@ fn app_for(grants: Grants) -> Router {
     });
     let empty = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
     let none_found = mock!(Client::query).then_output(|| QueryOutput::builder().build());
+    let none_of_them = mock!(Client::batch_get_item).then_output(|| BatchGetItemOutput::builder().build());
     let none_there = mock!(Client::scan).then_output(|| ScanOutput::builder().build());
     let noted = mock!(Client::transact_write_items).then_output(|| TransactWriteItemsOutput::builder().build());
-    let rules = [&known, &empty, &none_found, &none_there, &noted];
+    let rules = [&known, &empty, &none_found, &none_of_them, &none_there, &noted];
     let dynamodb = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
     let table = |name: &str| Some(name.to_owned());
     let tables = Tables {

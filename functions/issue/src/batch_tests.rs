@@ -45,7 +45,7 @@ fn a_batch_is_sorted_and_unreadable_messages_are_named() {
         message("list", json!({ "crl": { "generation": 2, "shard": 63 } })),
         message("task", serde_json::to_value(task(1)).unwrap()),
         message("renewed", json!({ "renewed": certificate() })),
-        message("no such list", json!({ "crl": { "generation": 2, "shard": 64 } })),
+        message("no such list", json!({ "crl": { "generation": 2, "shard": 1088 } })),
         message("control", json!({ "job": 7, "why": "created" })),
     ] });
     let batch = read(serde_json::from_value(event).unwrap());

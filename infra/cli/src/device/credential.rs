@@ -21,7 +21,7 @@ pub(crate) struct Credential {
     #[command(flatten)]
     login: Login,
     /// SSM parameter with user name and password instead; the stored ones are deleted
-    #[arg(long, value_name = "PARAMETER", required_unless_present = "username", conflicts_with = "username")]
+    #[arg(long, value_name = "PARAMETER", required_unless_present = "username", conflicts_with_all = ["username", "password_stdin"])]
     parameter: Option<String>,
 }
 
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(refused(&format!("{of} --username admin --password s3cret")), ErrorKind::UnknownArgument);
         assert_eq!(refused(of), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused(&format!("{of} --parameter /r/b --username admin")), ErrorKind::ArgumentConflict);
-        assert_eq!(refused(&format!("{of} --parameter /r/b --password-stdin")), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused(&format!("{of} --parameter /r/b --password-stdin")), ErrorKind::ArgumentConflict);
         for taken in ["--username admin", "--username admin --password-stdin", "--parameter /r/b"] {
             Arguments::try_parse_from(format!("{of} {taken}").split(' ')).unwrap();
         }
