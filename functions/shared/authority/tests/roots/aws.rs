@@ -143,13 +143,21 @@ impl State {
         values: Option<&Item>,
     ) -> bool {
         let row = self.rows.get(&key_of(key));
-        match expression.and_then(|expression| expression.split_once(" = ")) {
-            Some((name, value)) => {
-                let name = names.and_then(|names| names.get(name)).map_or(name, String::as_str);
-                row.and_then(|row| row.get(name)) == values.unwrap().get(value)
+        let number = |value: &AttributeValue| value.as_n().unwrap().parse::<u64>().unwrap();
+        let holds = |expression: &str| {
+            let [name, operator, value] = expression.split(' ').collect::<Vec<_>>()[..] else {
+                return expression.starts_with("attribute_not_exists") && row.is_none();
+            };
+            let name = names.and_then(|names| names.get(name)).map_or(name, String::as_str);
+            let (stored, value) = (row.and_then(|row| row.get(name)), values.unwrap().get(value));
+            match operator {
+                "=" => stored == value,
+                "<" => stored.is_some_and(|stored| number(stored) < number(value.unwrap())),
+                "<=" => stored.is_some_and(|stored| number(stored) <= number(value.unwrap())),
+                other => panic!("{other} in {expression}"),
             }
-            None => expression.is_none_or(|expression| expression.starts_with("attribute_not_exists") && row.is_none()),
-        }
+        };
+        expression.is_none_or(|expression| expression.split(" OR ").any(holds))
     }
 
     /// All or nothing.
@@ -180,7 +188,9 @@ impl State {
         }
         rows.iter().for_each(|row| self.note_list(row));
         self.rows.extend(rows.into_iter().map(|row| (key_of(&row), row)));
-        self.calls.push(format!("write {}", names.join(", ")));
+        if !names.is_empty() {
+            self.calls.push(format!("write {}", names.join(", ")));
+        }
         self.writes += 1;
         true
     }

@@ -125,13 +125,13 @@ async fn death_between_any_two_calls_makes_no_second_one() {
         aws.state().die_in(number);
         let died = aws.keep().await;
         if !aws.state().has_died() {
-            assert_eq!((number, died.unwrap()), (11, true), "ten calls");
+            assert_eq!((number, died.unwrap()), (12, true), "eleven calls");
             break;
         }
         died.unwrap_err();
         let when = format!("after call {number}");
         // A call that had not been answered may have been the last one.
-        assert_eq!(aws.keep().await.unwrap(), number < 10, "{when}");
+        assert_eq!(aws.keep().await.unwrap(), number < 11, "{when}");
         aws.assert_one_signs(1, 1, &when).await;
         assert_eq!(aws.state().signed_as("certificate of an issuing authority", 0), 1, "{when}");
         let (record, key) = (aws.record().await, aws.issuing(1, 1).await.key);
@@ -153,12 +153,12 @@ async fn death_during_activation_makes_no_second_one() {
         aws.state().die_in(number);
         let died = aws.activate().await;
         if !aws.state().has_died() {
-            assert_eq!(number, 15, "fourteen calls");
+            assert_eq!(number, 16, "fifteen calls");
             break;
         }
         died.unwrap_err();
         let again = aws.activate().await;
-        assert_eq!(again.is_ok(), number < 14, "after call {number}: {again:?}");
+        assert_eq!(again.is_ok(), number < 15, "after call {number}: {again:?}");
         aws.assert_one_signs(2, 1, &format!("after call {number}")).await;
         assert_eq!(aws.issuing(1, 1).await.state, IssuingState::Superseded);
     }
