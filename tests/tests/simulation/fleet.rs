@@ -373,7 +373,7 @@ fn three_hundred_devices_go_through_the_benchmark() {
     // For the new root, the request, the certificate, which is connected to twice, and the old root.
     assert!((5.0..6.0).contains(&(second.visits as f64 / devices)), "{second:?}");
     assert!(second.used.signatures > 300 && second.dollars() > 0.0, "{second:?}");
-    // The job knows no more than what there was, and most of it.
+    // The job knows nearly all of what there was; processes bring along a little of the jobs before.
     for (name, counted) in [
         ("writeUnits", second.used.write_units),
         ("readUnits", second.used.half_read_units / 2),
@@ -382,7 +382,7 @@ fn three_hundred_devices_go_through_the_benchmark() {
         ("gigabyteSeconds", second.used.megabyte_millis / 1024 / 1000),
     ] {
         let share = measured.told[name].as_f64().unwrap() / counted as f64;
-        assert!((0.8..1.01).contains(&share), "{name}: {share:.3} of {counted}; {}", measured.told);
+        assert!((0.85..1.05).contains(&share), "{name}: {share:.3} of {counted}; {}", measured.told);
     }
     let failing = with_dead(300);
     assert!(failing.lasted > failing.ideal(), "{failing:?}");
