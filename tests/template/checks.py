@@ -445,6 +445,9 @@ def alarms_cover_what_can_go_wrong(template):
     low = [alarm["Threshold"] for _, alarm in template.of("CloudWatch::Alarm") if alarm.get("MetricName") == "BundleLifeLeft" and alarm["ComparisonOperator"] == "LessThanThreshold"]
     if not any(10 <= percent < 50 for percent in low):
         yield "no alarm before the signed bundle expires"
+    for metric in ("RootDaysLeft", "CrlHoursLeft"):
+        if not any(alarm.get("MetricName") == metric and alarm["ComparisonOperator"] == "LessThanThreshold" and alarm["Threshold"] > 0 for _, alarm in template.of("CloudWatch::Alarm")):
+            yield f"no alarm on low {metric}"
     silence = {"MetricName": "AuditHeadsSigned", "TreatMissingData": "breaching", "ComparisonOperator": "LessThanThreshold", "Threshold": 1}
     if not any(silence.items() <= alarm.items() for _, alarm in template.of("CloudWatch::Alarm")):
         yield "no alarm says that the audit's heads are not signed"

@@ -14,10 +14,11 @@ impl App {
     pub async fn from_env() -> Result<Self, IssuerError> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
         let meter = Meter::new(variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?);
+        let stack: String = variable("STACK")?;
         let vault = Vault::new(
             &client!(aws_sdk_kms, &config, meter),
             &aws_sdk_resourcegroupstagging::Client::new(&config),
-            variable::<String>("STACK")?,
+            stack.clone(),
         );
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).metered(&meter),
@@ -33,6 +34,7 @@ impl App {
             revoke_superseded: variable("REVOKE_SUPERSEDED")?,
             crl_base: variable("CRL_BASE_URL")?,
             retry_base: variable("RETRY_BASE_SECONDS")?,
+            stack,
             clock: OffsetDateTime::now_utc,
             random: rootcast_queue::jitter,
         })

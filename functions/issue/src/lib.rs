@@ -43,6 +43,8 @@ pub struct App {
     pub crl_base: String,
     /// The first wait before a retry, in seconds.
     pub retry_base: u32,
+    /// The dimension of metrics.
+    pub stack: String,
     pub clock: fn() -> OffsetDateTime,
     /// Randomises retries.
     pub random: fn() -> u32,

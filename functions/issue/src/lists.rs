@@ -6,8 +6,9 @@ use std::error::Error;
 
 use futures::future::join_all;
 use rootcast_core::job::message::RootLists;
+use rootcast_core::metric::Metric;
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{CrlHead, IssuingRecord, IssuingState};
+use rootcast_ledger::{CrlHead, IssuingRecord, IssuingState, RootRecord};
 use rootcast_lists::{NotMade, is_kept, is_kept_below};
 use rootcast_pki::crl::{CrlId, prepare_crl};
 use rootcast_pki::signer::{IssuingId, SignerId};
@@ -51,7 +52,11 @@ impl App {
     /// is no failure.
     pub(crate) async fn renew_lists(&self, deadline: Instant) -> Result<(), IssuerError> {
         let now = (self.clock)();
-        let mut roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        let authority = self.ledger.authority().await?;
+        let mut roots = self.ledger.roots(&authority).await?;
+        if let Some(days) = authority.signing.and_then(|signing| days_left(&roots, signing, now)) {
+            self.gauge(Metric::RootDaysLeft, days);
+        }
         // Something below a retired root may be valid, and nothing below an abandoned one.
         roots.retain(|root| is_kept(root, now) || root.state == GenerationState::Retired);
         let issuing = self.ledger.issuings(&roots).await?;
@@ -59,7 +64,11 @@ impl App {
         let below = issuing.iter().filter(|each| above(each).is_some_and(|root| is_kept_below(root, each, now)));
         let kept = roots.iter().filter(|root| is_kept(root, now)).map(|root| SignerId::root(root.generation));
         let signers = kept.chain(below.map(|each| each.id().into()));
-        let Due { own, handed_over } = due(self.ledger.crls(signers).await?, now);
+        let lists = self.ledger.crls(signers).await?;
+        if let Some(hours) = hours_left(&lists, now) {
+            self.gauge(Metric::CrlHoursLeft, hours);
+        }
+        let Due { own, handed_over } = due(lists, now);
         let (mut outcome, mut unusable) = (Ok(()), BTreeSet::new());
         for generation in handed_over {
             outcome = outcome.and(self.hand_over(generation).await);
@@ -95,6 +104,11 @@ impl App {
         outcome
     }
 
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn gauge(&self, metric: Metric, value: u64) {
+        println!("{}", metric.line(value, &self.stack, (self.clock)()));
+    }
+
     /// Asks the conductor for the lists of a root.
     async fn hand_over(&self, root: u32) -> Result<(), IssuerError> {
         Ok(self.queue.send_later(&self.control_queue, &RootLists { lists_of_root: root }, 0).await?)
@@ -109,6 +123,22 @@ impl App {
         };
         rootcast_lists::publish(&self.ledger, list, url.as_slice(), &[], None, (self.clock)(), sign).await
     }
+}
+
+/// Of the root that signs.
+fn days_left(roots: &[RootRecord], signing: u32, now: OffsetDateTime) -> Option<u64> {
+    let root = roots.iter().find(|root| root.generation == signing)?;
+    Some(whole((root.certificate.as_ref()?.not_after() - now).whole_days()))
+}
+
+/// Of the list that ends first.
+fn hours_left(lists: &[CrlHead], now: OffsetDateTime) -> Option<u64> {
+    lists.iter().map(|list| whole((list.next_update - now).whole_hours())).min()
+}
+
+/// What is over has nothing left.
+fn whole(left: i64) -> u64 {
+    u64::try_from(left).unwrap_or(0)
 }
 
 /// The conductor looks after the lists of authorities by itself.

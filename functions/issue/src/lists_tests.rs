@@ -51,3 +51,11 @@ fn urgent_lists_are_made_before_those_that_end_soon() {
     let order: Vec<_> = due(lists, NOW).own.into_iter().map(|(list, _)| list.shard().unwrap()).collect();
     assert_eq!(order, [1087, 2, 1, 3]);
 }
+
+#[test]
+fn what_is_left_is_that_of_the_first_list_to_end() {
+    let lists = [published("/crl/3.2/8.crl", Duration::ZERO), published("/crl/3.2/9.crl", Duration::days(5))];
+    let week = lists[0].list.lifetime().whole_hours() as u64;
+    assert_eq!((hours_left(&lists[..1], NOW), hours_left(&lists, NOW)), (Some(week), Some(week - 120)));
+    assert_eq!((hours_left(&lists, NOW + Duration::days(400)), hours_left(&[], NOW)), (Some(0), None));
+}

@@ -530,6 +530,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 30,
+            stack: "rootcast".to_owned(),
             clock,
             random,
         })),

@@ -23,6 +23,10 @@ pub enum Metric {
     PinMismatches,
     /// A gauge: what is left of the signed bundle's life, of the days that `BundleDays` gives it.
     BundleLifeLeft,
+    /// A gauge: days until the certificate of the root that signs ends.
+    RootDaysLeft,
+    /// A gauge: hours until the first revocation list ends, before those that are due are signed anew.
+    CrlHoursLeft,
     /// Events that EventBridge did not take.
     EventsLost,
     /// Operations that an authenticated caller had no right to.
@@ -53,6 +57,8 @@ impl Metric {
             Self::SigningKeysChanged => "SigningKeysChanged",
             Self::PinMismatches => "PinMismatches",
             Self::BundleLifeLeft => "BundleLifeLeft",
+            Self::RootDaysLeft => "RootDaysLeft",
+            Self::CrlHoursLeft => "CrlHoursLeft",
             Self::EventsLost => "EventsLost",
             Self::OperationsDenied => "OperationsDenied",
             Self::LoginFailures => "LoginFailures",

@@ -61,6 +61,7 @@ pub(super) fn issuer_with(
         revoke_superseded: true,
         crl_base: CRL_BASE.to_owned(),
         retry_base: 1,
+        stack: "rootcast".to_owned(),
         clock,
         random: rootcast_queue::jitter,
     }

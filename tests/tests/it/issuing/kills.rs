@@ -299,6 +299,7 @@ impl Scene {
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 1,
+            stack: "rootcast".to_owned(),
             clock,
             random: rootcast_queue::jitter,
         }
