@@ -69,8 +69,9 @@ def bill_of_materials(metadata):
     """Every crate that a function is compiled from or by (build scripts, macros), with what it depends on."""
     packages = {package["id"]: package for package in metadata["packages"]}
     depends = {node["id"]: [each["pkg"] for each in node["deps"] if not is_for_tests(each)] for node in metadata["resolve"]["nodes"]}
-    names = {package["name"]: key for key, package in packages.items() if package["source"] is None}
-    roots = [names[function] for function in FUNCTIONS]
+    ours = {key: package for key, package in packages.items() if package["source"] is None}
+    programs = {target["name"]: key for key, package in ours.items() for target in package["targets"] if "bin" in target["kind"]}
+    roots = [programs[function] for function in FUNCTIONS]
     reached, left = set(), list(roots)
     while left:
         package = left.pop()

@@ -60,7 +60,9 @@ def complete(bill):
     named = {(each["name"], each["version"]) for each in bill["components"]}
     yield from (f"{each} is in the bill, and not in Cargo.lock" for each in sorted(named - locked))
     names = {name for name, _ in named}
-    yield from (f"{name} is missing" for name in sorted({*pack.FUNCTIONS, "aws-lc-sys", "aws-sdk-kms", "lambda_runtime", "rustls"} - names))
+    functions = {each["name"].removeprefix("rootcast-") for each in bill["components"] if each["type"] == "application"}
+    yield from (f"{name} is missing" for name in sorted(set(pack.FUNCTIONS) - functions))
+    yield from (f"{name} is missing" for name in sorted({"aws-lc-sys", "aws-sdk-kms", "lambda_runtime", "rustls"} - names))
     # Only tests and the local cloud use these.
     yield from (f"{name} is in no function" for name in sorted({"proptest", "dynoxide-rs", "rootcast-tests", "rootcast-local"} & names))
     for each in bill["components"]:
