@@ -171,6 +171,44 @@ resource "aws_cloudwatch_metric_alarm" "bundle_life_alarm" {
   tags                = var.tags
 }
 
+resource "aws_cloudwatch_metric_alarm" "root_days_alarm" {
+  alarm_name        = "${var.name}-root-days-alarm"
+  alarm_description = "The root that signs ends in less than 90 days, and its devices need a new one before. `rootcast rotate --preflight` says what it takes; `rootcast root policy` has it replaced by itself."
+  namespace         = "Rootcast"
+  metric_name       = "RootDaysLeft"
+  dimensions = {
+    Stack = var.name
+  }
+  statistic           = "Minimum"
+  period              = 3600
+  evaluation_periods  = 1
+  threshold           = 90
+  comparison_operator = "LessThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  tags                = var.tags
+}
+
+resource "aws_cloudwatch_metric_alarm" "crl_hours_alarm" {
+  alarm_name        = "${var.name}-crl-hours-alarm"
+  alarm_description = "A revocation list ends within a day, after which verifiers that ask for it refuse certificates. Lists are signed again at half of their life; the logs of issue, and of conduct for lists of roots, say what keeps it from that."
+  namespace         = "Rootcast"
+  metric_name       = "CrlHoursLeft"
+  dimensions = {
+    Stack = var.name
+  }
+  statistic           = "Maximum"
+  period              = 3600
+  evaluation_periods  = 1
+  threshold           = 24
+  comparison_operator = "LessThanThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  ok_actions          = local.has_own_topic || local.has_topic ? local.has_own_topic ? [aws_sns_topic.alarm_topic[0].arn] : [var.alarm_topic_arn] : null
+  tags                = var.tags
+}
+
 resource "aws_cloudwatch_metric_alarm" "audit_heads_alarm" {
   alarm_name        = "${var.name}-audit-heads-alarm"
   alarm_description = "For three hours no statement of the audit's heads was signed, or the stack is less than an hour old. Rotate's log says why."

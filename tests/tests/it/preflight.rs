@@ -18,7 +18,7 @@ async fn a_preflight_reports_the_fleet_and_a_rollover_what_changed() {
     let parameters = [("LeavesFromRoot", "true"), ("RootKeySleeps", "false")];
     Stack::run_with(4, &parameters, async |stack| {
         let none = stack.cli_as(&stack.api.token, "rotate --preflight").await.done();
-        assert_eq!(none, json!({ "jobPath": "" }), "there is no device");
+        assert_eq!(none, json!({ "job": null, "jobPath": "" }), "there is no device");
         stack.found_root().await;
         stack.enrol_fleet().await;
         let first = stack.put_root("").await;
