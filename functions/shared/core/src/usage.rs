@@ -95,7 +95,7 @@ impl Usage {
     /// So many parts of all.
     #[must_use]
     pub fn share(&self, parts: u64, all: u64) -> Self {
-        self.map(|count| if all == 0 { 0 } else { count * parts / all })
+        self.map(|count| count.saturating_mul(parts).checked_div(all).unwrap_or(0))
     }
 
     pub const fn calls(&self) -> u64 {
