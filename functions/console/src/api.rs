@@ -46,8 +46,8 @@ pub(crate) struct Told {
     pub(crate) advice: String,
     /// All of them, if an import has several.
     pub(crate) problems: Vec<String>,
-    /// What it waits for, or which job is in the way.
-    pub(crate) response: Value,
+    /// The request that a second person has to confirm.
+    pub(crate) request: Option<String>,
 }
 
 /// The function's answer to the event.
@@ -92,7 +92,7 @@ impl Api<'_> {
         match StatusCode::from_u16(answered.status_code) {
             Ok(StatusCode::UNAUTHORIZED) => Err(Trouble::SignedOut),
             // The call waits for a second person.
-            Ok(StatusCode::ACCEPTED) if told(&body, StatusCode::ACCEPTED).response["request"].is_string() => {
+            Ok(StatusCode::ACCEPTED) if told(&body, StatusCode::ACCEPTED).request.is_some() => {
                 Err(told(&body, StatusCode::ACCEPTED).into())
             }
             Ok(status) if status.is_success() => Ok(Answer { cookies: answered.cookies, body }),
@@ -127,7 +127,7 @@ fn told(body: &str, status: StatusCode) -> Told {
         text: [&message["text"], &body["error_msg"]].map(text).concat(),
         advice: text(&message["recovery"]["text"]),
         problems: problems.collect(),
-        response: body["response"].clone(),
+        request: body["response"]["request"].as_str().map(str::to_owned),
     }
 }
 
@@ -156,7 +156,7 @@ impl Told {
             text: "The API did not answer.".to_owned(),
             advice: "Nothing is known about what was asked for. Look again in a minute; the log of the function console has the reason.".to_owned(),
             problems: Vec::new(),
-            response: Value::Null,
+            request: None,
         }
     }
 
@@ -167,7 +167,7 @@ impl Told {
             text: text.to_owned(),
             advice: advice.to_owned(),
             problems: Vec::new(),
-            response: Value::Null,
+            request: None,
         }
     }
 }

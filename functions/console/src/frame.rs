@@ -103,7 +103,7 @@ pub(crate) fn live(path: &str, at: &str, runs: bool, content: &Markup) -> Markup
 
 /// What was refused, or waits for a second person.
 pub(crate) fn refused(told: &Told) -> Response {
-    let request = told.response["request"].as_str();
+    let request = told.request.as_deref();
     let content = html! {
         (problem(told))
         @if let Some(request) = request {

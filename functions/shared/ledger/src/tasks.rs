@@ -466,11 +466,10 @@ impl Ledger {
         settlements: &[Settlement],
         used: &Usage,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
-        let mut counts: BTreeMap<(JobId, Pass), (u8, BTreeMap<&'static str, i64>)> = BTreeMap::new();
+        let mut counts: BTreeMap<(JobId, Pass), (u8, Deltas)> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
             let Some(name) = counter(outcome.state()) else { continue };
-            let (_, deltas) =
-                counts.entry((key.job, key.pass)).or_insert_with(|| (key.device.shard(), BTreeMap::new()));
+            let (_, deltas) = counts.entry((key.job, key.pass)).or_insert_with(|| (key.device.shard(), Deltas::new()));
             *deltas.entry(name).or_default() += 1;
         }
         let of_jobs = counts.iter().map(|((job, _), (_, deltas))| (*job, deltas.values().sum::<i64>().unsigned_abs()));
@@ -510,6 +509,9 @@ impl Ledger {
         self.batch_get_of(self.jobs()?, keys, operation).await
     }
 }
+
+/// By how much each counter of an item grows.
+type Deltas = BTreeMap<&'static str, i64>;
 
 /// The counter of a state; it has the state's name. Waiting tasks have no counter.
 const fn counter(state: TaskState) -> Option<&'static str> {

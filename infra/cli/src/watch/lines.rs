@@ -99,7 +99,7 @@ impl Pause {
         let next = || {
             let waves: Vec<_> = job.waves.iter().flatten().filter(|wave| wave.pass == job.summary.pass).collect();
             let closed = waves.iter().map(|wave| at(wave.closed.as_deref()?)).collect::<Option<Vec<_>>>()?;
-            let pause = Duration::seconds(i64::try_from(rollover.rollout.wave_pause).ok()?);
+            let pause = Duration::seconds(i64::from(rollover.rollout.wave_pause));
             Some(Self { what: "the next wave begins in", until: closed.into_iter().max()?.checked_add(pause)? })
         };
         hold.or_else(next).filter(|pause| pause.until > now)

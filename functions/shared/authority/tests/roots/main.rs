@@ -1,5 +1,5 @@
 //! Roots are made, activated and withdrawn: the order of the steps, refusals, and resumption.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anchors;
 mod aws;

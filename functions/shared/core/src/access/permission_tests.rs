@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's inputs are its own")]
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
