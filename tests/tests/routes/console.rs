@@ -154,7 +154,7 @@ async fn a_grave_form_needs_the_name_typed_in() {
         ("/console/jobs/7/abort", "job 8"),
         ("/console/jobs/7/rollback", ""),
         ("/console/jobs/7/waive", "yes"),
-        ("/console/roots/rotate", "rotat"),
+        ("/console/roots/rotate", "rotation"),
         ("/console/roots/compromise", "root 2 is compromised"),
     ] {
         let form = format!("csrf={}&generation=1&typed={}", token.expose(), wrong.replace(' ', "+"));
