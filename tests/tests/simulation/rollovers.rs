@@ -38,7 +38,7 @@ pub fn query(world: &World) -> String {
         _ if !world.is_slow() => random.between(600, 1200),
         _ => random.between(3600, 4 * 3600),
     };
-    let activation = if random.chance(0.05) { "immediate" } else { "proven" };
+    let activation = if random.chance(0.15) { "immediate" } else { "proven" };
     let canary = random.between(2, 5);
     format!(
         "?canary={canary}&growth=3&errorBudget=40&until={until}&holdDown={hold_down}&sample=50&activation={activation}"

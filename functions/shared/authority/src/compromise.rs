@@ -178,6 +178,8 @@ impl CertificateAuthority {
         authority.joins_during = None;
         let mut anchors = None;
         if let Some(job) = running.as_mut().filter(|job| job.state != JobState::Ended) {
+            // Whoever ends a job has the unused keys of its root given up: of one that is being withdrawn, too.
+            authority.unswept.extend(roots.iter().map(|root| root.generation).filter(|root| *root == job.generation));
             if job.purpose == JobPurpose::Anchors {
                 let mut settled = self.ledger.anchors(&authority).await?;
                 if job.abort_requested && job.phase != Phase::Withdraw {

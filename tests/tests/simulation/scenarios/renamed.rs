@@ -7,7 +7,7 @@ use super::*;
 const ROLLOUT: &str = "?canary=6&errorBudget=10&until=activate";
 
 #[test]
-fn unknown_certificates_pause_the_canary_until_they_are_approved() {
+fn unknown_certificates_pause_the_job_until_approved() {
     scene(30, async |scene| {
         let first = scene.world.regenerate(ROLLOUT).await.unwrap();
         assert_eq!(scene.world.ended(first).await["outcome"], "activated");

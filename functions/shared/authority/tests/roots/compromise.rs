@@ -65,6 +65,18 @@ async fn the_link_to_a_compromised_root_is_revoked() {
     assert_eq!(revoked().await, [entry]);
 }
 
+/// The job that withdraws it is taken over, and would have given its keys up at its end.
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_root_that_was_being_withdrawn_are_swept() {
+    let aws = signing_root().await;
+    aws.make_root().await.unwrap();
+    let mut job = aws.job().await;
+    aws.authority().withdraw_root(&mut job, None, &Actor::function("tests"), TODAY).await.unwrap();
+    assert_eq!(aws.ledger().authority().await.unwrap().unswept, [].into());
+    aws.compromise().await.unwrap();
+    assert!(aws.ledger().authority().await.unwrap().unswept.contains(&2));
+}
+
 /// Somebody said so, and died before another root was made.
 #[tokio::test(start_paused = true)]
 async fn nothing_else_is_made_before_a_compromised_root_is_replaced() {
