@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use rootcast_core::access::identity::Identity;
@@ -16,8 +16,8 @@ use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::second::Person;
-use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
-use rootcast_gate::{Cursors, Principal, RequestId, authenticate, media_type, parse_json, read, recorded};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, Params};
+use rootcast_gate::{Cursors, Principal, Reads, RequestId, authenticate, media_type, parse_json, read, recorded};
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -67,6 +67,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         name.and_then(|Path(name)| name.parse().ok()).map(Self).ok_or_else(nobody)
     }
 }
+
+impl Reads for Named {}
 
 /// Never contains the password's hash.
 #[derive(Serialize)]
@@ -119,15 +121,19 @@ pub(crate) async fn identify(
     Ok(recorded(&app.ledger, response, (app.clock)()).await)
 }
 
+/// Where the previous page of a list ended.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PageStart {
+    pub(crate) cursor: Option<String>,
+}
+
 /// A page may be empty without being the last one. One call.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    uri: Uri,
+    Params(PageStart { cursor }, _): Params<PageStart>,
 ) -> Result<Envelope<Page>, LenovoError> {
     let list = Cursors { ledger: &app.ledger, caller: &caller, list: "principals" };
-    let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let cursor = query.find_map(|(name, value)| (name == "cursor").then_some(value));
     let after: Option<String> = match &cursor {
         Some(cursor) => Some(list.open(cursor).await?.ok_or_else(stale)?),
         None => None,

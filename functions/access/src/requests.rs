@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::Uri;
 use axum::http::request::Parts;
 use rootcast_core::access::permission::Operation;
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::second::{Ask, AskId, Decision, Party, Person, State as Standing, Verdict};
 use rootcast_core::audit::Action;
-use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
-use rootcast_gate::{Cursors, Kind, Principal, RequestId, media_type, parse_json, read, said};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, Params};
+use rootcast_gate::{Cursors, Kind, Principal, Reads, RequestId, media_type, parse_json, read, said};
 use rootcast_ledger::LedgerError;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -21,7 +20,7 @@ use tracing::info;
 
 use crate::App;
 use crate::body::LIMIT;
-use crate::principals::stale;
+use crate::principals::{PageStart, stale};
 
 /// In characters.
 const LONGEST_REASON: usize = 256;
@@ -39,6 +38,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         id.and_then(|Path(id)| id.parse().ok()).map(Self).ok_or_else(no_such_request)
     }
 }
+
+impl Reads for Named {}
 
 /// A request as whoever decides on it sees it: without secrets.
 #[derive(Serialize)]
@@ -141,25 +142,26 @@ fn sees(caller: &Principal, ask: &Ask) -> bool {
     ask.is_up_to(&caller.grants) || caller.party.as_ref().is_some_and(|party| ask.is_by(party))
 }
 
+#[derive(Debug, Deserialize)]
+pub(crate) struct Filter {
+    state: Option<Wanted>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Wanted {
+    Open,
+    All,
+}
+
 /// The open requests; all of the last day with `state=all`. A page may be empty without being the last one.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    uri: Uri,
+    Params(PageStart { cursor }, Filter { state }): Params<PageStart, Filter>,
 ) -> Result<Envelope<Page>, LenovoError> {
     let list = Cursors { ledger: &app.ledger, caller: &caller, list: "requests" };
-    let (mut cursor, mut all) = (None, false);
-    for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
-        match (&*name, &*value) {
-            ("cursor", _) => cursor = Some(value),
-            ("state", "all") => all = true,
-            ("state", "open") => all = false,
-            ("state", _) => {
-                return Err(LenovoError::invalid("state is neither open nor all.", "Correct the query."));
-            }
-            _ => {}
-        }
-    }
+    let all = matches!(state, Some(Wanted::All));
     let after: Option<String> = match &cursor {
         Some(cursor) => Some(list.open(cursor).await?.ok_or_else(stale)?),
         None => None,

@@ -14,21 +14,21 @@ use rootcast_core::audit::{Head, Subject};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Params};
 use rootcast_dialects::native::{AuditChain, AuditHeads};
 use rootcast_gate::{Cursors, Kind, Principal};
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::devices::may;
-use crate::extract::{Id, Params};
+use crate::extract::Id;
 use crate::page::{Paging, cursor};
 
 pub(crate) async fn of_job(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
-    Params(paging): Params<Paging>,
+    Params(paging, _): Params<Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     may_read_all_devices(&caller)?;
     show(&app, &caller, Subject::Job(id), &paging).await
@@ -38,7 +38,7 @@ pub(crate) async fn of_certificate(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<CertificateId>,
-    Params(paging): Params<Paging>,
+    Params(paging, _): Params<Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     let subject = Subject::Certificate(id);
     if !caller.sees_everything() {
@@ -57,7 +57,7 @@ pub(crate) async fn of_root(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(generation): Id<u32>,
-    Params(paging): Params<Paging>,
+    Params(paging, _): Params<Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Root(generation), &paging).await
 }
@@ -66,7 +66,7 @@ pub(crate) async fn of_device(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-    Params(paging): Params<Paging>,
+    Params(paging, _): Params<Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     may(&caller, Right::Read, &id)?;
     show(&app, &caller, Subject::Device(id), &paging).await
@@ -93,8 +93,7 @@ impl Named {
 pub(crate) async fn of_policy(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(named): Params<Named>,
-    Params(paging): Params<Paging>,
+    Params(named, paging): Params<Named, Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Policy(named.read()?), &paging).await
 }
@@ -102,8 +101,7 @@ pub(crate) async fn of_policy(
 pub(crate) async fn of_principal(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(named): Params<Named>,
-    Params(paging): Params<Paging>,
+    Params(named, paging): Params<Named, Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Principal(named.read()?), &paging).await
 }
@@ -111,8 +109,7 @@ pub(crate) async fn of_principal(
 pub(crate) async fn of_denials(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(named): Params<Named>,
-    Params(paging): Params<Paging>,
+    Params(named, paging): Params<Named, Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Denials(named.read()?), &paging).await
 }
@@ -121,8 +118,7 @@ pub(crate) async fn of_denials(
 pub(crate) async fn of_request(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(named): Params<Named>,
-    Params(paging): Params<Paging>,
+    Params(named, paging): Params<Named, Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Request(named.read()?), &paging).await
 }
@@ -131,7 +127,7 @@ pub(crate) async fn of_request(
 pub(crate) async fn heads(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(paging): Params<Paging>,
+    Params(paging, _): Params<Paging>,
 ) -> Result<Envelope<AuditHeads>, LenovoError> {
     caller.require(Right::Read, EVERYTHING).map_err(|_| {
         LenovoError::new(

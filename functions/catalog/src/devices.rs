@@ -10,7 +10,7 @@ use rootcast_core::device::labels::Selector;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, Params};
 use rootcast_dialects::native::{Device, Fingerprint, Standing};
 use rootcast_drivers::observe;
 use rootcast_gate::{Cursors, Forbidden, Kind, Principal, RequestId};
@@ -24,7 +24,7 @@ use tracing::info;
 use crate::app::App;
 use crate::approval::renew_if_compromised;
 use crate::credential::SentCredential;
-use crate::extract::{Id, Params, Said};
+use crate::extract::Id;
 use crate::inventory::{Rules, shown};
 use crate::issuance_policy;
 use crate::page::{Paging, cursor};
@@ -61,11 +61,8 @@ impl Filter {
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(paging): Params<Paging>,
-    Params(filter): Params<Filter>,
-    Params(said): Params<Said>,
+    Params(paging, filter): Params<Paging, Filter>,
 ) -> Result<Envelope<Devices>, LenovoError> {
-    said.only(&["limit", "cursor", "where", "state"])?;
     let wanted = filter.selector()?;
     let ledger = &app.parts().await?.ledger;
     let list = Cursors { ledger, caller: &caller, list: "devices" };

@@ -2,43 +2,10 @@
 
 use std::str::FromStr;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use rootcast_dialects::lenovo::LenovoError;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-
-/// The query. Parameters that a route does not know are ignored, as the vendors' clients need it: see [`Said`].
-pub(crate) struct Params<T>(pub(crate) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
-    type Rejection = LenovoError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, LenovoError> {
-        let query = Query::<T>::from_request_parts(parts, state).await.map_err(|why: QueryRejection| {
-            LenovoError::invalid(format!("{}.", why.body_text()), "Correct the query and send the request again.")
-        })?;
-        Ok(Self(query.0))
-    }
-}
-
-/// Every parameter of the query, for the routes of our own API: a misspelt filter would show everything.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Said(Vec<(String, String)>);
-
-impl Said {
-    pub(crate) fn only(&self, known: &[&str]) -> Result<(), LenovoError> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, _)) => Err(LenovoError::invalid(
-                format!("There is no parameter {name}."),
-                format!("The parameters are {}.", known.join(", ")),
-            )),
-        }
-    }
-}
+use rootcast_gate::Reads;
 
 /// The id in the path. Text that is not a valid id is not found.
 pub(crate) struct Id<T>(pub(crate) T);
@@ -54,22 +21,4 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
-mod tests {
-    use http::Request;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_unknown_parameter_is_refused_by_name() {
-        let of = async |query: &str| {
-            let (mut parts, ()) = Request::get(format!("/devices?{query}")).body(()).unwrap().into_parts();
-            let Params(said) = Params::<Said>::from_request_parts(&mut parts, &()).await?;
-            said.only(&["limit", "state"])
-        };
-        assert!(of("").await.is_ok() && of("limit=1&state=pending").await.is_ok());
-        let refused = of("limit=1&stat=pending").await.unwrap_err();
-        assert_eq!((refused.status().as_u16(), refused.text()), (400, "There is no parameter stat."));
-    }
-}
+impl<T> Reads for Id<T> {}

@@ -7,7 +7,7 @@ use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::{InUse, Job, JobId, JobRecord, JobState, Pass, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
-use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Params};
 use rootcast_dialects::native::{
     self, Counts, Hold, Left, Preflight, Proofs, Report, Rollover, Summary, Used, Wave, Work,
 };
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::app::{App, Parts};
 use crate::deployments;
-use crate::extract::{Id, Params, Said};
+use crate::extract::Id;
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
@@ -35,10 +35,8 @@ pub(crate) struct Jobs {
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(paging): Params<Paging>,
-    Params(said): Params<Said>,
+    Params(paging, _): Params<Paging>,
 ) -> Result<Envelope<Jobs>, LenovoError> {
-    said.only(&["limit", "cursor"])?;
     let ledger = &app.parts().await?.ledger;
     let list = Cursors { ledger, caller: &caller, list: "jobs" };
     let limit = paging.limit(100)?;

@@ -6,14 +6,14 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::standing::Standing;
 use rootcast_core::job::{Command, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_dialects::lenovo::jobs::{Action, Compact, DeviceResult, JobView, Task, job_ids};
-use rootcast_dialects::lenovo::{About, Body, Envelope, LenovoError, Message, ResultKind};
+use rootcast_dialects::lenovo::{About, Body, Envelope, LenovoError, Loose, Message, ResultKind};
 use rootcast_gate::{Cursors, Principal, RequestId};
 use rootcast_ledger::Ledger;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::app::{App, Parts};
-use crate::extract::{Id, Params};
+use crate::extract::Id;
 use crate::fleet::{Row, page};
 use crate::jobs::{load, progress, tally};
 use crate::page::Paging;
@@ -62,7 +62,7 @@ pub(crate) async fn job(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
-    Params(paging): Params<Paging>,
+    Loose(paging, _): Loose<Paging>,
 ) -> Result<Envelope<JobView>, LenovoError> {
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
@@ -105,8 +105,7 @@ pub(crate) async fn tasks(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(ids): Id<String>,
-    Params(Compact { compact }): Params<Compact>,
-    Params(paging): Params<Paging>,
+    Loose(Compact { compact }, paging): Loose<Compact, Paging>,
 ) -> Result<Json<Vec<Task>>, LenovoError> {
     let parts = app.parts().await?;
     let mut tasks = Vec::new();
@@ -120,8 +119,7 @@ pub(crate) async fn tasks(
 pub(crate) async fn newest(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(Compact { compact }): Params<Compact>,
-    Params(paging): Params<Paging>,
+    Loose(Compact { compact }, paging): Loose<Compact, Paging>,
 ) -> Result<Json<Vec<Task>>, LenovoError> {
     let parts = app.parts().await?;
     let mut tasks = Vec::new();

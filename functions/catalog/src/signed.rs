@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Params};
 use rootcast_dialects::native::{Signed, SignedState};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{RevokedRecord, SerialRecord, SignedPlace};
@@ -15,7 +15,6 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::app::App;
-use crate::extract::{Params, Said};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
@@ -34,10 +33,8 @@ pub(crate) struct SignedPage {
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Params(paging): Params<Paging>,
-    Params(said): Params<Said>,
+    Params(paging, _): Params<Paging>,
 ) -> Result<Envelope<SignedPage>, LenovoError> {
-    said.only(&["limit", "cursor"])?;
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     let list = Cursors { ledger, caller: &caller, list: "signed" };

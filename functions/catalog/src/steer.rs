@@ -4,14 +4,14 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::audit::Actor;
 use rootcast_core::job::{Command, JobId, JobPurpose, JobRecord, NotAStop, Phase};
-use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, Params};
 use rootcast_dialects::native;
 use rootcast_gate::{Principal, RequestId};
 use serde::Deserialize;
 use tracing::info;
 
 use crate::app::{App, Parts};
-use crate::extract::{Id, Params};
+use crate::extract::Id;
 use crate::jobs::view;
 use crate::refused::{Asked, refused};
 
@@ -65,7 +65,7 @@ pub(crate) async fn go_on(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
-    Params(Further { until }): Params<Further>,
+    Params(Further { until }, _): Params<Further>,
 ) -> Answer {
     let until = until.map_or(Ok(Phase::LAST), |until| until.parse());
     let until = until.map_err(|error: NotAStop| {

@@ -9,7 +9,7 @@ use rootcast_core::job::task::{Failure, TaskRecord, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, JobRecord, Pass};
 use rootcast_core::preflight::{Checked, Found};
-use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Params};
 use rootcast_dialects::native::{Past, Task, TaskFinding, Visits};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::Ledger;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::deployments::rows;
-use crate::extract::{Id, Params, Said};
+use crate::extract::Id;
 use crate::fleet::{Row, page};
 use crate::jobs::load_any;
 use crate::page::Paging;
@@ -60,11 +60,8 @@ pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
-    Params(paging): Params<Paging>,
-    Params(filter): Params<Filter>,
-    Params(said): Params<Said>,
+    Params(paging, filter): Params<Paging, Filter>,
 ) -> Result<Envelope<Tasks>, LenovoError> {
-    said.only(&["limit", "cursor", "state", "ready"])?;
     let ledger = &app.parts().await?.ledger;
     let job = match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => job,

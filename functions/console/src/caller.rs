@@ -8,7 +8,7 @@ use axum::http::header::{COOKIE, HOST, USER_AGENT};
 use axum::http::request::Parts;
 use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
-use rootcast_gate::CSRF_COOKIE;
+use rootcast_gate::{CSRF_COOKIE, Reads};
 use serde_json::{Map, Value, json};
 
 const X_CSRF_TOKEN: &str = "x-csrf-token";
@@ -46,6 +46,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         Ok(Self { headers, source, request_id, csrf: csrf.unwrap_or_default() })
     }
 }
+
+impl Reads for Caller {}
 
 impl Caller {
     /// Of a form: the value that the browser sent with it, which the API compares with the session's.

@@ -4,7 +4,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use rootcast_gate::{BODY_LIMIT, media_type, read};
+use rootcast_gate::{BODY_LIMIT, Reads, media_type, read};
 use serde_json::Value;
 
 use crate::api::{Told, Trouble};
@@ -36,6 +36,8 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
         Ok(Self { caller: caller.meaning_it(csrf.unwrap_or_default()), fields })
     }
 }
+
+impl Reads for Sent {}
 
 /// By what the browser says and no script can change: the fetch metadata, or else the origin.
 fn is_our_own(headers: &HeaderMap) -> bool {

@@ -12,7 +12,6 @@ mod trusted;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::Uri;
 use axum::http::header::LOCATION;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -27,7 +26,7 @@ use rootcast_core::rollover::restore::Behind;
 use rootcast_dialects::lenovo::{
     Compromised, Envelope, KEY_COMPROMISE, LenovoError, Message, ResultKind, RootQuery, report,
 };
-use rootcast_gate::{Guarded, Kind, Principal, RequestId, SecondPerson, authenticate, recorded, routes};
+use rootcast_gate::{Guarded, Kind, Principal, Raw, RequestId, SecondPerson, authenticate, recorded, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
@@ -84,9 +83,9 @@ async fn regenerate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
-    uri: Uri,
+    Raw(query, _): Raw<RootQuery>,
 ) -> Result<Response, LenovoError> {
-    let query = app.query(uri.query().unwrap_or_default()).await?;
+    let query = app.query(&query).await?;
     if query.activation == Activation::Immediate || query.compromised.is_some() {
         caller.may(Operation::Activate)?;
     }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use rootcast_authority::{AuthorityError, PreflightRequest, RootRequest};
 use rootcast_core::job::{Activation, JobId};
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery};
-use rootcast_gate::{Principal, RequestId};
+use rootcast_gate::{Principal, Raw, RequestId};
 use serde_json::json;
 
 use crate::{App, behind, busy, compromised as compromised_root, refused, with_location};
@@ -19,10 +18,9 @@ pub(crate) async fn begin(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
-    uri: Uri,
+    Raw(query, _): Raw<RootQuery>,
 ) -> Result<Response, LenovoError> {
-    let RootQuery { activation, rollout, hold_down, until, reason, compromised } =
-        app.query(uri.query().unwrap_or_default()).await?;
+    let RootQuery { activation, rollout, hold_down, until, reason, compromised } = app.query(&query).await?;
     if activation == Activation::Immediate {
         return Err(LenovoError::invalid(
             "A preflight activates nothing: activation is for new roots.",

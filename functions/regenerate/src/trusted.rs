@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use rootcast_authority::{AnchorRequest, AnchorsChanged, AuthorityError};
 use rootcast_core::access::permission::Operation;
@@ -13,7 +12,7 @@ use rootcast_core::device::Profile;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, NewTrusted, ResultKind, RootQuery};
-use rootcast_gate::{Principal, RequestId};
+use rootcast_gate::{Principal, Raw, RequestId};
 use serde_json::json;
 
 use crate::{App, behind, busy, compromised, refused, with_location};
@@ -25,12 +24,12 @@ pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
-    uri: Uri,
+    Raw(query, _): Raw<RootQuery>,
     Body(new): Body<NewTrusted>,
 ) -> Result<Response, LenovoError> {
     caller.may(Operation::Activate)?;
     let change = AnchorChange::Add(new.anchors((app.clock)())?);
-    carry_out(&app, &caller, &id, &uri, &change).await
+    carry_out(&app, &caller, &id, &query, &change).await
 }
 
 /// `DELETE /trustedCertificates/{id}`
@@ -38,25 +37,24 @@ pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
-    uri: Uri,
+    Raw(query, _): Raw<RootQuery>,
     Path(anchor): Path<String>,
 ) -> Result<Response, LenovoError> {
     caller.may(Operation::Activate)?;
     let anchor: AnchorId = anchor
         .parse()
         .map_err(|why| LenovoError::not_found(format!("There is no such trusted certificate: {why}."), LISTED))?;
-    carry_out(&app, &caller, &id, &uri, &AnchorChange::Remove(anchor)).await
+    carry_out(&app, &caller, &id, &query, &AnchorChange::Remove(anchor)).await
 }
 
 async fn carry_out(
     app: &App,
     caller: &Principal,
     id: &RequestId,
-    uri: &Uri,
+    query: &str,
     change: &AnchorChange,
 ) -> Result<Response, LenovoError> {
-    let RootQuery { activation, rollout, hold_down, until, reason, .. } =
-        app.query(uri.query().unwrap_or_default()).await?;
+    let RootQuery { activation, rollout, hold_down, until, reason, .. } = app.query(query).await?;
     // A stored rollout may name them for new roots.
     let is_given = rollout.name.is_none() && (hold_down.is_some() || until.is_some());
     if activation == Activation::Immediate || is_given {

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{Method, Uri};
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -19,7 +19,7 @@ use rootcast_core::access::permission::CertificatesSeen;
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work, worst};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_dialects::venafi::{Filter, ListRequest, Listed, VenafiError};
-use rootcast_gate::Principal;
+use rootcast_gate::{Principal, Raw};
 use rootcast_ledger::{CertificateOrPending, CertificateRow, LedgerError, Listing, Sort, UseRecord, Visible};
 use serde::Serialize;
 
@@ -52,9 +52,9 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     method: Method,
-    uri: Uri,
+    Raw(query, _): Raw<ListRequest>,
 ) -> Result<Response, VenafiError> {
-    let asked = ListRequest::of(uri.query().unwrap_or_default())?;
+    let asked = ListRequest::of(&query)?;
     let (total, found) = app.page(&asked, &caller, method == Method::HEAD).await?;
     let count = [("x-record-count", total.to_string())];
     if method == Method::HEAD {

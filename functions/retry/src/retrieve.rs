@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base64::Engine as _;
@@ -86,9 +86,9 @@ pub(crate) async fn retrieve(
 pub(crate) async fn download(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    uri: Uri,
+    wanted: Result<Query<RetrieveRequest>, QueryRejection>,
 ) -> Result<Response, VenafiError> {
-    let Query(wanted) = Query::try_from_uri(&uri).map_err(|why| VenafiError::invalid(why.body_text()))?;
+    let Query(wanted) = wanted.map_err(|why| VenafiError::invalid(why.body_text()))?;
     let answer = app.file(&caller, wanted).await?;
     Ok(answer.map_or_else(IntoResponse::into_response, |file| {
         // The name has only letters, digits and three other characters.

@@ -57,7 +57,10 @@ fn fits(known: &str, path: &str) -> bool {
 }
 
 fn curl(method: &str, path: &str, route: &Value) -> String {
-    let mut line = format!("curl -sS -X {} \"$ROOTCAST_URL\"{}", method.to_uppercase(), quoted(path));
+    let named = route["parameters"].as_array().into_iter().flatten().filter(|each| each["in"] == "query");
+    let named: Vec<_> = named.filter_map(|each| each["name"].as_str()).collect();
+    let note = if named.is_empty() { String::new() } else { format!("# In the query, if wanted: {}\n", named.join(", ")) };
+    let mut line = format!("{note}curl -sS -X {} \"$ROOTCAST_URL\"{}", method.to_uppercase(), quoted(path));
     if route["security"].as_array().is_some_and(|schemes| !schemes.is_empty()) {
         line += " -H \"Authorization: Bearer $ROOTCAST_TOKEN\"";
     }
@@ -87,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_route_is_printed_as_curl() {
-        let put = r#"curl -sS -X PUT "$ROOTCAST_URL"'/signingCertificate' -H "Authorization: Bearer $ROOTCAST_TOKEN""#;
+        let put = r#"# In the query, if wanted: activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge, holdDown, sample, until, generation, rollout, returnJobInfo
+curl -sS -X PUT "$ROOTCAST_URL"'/signingCertificate' -H "Authorization: Bearer $ROOTCAST_TOKEN""#;
         assert_eq!(line("put", "/signingCertificate").unwrap(), put);
         assert_eq!(line("get", "/bundle").unwrap(), r#"curl -sS -X GET "$ROOTCAST_URL"'/bundle'"#);
         let retry = line("post", "/vedsdk/Certificates/Retry").unwrap();

@@ -14,7 +14,7 @@ use rootcast_dialects::huawei::HuaweiError;
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_dialects::venafi::{OAuthError, VenafiError};
 use rootcast_gate::routes::{self, Function, Needs, Object, Route, TABLE};
-use rootcast_gate::{CSRF_COOKIE, Kind, Refusal, SESSION_COOKIE};
+use rootcast_gate::{CSRF_COOKIE, Kind, Parameter, Parameters, Refusal, SESSION_COOKIE, Value as Takes};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
@@ -129,7 +129,7 @@ async fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
             "description": "Paths are case-insensitive, except where they name a device or a user. Examples are what the functions answered in a test; \
-                            hashes, times and keys in them are blanked. Query parameters are in the functions' READMEs.",
+                            hashes, times and keys in them are blanked.",
         },
         "servers": [{ "url": "https://{api}", "variables": { "api": { "default": "ID.execute-api.REGION.amazonaws.com" } } }],
         "paths": paths,
@@ -199,6 +199,8 @@ async fn operation(world: &World, route: &Route) -> Value {
             json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" }, "example": value })
         })
         .collect();
+    let asked = asked_of(world, route).await;
+    let named: Vec<Value> = named.into_iter().chain(asked.iter().map(in_query)).collect();
     if !named.is_empty() {
         operation["parameters"] = named.into();
     }
@@ -207,6 +209,27 @@ async fn operation(world: &World, route: &Route) -> Value {
         operation["requestBody"] = json!({ "content": { "application/json": media } });
     }
     operation
+}
+
+/// What the route's handler reads of a query, as the router says it in the first answer that comes from there.
+async fn asked_of(world: &World, route: &Route) -> Vec<Parameter> {
+    for scheme in Scheme::ALL {
+        let answer = world.router(route.function).oneshot(request(route, scheme)).await.unwrap();
+        if let Some(Parameters(asked)) = answer.extensions().get() {
+            return asked();
+        }
+    }
+    panic!("{} is always answered before its row is asked", route.name)
+}
+
+fn in_query(Parameter { name, value }: &Parameter) -> Value {
+    let schema = match value {
+        Takes::Text => json!({ "type": "string" }),
+        Takes::Number => json!({ "type": "integer", "minimum": 0 }),
+        Takes::Flag => json!({ "type": "boolean" }),
+        Takes::OneOf(values) => json!({ "type": "string", "enum": values }),
+    };
+    json!({ "name": name, "in": "query", "schema": schema })
 }
 
 /// The row that stands for this one, if there are two for two spellings of a path.

@@ -11,7 +11,7 @@ mod refusal;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use http::request::Parts;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_gate::{BODY_LIMIT, json};
+use rootcast_gate::{BODY_LIMIT, Reads, json};
 use serde::de::DeserializeOwned;
 
 pub use error::{HuaweiError, report};
@@ -29,6 +29,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+impl<T> Reads for Body<T> {}
+
 /// The certificate id in the path.
 #[derive(Debug)]
 pub struct Named(pub CertificateId);
@@ -41,6 +43,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         named.and_then(|Path(id)| id.parse().ok()).map(Self).ok_or_else(no_such_certificate)
     }
 }
+
+impl Reads for Named {}
 
 /// Also for text that is not a certificate id.
 pub fn no_such_certificate() -> HuaweiError {

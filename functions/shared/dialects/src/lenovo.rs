@@ -3,16 +3,18 @@
 mod envelope;
 mod error;
 pub mod jobs;
+mod query;
 mod root_query;
 mod trusted;
 
 use axum::extract::{FromRequest, Request};
-use rootcast_gate::{BODY_LIMIT, json};
+use rootcast_gate::{BODY_LIMIT, Reads, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use envelope::{Envelope, Message, Recovery, ResultKind};
 pub use error::{LenovoError, report};
+pub use query::{Loose, NoMore, Params};
 pub use root_query::{Compromised, KEY_COMPROMISE, RootQuery};
 pub use trusted::NewTrusted;
 
@@ -27,6 +29,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         Ok(Self(json(request, BODY_LIMIT).await?))
     }
 }
+
+impl<T> Reads for Body<T> {}
 
 /// Product and version. `pylxca` requests it right after its login, and accepts any object.
 #[derive(Debug, Serialize)]

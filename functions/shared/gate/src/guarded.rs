@@ -16,6 +16,7 @@ use rootcast_core::access::second::ShownBody;
 use crate::body::{BULK_BODY_LIMIT, read};
 use crate::denials::Denial;
 use crate::principal::Principal;
+use crate::query::{Parameters, Reads};
 use crate::refusal::{Kind, Refusal};
 use crate::request_id::RequestId;
 use crate::routes::{Denied, Method, Route, shown};
@@ -44,8 +45,12 @@ where
     E: From<Denied> + From<Refusal> + IntoResponse + 'static,
 {
     /// `route`: a row of the table ([`routes`](crate::routes)).
-    pub fn on<T: 'static>(self, route: Route, handler: impl Handler<T, S>) -> Self {
-        let guard = from_fn(move |request: Request, next: Next| guard::<E>(route, request, next));
+    pub fn on<T: Reads + 'static>(self, route: Route, handler: impl Handler<T, S>) -> Self {
+        let guard = from_fn(move |request: Request, next: Next| async move {
+            let mut answer = guard::<E>(route, request, next).await;
+            answer.extensions_mut().insert(Parameters(T::parameters));
+            answer
+        });
         let guarded = on(filter(route.method), handler).route_layer(guard);
         Self { router: self.router.route(route.path, guarded), ..self }
     }

@@ -4,6 +4,7 @@ mod huaweicloud;
 mod pylxca;
 mod pyvenafi;
 mod readme;
+mod schemathesis;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -5,13 +5,32 @@ use std::str::FromStr;
 use rootcast_core::job::{Activation, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::template::{RolloutName, Template};
+use rootcast_gate::{Parameter, Reads, Value, names};
 
 use super::LenovoError;
 
 /// In characters.
 const LONGEST_REASON: usize = 256;
 
-const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge, holdDown, sample, until, generation, rollout and returnJobInfo.";
+/// Others are refused.
+const PARAMETERS: [Parameter; 15] = [
+    Parameter::new("activation", Value::OneOf(&["proven", "immediate"])),
+    Parameter::new("reason", Value::Text),
+    Parameter::new("canary", Value::Number),
+    Parameter::new("growth", Value::Number),
+    Parameter::new("largestWave", Value::Number),
+    Parameter::new("wavePause", Value::Number),
+    Parameter::new("errorBudget", Value::Number),
+    Parameter::new("errorBudgetMinimum", Value::Number),
+    Parameter::new("proofAge", Value::Number),
+    Parameter::new("holdDown", Value::Number),
+    Parameter::new("sample", Value::Number),
+    Parameter::new("until", Value::Text),
+    Parameter::new("generation", Value::Number),
+    Parameter::new("rollout", Value::Text),
+    // The vendor's. Ignored: the answer always has the job's path.
+    Parameter::new("returnJobInfo", Value::Text),
+];
 
 /// The `reason` that somebody else may have the root's key (RFC 5280 §5.3.1).
 pub const KEY_COMPROMISE: &str = "keyCompromise";
@@ -38,6 +57,12 @@ pub struct Compromised {
     pub generation: Option<u32>,
 }
 
+impl Reads for RootQuery {
+    fn parameters() -> Vec<Parameter> {
+        PARAMETERS.to_vec()
+    }
+}
+
 impl RootQuery {
     /// # Errors
     /// 400, with the parameter and its valid values.
@@ -56,6 +81,12 @@ impl RootQuery {
         let (mut generation, mut not_then) = (None, None);
         let rollout = &mut asked.rollout;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if PARAMETERS.iter().all(|known| known.name != name) {
+                return Err(LenovoError::invalid(
+                    format!("There is no query parameter {name:.64}."),
+                    format!("The parameters are {}.", names(&PARAMETERS)),
+                ));
+            }
             if matches!(&*name, "activation" | "holdDown" | "sample" | "until") {
                 not_then = Some(name.to_string());
             }
@@ -74,9 +105,7 @@ impl RootQuery {
                 "until" => asked.until = Some(until(&value)?),
                 "rollout" => rollout.name = Some(named(&value)?),
                 "proofAge" => rollout.proof_age = number(&name, &value)?,
-                // The vendor's parameter. Ignored: the answer always has the job's path.
-                "returnJobInfo" => {}
-                _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
+                _ => {}
             }
         }
         if asked.reason.as_deref() == Some(KEY_COMPROMISE) {
@@ -196,6 +225,16 @@ mod tests {
         for other in ["", "reason=keycompromise", "reason=key%20compromise"] {
             assert_eq!(compromised(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn no_parameter_is_in_the_list_and_not_read() {
+        for Parameter { name, .. } in PARAMETERS.iter().filter(|each| each.name != "returnJobInfo") {
+            let error = RootQuery::parse(&format!("{name}=%00")).unwrap_err();
+            assert!(error.text().starts_with(name), "{name}: {}", error.text());
+        }
+        let unknown = RootQuery::parse("colour=blue").unwrap_err();
+        assert!(unknown.recovery().contains("errorBudget, errorBudgetMinimum"), "{}", unknown.recovery());
     }
 
     #[test]

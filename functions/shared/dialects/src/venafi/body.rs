@@ -3,7 +3,7 @@
 use std::fmt;
 
 use axum::extract::{FromRequest, Request};
-use rootcast_gate::json;
+use rootcast_gate::{Reads, json};
 use serde::de::{DeserializeOwned, Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -28,6 +28,8 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         ))
     }
 }
+
+impl<T> Reads for Body<T> {}
 
 /// The fields of an object, without those that are an empty text. A field that occurs twice is an error, as with any other body.
 struct Filled(Map<String, Value>);

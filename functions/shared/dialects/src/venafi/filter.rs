@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use rootcast_core::access::permission::{CertificatesSeen, Grant, Grants, Right};
 use rootcast_core::deployment::lifecycle::Lifecycle;
+use rootcast_gate::{Parameter, Reads, Value, names};
 use rootcast_ledger::{CertificateOrPending, CertificateRow};
 
 use super::{Flag, VenafiError};
@@ -19,6 +20,23 @@ use super::{Flag, VenafiError};
 const DEFAULT_LIMIT: usize = 100;
 /// Some 1.2 MB of JSON. A Lambda function's answer has at most 6 MB.
 const LONGEST: usize = 1000;
+
+/// In any case of letters. Others are refused.
+const PARAMETERS: [Parameter; 12] = [
+    Parameter::new("Limit", Value::Number),
+    Parameter::new("Offset", Value::Number),
+    // Ignored: the answer always has all fields that it may request.
+    Parameter::new("OptionalFields", Value::Text),
+    Parameter::new("CN", Value::Text),
+    Parameter::new("InError", Value::Text),
+    Parameter::new("Name", Value::Text),
+    Parameter::new("ParentDn", Value::Text),
+    Parameter::new("ParentDnRecursive", Value::Text),
+    Parameter::new("Stage", Value::Text),
+    Parameter::new("StageGreater", Value::Number),
+    Parameter::new("StageLess", Value::Number),
+    Parameter::new("Thumbprint", Value::Text),
+];
 
 /// The requested page, and its filter.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,17 +61,25 @@ pub struct Filter {
     common_names: Option<Vec<String>>,
 }
 
+impl Reads for ListRequest {
+    fn parameters() -> Vec<Parameter> {
+        PARAMETERS.to_vec()
+    }
+}
+
 impl ListRequest {
     pub fn of(query: &str) -> Result<Self, VenafiError> {
         let mut asked = Self { limit: DEFAULT_LIMIT, offset: 0, filter: Filter::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !PARAMETERS.iter().any(|known| known.name.eq_ignore_ascii_case(&name)) {
+                let names = names(&PARAMETERS);
+                return Err(VenafiError::invalid(format!("There is no parameter {name:.60}: there are {names}.")));
+            }
             let filter = &mut asked.filter;
             let lower = || value.split(',').map(str::to_lowercase);
             match name.to_ascii_lowercase().as_str() {
                 "limit" => asked.limit = number(&name, &value, 1..=LONGEST)?,
                 "offset" => asked.offset = number(&name, &value, 0..=usize::MAX)?,
-                // Ignored: the answer always has all fields that this parameter may request.
-                "optionalfields" => {}
                 "stage" => {
                     for stage in value.split(',') {
                         filter.stages.get_or_insert_default().push(number(&name, stage, 0..=u16::MAX)?);
@@ -69,13 +95,7 @@ impl ListRequest {
                 "parentdnrecursive" => filter.ancestors.get_or_insert_default().extend(lower()),
                 "name" => filter.names.get_or_insert_default().extend(lower()),
                 "cn" => filter.common_names.get_or_insert_default().extend(lower()),
-                _ => {
-                    return Err(VenafiError::invalid(format!(
-                        "There is no parameter {}: there are Limit, Offset, OptionalFields, CN, InError, Name, ParentDn, \
-                         ParentDnRecursive, Stage, StageGreater, StageLess and Thumbprint.",
-                        name.chars().take(60).collect::<String>()
-                    )));
-                }
+                _ => {}
             }
         }
         Ok(asked)
@@ -209,6 +229,13 @@ mod tests {
         assert_eq!(ListRequest::of("").unwrap(), ListRequest { limit: 100, offset: 0, filter: Filter::default() });
         let asked = ListRequest::of("limit=1000&Offset=7&OptionalFields=Issuer&OptionalFields=KeySize").unwrap();
         assert_eq!(asked, ListRequest { limit: 1000, offset: 7, filter: Filter::default() });
+    }
+
+    #[test]
+    fn no_parameter_is_in_the_list_and_not_read() {
+        for Parameter { name, .. } in PARAMETERS.iter().filter(|each| each.name != "OptionalFields") {
+            assert_ne!(ListRequest::of(&format!("{name}=1")).unwrap(), ListRequest::of("").unwrap(), "{name}");
+        }
     }
 
     #[test]
