@@ -194,6 +194,13 @@ resource "aws_iam_role_policy" "conduct_role" {
           StringEquals = {
             "aws:RequestTag/rootcast:stack" = var.name
           }
+          StringEqualsIfExists = {
+            "aws:ResourceTag/rootcast:stack" = var.name
+            "kms:KeyUsage"                   = "SIGN_VERIFY"
+          }
+          Null = {
+            "kms:ResourceAliases" = "true"
+          }
           "ForAllValues:StringEquals" = {
             "aws:TagKeys" = ["rootcast:stack", "rootcast:role", "rootcast:generation", "rootcast:installation", "rootcast:serial"]
           }

@@ -108,6 +108,8 @@ def keys_are_bound_to_the_stack(template):
                 yield f"{owner}: {action} on keys of others: only a root key's own policy permits its use"
             elif asked.get("aws:RequestTag/rootcast:stack") != stack:
                 yield f"{owner}: {action} on keys of other stacks (no condition on aws:RequestTag/rootcast:stack)"
+            elif action == "kms:TagResource" and (condition.get("StringEqualsIfExists", {}).get("aws:ResourceTag/rootcast:stack") != stack or condition.get("Null") != {"kms:ResourceAliases": "true"}):
+                yield f"{owner}: {action} on keys that have a name or another stack's tag"
 
 
 # The folder of the stack's roles, and of a function's.

@@ -54,6 +54,8 @@ DEFECTS = [
     ("a role that no key policy finds", lambda s: properties(s, "IssueRole").pop("Path"), "key_policies_name_who_uses_a_key"),
     ("a root that sleeps and signs every certificate", lambda s: s["Rules"].pop("LeavesNeedARootThatIsAwake"), "a_root_that_signs_leaves_is_awake"),
     ("a function that no signing key knows", lambda s: properties(s, "Issue").update(FunctionName={"Fn::Sub": "${AWS::StackName}-worker"}), "signing_keys_are_used_as_written_here"),
+    ("tagging keys that have a name", lambda s: statement(s, "ConductRole", "TagKey")["Condition"].pop("Null"), "keys_are_bound_to_the_stack"),
+    ("tagging another stack's keys", lambda s: statement(s, "RegenerateRole", "TagKey")["Condition"].pop("StringEqualsIfExists"), "keys_are_bound_to_the_stack"),
     ("making keys without the tag", lambda s: statement(s, "RegenerateRole", "CreateKey").pop("Condition"), "keys_are_bound_to_the_stack"),
     ("a policy of AWS's, which changes without us", lambda s: properties(s, "WorkerRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess"]), "roles_hold_only_what_is_written_here"),
     ("a task given away while it is worked on", lambda s: s["Parameters"]["TaskVisibilitySeconds"].update(Default=60), "time_limits_nest"),

@@ -122,6 +122,11 @@ async fn document() -> Value {
         responses
             .insert(name.to_owned(), json!({ "description": description, "content": { "application/json": content } }));
     }
+    schemas.insert("GatewayMessage".to_owned(), schema(&json!({ "message": "Forbidden" })));
+    let either = ["GatewayMessage", "LenovoRefusal"].map(|name| json!({ "$ref": format!("#/components/schemas/{name}") }));
+    let content = json!({ "application/json": { "schema": { "anyOf": either } } });
+    let description = "Refused: by API Gateway, or with what is wrong and what to do";
+    responses.insert("GatewayRefusal".to_owned(), json!({ "description": description, "content": content }));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -178,7 +183,8 @@ async fn operation(world: &World, route: &Route) -> Value {
             (status.as_str().to_owned(), json!({ "description": "Done", "content": { kind: media } }))
         }
     };
-    let refusal = json!({ "$ref": format!("#/components/responses/{}", dialect(route)) });
+    let refusal = if ELSEWHERE.contains(route) { "GatewayRefusal" } else { dialect(route) };
+    let refusal = json!({ "$ref": format!("#/components/responses/{refusal}") });
     let mut responses = Map::from_iter([success, ("default".to_owned(), refusal.clone())]);
     if matches!(route.needs, Needs::Operation(..)) {
         let mut waits = refusal;

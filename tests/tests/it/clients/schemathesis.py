@@ -12,7 +12,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 with tempfile.TemporaryDirectory() as folder:
     report = os.path.join(folder, "report.json")
     command = [
-        *(sys.executable, "-I", "-B", "-m", "schemathesis", "--config-file", os.path.join(here, "schemathesis.toml")),
+        *(sys.executable, "-I", "-B", "-c", "from schemathesis.cli import schemathesis; schemathesis()", "--config-file", os.path.join(here, "schemathesis.toml")),
         *("run", given["document"], "--url", url, "--tls-verify", certificate, "--seed", str(given["seed"]), "--no-color"),
         *("--header", f"Authorization: Bearer {given['token']}", "--report", "json", "--report-json-path", report),
     ]

@@ -14,8 +14,9 @@ async fn every_route_answers_as_described() {
         stack.enrol_fleet().await;
         let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions/catalog/openapi.json");
         let given = json!({ "document": document, "seed": 1, "token": stack.api.token });
+        // It fails with schemathesis' own report.
         let report = run(stack, "schemathesis", &given).await;
-        eprintln!("{report:.3000}");
+        assert!(report["asked"].as_u64().unwrap() >= 100, "{report}");
     })
     .await;
 }

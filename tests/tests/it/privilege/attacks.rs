@@ -39,8 +39,10 @@ const ACTIONS: [&str; 15] = [
 const ROOTS: [&str; 3] = ["live", "next", "signs leaves"];
 const OURS: [&str; 4] = ["issuing", "live", "next", "signs leaves"];
 
-/// Of nobody, of nobody with our tags, and of another installation.
-const NOT_OURS: [&str; 4] = ["foreign", "other's issuing", "other's root", "tagged"];
+/// Of another team, the same without a name and with our tags, and of another installation.
+const NOT_OURS: [&str; 6] = ["encrypts", "foreign", "nameless", "other's issuing", "other's root", "tagged"];
+/// What KMS cannot tell from a new key: another team's that has no name and signs. A tag obtains nothing of it: no line says so.
+const AS_NEW: [&str; 2] = ["nameless", "tagged"];
 
 /// Role, action and key of everything that succeeds.
 const MEANT: [(&str, &str, &[&str]); 27] = [
@@ -53,9 +55,7 @@ const MEANT: [(&str, &str, &[&str]); 27] = [
     ("Conduct", "GetPublicKey", &OURS),
     ("Conduct", "ScheduleKeyDeletion", &["issuing", "next", "signs leaves"]),
     ("Conduct", "Sign", &ROOTS),
-    // KMS cannot tell the tags of a new key from those of an existing one. They obtain nothing: no line says "tagged"
-    // or "other's" but these two.
-    ("Conduct", "TagResource", &NOT_OURS),
+    ("Conduct", "TagResource", &AS_NEW),
     ("Import", "Decrypt", &["access", "sealing"]),
     ("Import", "GenerateDataKey", &["sealing"]),
     ("Issue", "GetPublicKey", &["issuing", "signs leaves"]),
@@ -65,7 +65,7 @@ const MEANT: [(&str, &str, &[&str]); 27] = [
     ("Regenerate", "EnableKey", &ROOTS),
     ("Regenerate", "GetPublicKey", &ROOTS),
     ("Regenerate", "Sign", &ROOTS),
-    ("Regenerate", "TagResource", &NOT_OURS),
+    ("Regenerate", "TagResource", &AS_NEW),
     ("Rotate", "GetPublicKey", &["audit"]),
     ("Rotate", "Sign", &["audit"]),
     ("Worker", "Decrypt", &["sealing"]),
@@ -165,13 +165,17 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
     }
     let other = foreign().await;
     policy_of_others_is_kept(stack, &kms, &other).await;
+    kms.create_alias().alias_name("alias/other-team").target_key_id(&other).send().await.unwrap();
+    let encrypts = kms.create_key().send().await.unwrap().key_metadata.unwrap().arn.unwrap();
     let output = |name: &str| outputs.of(name).unwrap().to_owned();
     [
         ("live", live),
         ("next", next),
         ("issuing", issuing),
         ("signs leaves", signs_leaves),
+        ("encrypts", encrypts),
         ("foreign", other),
+        ("nameless", foreign().await),
         ("other's issuing", others_issuing),
         ("other's root", others_root),
         ("tagged", tagged),

@@ -51,6 +51,9 @@ impl Keys {
             let tags = kms.list_resource_tags().key_id(key).send().await.unwrap().tags.unwrap_or_default();
             let tags = tags.into_iter().map(|tag| (format!("aws:ResourceTag/{}", tag.tag_key), vec![tag.tag_value]));
             let mut context: BTreeMap<_, _> = tags.collect();
+            let known = kms.describe_key().key_id(key).send().await.unwrap().key_metadata.unwrap();
+            let usage = known.key_usage.map(|usage| vec![usage.as_str().to_owned()]);
+            context.extend(usage.map(|usage| ("kms:KeyUsage".to_owned(), usage)));
             let named = kms.list_aliases().key_id(key).send().await.unwrap().aliases.unwrap_or_default();
             if !named.is_empty() {
                 context.insert(ALIASES.to_owned(), named.into_iter().filter_map(|alias| alias.alias_name).collect());

@@ -59,13 +59,14 @@ impl Statement {
             && self.conditions.iter().all(|(operator, key, values)| {
                 let found = call.context.get(key);
                 let is = |value: &String| match operator.rsplit(':').next().unwrap() {
-                    "StringEquals" => values.contains(value),
+                    "StringEquals" | "StringEqualsIfExists" => values.contains(value),
                     "StringLike" | "ArnLike" | "ArnNotLike" => values.iter().any(|pattern| is_like(value, pattern)),
                     "StringNotLike" => !values.iter().any(|pattern| is_like(value, pattern)),
                     _ => panic!("{operator} is not known here"),
                 };
                 match operator.as_str() {
                     "Null" => values.iter().all(|absent| (absent == "true") == found.is_none()),
+                    _ if operator.ends_with("IfExists") => found.is_none_or(|found| found.iter().all(is)),
                     "ArnNotLike" => found.is_none_or(|found| !found.iter().any(is)),
                     _ if operator.starts_with("ForAllValues:") => found.is_none_or(|found| found.iter().all(is)),
                     _ if operator.starts_with("ForAnyValue:") => found.is_some_and(|found| found.iter().any(is)),

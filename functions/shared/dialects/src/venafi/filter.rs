@@ -89,7 +89,8 @@ impl ListRequest {
                 "stageless" => filter.below = Some(number(&name, &value, 0..=u16::MAX)?),
                 "inerror" => filter.in_error = Some(flag(&name, &value)?),
                 "thumbprint" => {
-                    filter.thumbprints.get_or_insert_default().extend(value.split(',').map(str::to_ascii_uppercase));
+                    let prints = value.split(',').map(|print| thumbprint(&name, print)).collect::<Result<Vec<_>, _>>()?;
+                    filter.thumbprints.get_or_insert_default().extend(prints);
                 }
                 "parentdn" => filter.parents.get_or_insert_default().extend(lower()),
                 "parentdnrecursive" => filter.ancestors.get_or_insert_default().extend(lower()),
@@ -114,6 +115,14 @@ fn number<N: FromStr + PartialOrd + Display>(
         .ok()
         .filter(|number| bounds.contains(number))
         .ok_or_else(|| VenafiError::invalid(format!("{name} is a number from {} to {}.", bounds.start(), bounds.end())))
+}
+
+/// In upper case. DynamoDB takes no empty key, and none of more than 2048 bytes.
+fn thumbprint(name: &str, value: &str) -> Result<String, VenafiError> {
+    if value.len() != 40 || !value.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(VenafiError::invalid(format!("{name} is a SHA-1 hash: 40 hexadecimal digits.")));
+    }
+    Ok(value.to_ascii_uppercase())
 }
 
 /// The error text is that of Venafi's page "HEAD Certificates".
@@ -234,7 +243,8 @@ mod tests {
     #[test]
     fn no_parameter_is_in_the_list_and_not_read() {
         for Parameter { name, .. } in PARAMETERS.iter().filter(|each| each.name != "OptionalFields") {
-            assert_ne!(ListRequest::of(&format!("{name}=1")).unwrap(), ListRequest::of("").unwrap(), "{name}");
+            let value = if *name == "Thumbprint" { "ab".repeat(20) } else { "1".to_owned() };
+            assert_ne!(ListRequest::of(&format!("{name}={value}")).unwrap(), ListRequest::of("").unwrap(), "{name}");
         }
     }
 
@@ -244,6 +254,8 @@ mod tests {
             ("Limit=0", "Limit is a number from 1 to 1000."),
             ("Limit=1001", "Limit is a number from 1 to 1000."),
             ("Stage=500,x", "Stage is a number from 0 to 65535."),
+            ("Thumbprint=", "Thumbprint is a SHA-1 hash: 40 hexadecimal digits."),
+            ("thumbprint=AB,", "thumbprint is a SHA-1 hash: 40 hexadecimal digits."),
             ("StageLess=-1", "StageLess is a number from 0 to 65535."),
             (
                 "InError=2",
