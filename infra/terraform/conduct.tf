@@ -183,6 +183,9 @@ resource "aws_iam_role_policy" "conduct_role" {
             "aws:RequestTag/rootcast:stack" = var.name
             "kms:KeyUsage"                  = "SIGN_VERIFY"
           }
+          BoolIfExists = {
+            "kms:MultiRegion" = "false"
+          }
         }
       },
       {

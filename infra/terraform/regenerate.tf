@@ -36,6 +36,7 @@ resource "aws_lambda_function" "regenerate" {
         ROLLOVER_UNTIL        = var.rollover_until
         ROOT_BACKDATE_MINUTES = var.root_backdate_minutes
         ROOT_KEY_SLEEPS       = var.root_key_sleeps
+        MULTI_REGION_ROOTS    = var.multi_region_roots
         LEAVES_FROM_ROOT      = var.leaves_from_root
         BUNDLE_DAYS           = var.bundle_days
         MAXIMUM_CONCURRENCY   = var.maximum_concurrency
@@ -205,6 +206,9 @@ resource "aws_iam_role_policy" "regenerate_role" {
           StringEquals = {
             "aws:RequestTag/rootcast:stack" = var.name
             "kms:KeyUsage"                  = "SIGN_VERIFY"
+          }
+          BoolIfExists = {
+            "kms:MultiRegion" = tostring(var.multi_region_roots)
           }
         }
       },

@@ -203,6 +203,13 @@ variable "root_key_sleeps" {
   nullable    = false
 }
 
+variable "multi_region_roots" {
+  description = "Whether the keys of new roots are multi-Region primary keys, which an administrator may replicate for the loss of a region. KMS cannot change it later. A replica has its own policy and state - neither the stack nor an alarm knows it."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
 variable "root_deletion_days" {
   description = "Days until KMS deletes the key of a root that no device trusts any more. Until then, an alarm is on, and `rootcast root keep` cancels the deletion; the key is disabled and stays so."
   type        = number

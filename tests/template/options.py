@@ -15,6 +15,7 @@ FUNCTION, ROLE, TABLE = "Lambda::Function", "IAM::Role", "DynamoDB::Table"
 
 # Option → what is there before it, its parameters, the resources that it adds, the properties that it changes.
 OPTIONS = {
+    "roots that can be replicated": ({}, {"MultiRegionRoots": "true"}, set(), {(FUNCTION, "Environment"), (ROLE, "Policies")}),
     "a VPC": ({}, VPC, {"NetworkInterfaces"}, {(FUNCTION, "VpcConfig"), (ROLE, "ManagedPolicyArns")}),
     "IPv6 in it": (VPC, {"Ipv6": "true"}, set(), {(FUNCTION, "VpcConfig")}),
     "endpoints in it": (

@@ -37,6 +37,7 @@ SETS = {
         "SecurityGroupIds": ["sg-1", "sg-2"],
         "DeviceCidrs": "10.20.0.0/16,fd12::/64",
         "RootKeySleeps": False,
+        "MultiRegionRoots": True,
         "LeavesFromRoot": True,
         "RevokeSuperseded": False,
         "CrlBaseUrl": "http://pki.example.com/lists",

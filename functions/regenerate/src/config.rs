@@ -42,7 +42,9 @@ impl App {
                 until: variable("ROLLOVER_UNTIL")?,
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
                 crl_base: Some(variable::<String>("CRL_BASE_URL")?).filter(|base| !base.is_empty()),
-                roles: variable::<KeyRoles>("KEY_ROLES")?.with_leaves_from_root(variable("LEAVES_FROM_ROOT")?),
+                roles: variable::<KeyRoles>("KEY_ROLES")?
+                    .with_leaves_from_root(variable("LEAVES_FROM_ROOT")?)
+                    .with_multi_region(variable("MULTI_REGION_ROOTS")?),
             },
             workers: variable("MAXIMUM_CONCURRENCY")?,
             second,

@@ -59,7 +59,8 @@ fn fits(known: &str, path: &str) -> bool {
 fn curl(method: &str, path: &str, route: &Value) -> String {
     let named = route["parameters"].as_array().into_iter().flatten().filter(|each| each["in"] == "query");
     let named: Vec<_> = named.filter_map(|each| each["name"].as_str()).collect();
-    let note = if named.is_empty() { String::new() } else { format!("# In the query, if wanted: {}\n", named.join(", ")) };
+    let note =
+        if named.is_empty() { String::new() } else { format!("# In the query, if wanted: {}\n", named.join(", ")) };
     let mut line = format!("{note}curl -sS -X {} \"$ROOTCAST_URL\"{}", method.to_uppercase(), quoted(path));
     if route["security"].as_array().is_some_and(|schemes| !schemes.is_empty()) {
         line += " -H \"Authorization: Bearer $ROOTCAST_TOKEN\"";

@@ -31,15 +31,15 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     /// Starts the local cloud on `port`, or on a free one, and waits until it answers. All of its files are below
-    /// `data`.
-    pub(crate) async fn start(tools: &Toolchain, data: &Path, port: Option<u16>) -> Result<Self> {
+    /// `data`, but for the services' state, if it is kept.
+    pub(crate) async fn start(tools: &Toolchain, data: &Path, port: Option<u16>, state: Option<&Path>) -> Result<Self> {
         let mut refused = None;
         for _ in 0..if port.is_some() { 1 } else { PORT_ATTEMPTS } {
             let port = match port {
                 Some(port) => port,
                 None => free_ports(1)?[0],
             };
-            match Self::start_on(tools, data, port).await {
+            match Self::start_on(tools, data, port, state).await {
                 Ok(cloud) => return Ok(cloud),
                 Err(error) => refused = Some(error),
             }
@@ -47,10 +47,11 @@ impl Cloud {
         Err(refused.context("no port was tried")?)
     }
 
-    async fn start_on(tools: &Toolchain, data: &Path, port: u16) -> Result<Self> {
+    async fn start_on(tools: &Toolchain, data: &Path, port: u16, state: Option<&Path>) -> Result<Self> {
         let scratch = data.join("tmp");
         std::fs::create_dir_all(&scratch).with_context(|| format!("{} cannot be made", scratch.display()))?;
         let leash = tools.scripts.join("leash.py");
+        let kept = state.map(|folder| [("PERSIST_STATE", "1".into()), ("STATE_DIR", folder.into())]);
         let command = Spawn {
             python: &tools.cloud,
             arguments: vec![leash.as_os_str(), "ministack".as_ref()],
@@ -65,7 +66,10 @@ impl Cloud {
                 ("IOT_MTLS_ENABLED", "0".into()),
                 // The functions' code is unpacked there; a second stack must not share the folder.
                 ("TMPDIR", scratch.clone().into()),
-            ],
+            ]
+            .into_iter()
+            .chain(kept.into_iter().flatten())
+            .collect(),
             talks: false,
         };
         let mut process = Leashed::start("the local cloud", command, &scratch, data.join("cloud.log"))?;

@@ -28,7 +28,7 @@ async fn tools() -> Toolchain {
 async fn requests_reach_the_function_unchanged() {
     let tools = tools().await;
     let data = tempfile::tempdir().unwrap();
-    let cloud = Cloud::start(&tools, data.path(), None).await.unwrap();
+    let cloud = Cloud::start(&tools, data.path(), None, None).await.unwrap();
     let parameters = parameters(&Default::default(), &cloud.endpoint);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rehearsal/echo.yaml");
     let template = deploy::translate(&tools, &template, &parameters).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_device_accepts_certificates_that_chain_to_its_trust_store() {
 async fn passwords_are_stored_where_the_worker_reads_them() {
     let tools = tools().await;
     let data = tempfile::tempdir().unwrap();
-    let cloud = Cloud::start(&tools, data.path(), None).await.unwrap();
+    let cloud = Cloud::start(&tools, data.path(), None, None).await.unwrap();
     let fleet = Fleet::start(&tools, data.path(), 1, &Progress::silent()).await.unwrap();
     store_credentials(&cloud.sdk_config(), "/rootcast/devices/", fleet.devices()).await.unwrap();
     let store = aws_sdk_ssm::Client::new(&cloud.sdk_config());

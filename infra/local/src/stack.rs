@@ -46,6 +46,8 @@ pub struct LocalOptions {
     pub api_port: Option<u16>,
     /// Port of the local cloud. Default: a free one.
     pub cloud_port: Option<u16>,
+    /// Folder with the state of a former cloud's services, which this one begins with and keeps there. Default: none.
+    pub state: Option<PathBuf>,
     /// Number of devices.
     pub devices: usize,
     /// Name of the CloudFormation stack.
@@ -65,6 +67,7 @@ impl LocalOptions {
             data: None,
             api_port: None,
             cloud_port: None,
+            state: None,
             devices,
             stack: "rootcast".to_owned(),
             parameters: BTreeMap::new(),
@@ -115,7 +118,7 @@ impl LocalStack {
         let (fleet, (cloud, sdk_config, outputs)) = tokio::try_join!(
             progress.stage(Stage::Fleet, FLEET_LIMIT, Fleet::start(&tools, &yard, options.devices, progress)),
             async {
-                let cloud = Cloud::start(&tools, &data, options.cloud_port);
+                let cloud = Cloud::start(&tools, &data, options.cloud_port, options.state.as_deref());
                 let cloud = progress.stage(Stage::Cloud, CLOUD_LIMIT, cloud).await?;
                 let sdk_config = cloud.sdk_config();
                 let parameters = parameters(&options.parameters, &cloud.endpoint);

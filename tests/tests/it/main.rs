@@ -44,4 +44,5 @@ mod stack;
 mod steering;
 mod template;
 mod told;
+mod upgrade;
 mod venafi;

@@ -123,7 +123,8 @@ async fn document() -> Value {
             .insert(name.to_owned(), json!({ "description": description, "content": { "application/json": content } }));
     }
     schemas.insert("GatewayMessage".to_owned(), schema(&json!({ "message": "Forbidden" })));
-    let either = ["GatewayMessage", "LenovoRefusal"].map(|name| json!({ "$ref": format!("#/components/schemas/{name}") }));
+    let either =
+        ["GatewayMessage", "LenovoRefusal"].map(|name| json!({ "$ref": format!("#/components/schemas/{name}") }));
     let content = json!({ "application/json": { "schema": { "anyOf": either } } });
     let description = "Refused: by API Gateway, or with what is wrong and what to do";
     responses.insert("GatewayRefusal".to_owned(), json!({ "description": description, "content": content }));

@@ -262,7 +262,8 @@ impl Keys {
             other => return Err(Refusal::new("UnsupportedOperationException", other)),
         };
         let key = Key::new(algorithm, spec, body["Tags"].clone());
-        let arn = format!("arn:aws:kms:eu-central-1:000000000000:key/{:016x}", cloud.random.next());
+        let kind = if body["MultiRegion"] == true { "mrk-" } else { "" };
+        let arn = format!("arn:aws:kms:eu-central-1:000000000000:key/{kind}{:016x}", cloud.random.next());
         let metadata = metadata(&arn, &key);
         self.keys.lock().unwrap().insert(arn, key);
         Ok(json!({ "KeyMetadata": metadata }))

@@ -231,6 +231,12 @@ impl From<LedgerError> for Refusal {
                 ),
                 "Ask somebody with this right to delete the device, or to revoke its certificates first: GET /certificates/signed lists them.",
             ),
+            LedgerError::Newer { schema } => Self::new(
+                Kind::Unavailable,
+                format!("A newer version of Rootcast wrote the records: their schema has version {schema}."),
+                "Deploy that version again, or a later one.",
+            )
+            .caused_by(error),
             LedgerError::TooLarge { what, .. } => Self::new(
                 Kind::TooLarge,
                 format!("The record of the {what} would be larger than it can be kept."),

@@ -43,12 +43,18 @@ pub(crate) fn bundle_id(version: u64) -> String {
     format!("bundle#{version:010}")
 }
 
+/// The version of the records' schema. Raise it when an earlier version of Rootcast would misread what this one writes, not for a
+/// field that it may ignore.
+pub const SCHEMA: u32 = 1;
+
 /// A single record: which root signs, and who is creating one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Authority {
     /// 0 before the first write.
     pub revision: u64,
+    /// [`SCHEMA`] of the last writer. 0: written before schemas had versions.
+    pub schema: u32,
     /// Created with the first write. `None`: written before installations had ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installation: Option<InstallationId>,
@@ -330,7 +336,11 @@ impl Authority {
 
 impl Ledger {
     pub async fn authority(&self) -> Result<Authority, LedgerError> {
-        Ok(self.certificate_record("authority", AUTHORITY).await?.unwrap_or_default())
+        let authority: Authority = self.certificate_record("authority", AUTHORITY).await?.unwrap_or_default();
+        match authority.schema {
+            newer if newer > SCHEMA => Err(LedgerError::Newer { schema: newer }),
+            _ => Ok(authority),
+        }
     }
 
     /// The trust anchors of others. No call if there never were any.

@@ -15,7 +15,7 @@ use rootcast_core::usage::Usage;
 use serde::Serialize;
 
 use crate::audit::Links;
-use crate::authority::{ANCHORS, AUTHORITY, bundle_id, root_id};
+use crate::authority::{ANCHORS, AUTHORITY, SCHEMA, bundle_id, root_id};
 use crate::consumed::Written;
 use crate::issuing_authorities::{SLEEP, issuing_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
@@ -81,7 +81,7 @@ impl Ledger {
         let mut writes = Vec::new();
         let mut written = None;
         if let Some(authority) = change.authority {
-            let record = Authority { revision: authority.revision + 1, ..authority.clone() };
+            let record = Authority { revision: authority.revision + 1, schema: SCHEMA, ..authority.clone() };
             writes.push(versioned(self.certificates()?, "authority", &record, id_key(AUTHORITY), authority.revision)?);
         }
         let new_roots: Vec<u32> =

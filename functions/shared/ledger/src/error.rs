@@ -7,6 +7,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use thiserror::Error;
 
+use crate::authority::SCHEMA;
 use crate::retries::is_passing;
 
 #[derive(Debug, Error)]
@@ -24,6 +25,11 @@ pub enum LedgerError {
     Corrupt { what: &'static str, source: Box<dyn StdError + Send + Sync> },
     #[error("a record cannot be written: {what}")]
     Unwritable { what: &'static str, source: Box<dyn StdError + Send + Sync> },
+    /// A newer version of Rootcast wrote the records. Nothing was decided or written.
+    #[error(
+        "the records have schema version {schema}, and this version of Rootcast knows {SCHEMA}: deploy the version that wrote them, or a later one"
+    )]
+    Newer { schema: u32 },
     /// Nothing was written.
     #[error("the record of {what} would have {bytes} bytes, more than DynamoDB takes")]
     TooLarge { what: &'static str, bytes: usize },

@@ -52,6 +52,7 @@ pub use access::{
 pub use audit::AuditPage;
 pub use authority::{
     Authority, BundleRecord, Claim, Compromise, IssuancePolicyRecord, LastRotation, LinkRecord, Policy, RootRecord,
+    SCHEMA,
 };
 pub use bindings::{MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE};
 pub use certificates::{

@@ -100,6 +100,7 @@ impl Vault {
             .key_spec(KeySpec::from(algorithm.kms_key_spec()))
             .key_usage(KeyUsageType::SignVerify)
             .policy(roles.policy(purpose.role))
+            .set_multi_region(roles.multi_region(purpose.role))
             // The check wants the caller to be able to change the policy again, which no function may. The account's
             // administrators can.
             .bypass_policy_lockout_safety_check(true)

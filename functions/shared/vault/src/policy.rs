@@ -40,6 +40,7 @@ impl KeyRole {
 pub struct KeyRoles {
     path: String,
     leaves_from_root: bool,
+    multi_region: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -51,6 +52,17 @@ impl KeyRoles {
     #[must_use]
     pub fn with_leaves_from_root(self, leaves_from_root: bool) -> Self {
         Self { leaves_from_root, ..self }
+    }
+
+    /// Whether new keys of roots are multi-Region primary keys. It is decided when a key is made; only an administrator replicates one.
+    #[must_use]
+    pub fn with_multi_region(self, multi_region: bool) -> Self {
+        Self { multi_region, ..self }
+    }
+
+    /// What CreateKey is told of it, for a key in this role.
+    pub(crate) fn multi_region(&self, role: KeyRole) -> Option<bool> {
+        (self.multi_region && role == KeyRole::Root).then_some(true)
     }
 
     pub const fn leaves_from_root(&self) -> bool {
@@ -94,7 +106,7 @@ impl FromStr for KeyRoles {
         };
         let named = path.strip_prefix("role/").is_some_and(|path| plain(path) && !path.ends_with('/'));
         let digits = !account.is_empty() && account.bytes().all(|byte| byte.is_ascii_digit());
-        let found = || Self { path: text.to_owned(), leaves_from_root: false };
+        let found = || Self { path: text.to_owned(), leaves_from_root: false, multi_region: false };
         (plain(partition) && digits && named).then(found).ok_or(NotRoles)
     }
 }

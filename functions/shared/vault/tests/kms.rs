@@ -98,6 +98,7 @@ async fn a_key_is_created_with_the_policy_and_tags_of_its_role() {
                     && request.key_usage() == Some(&KeyUsageType::SignVerify)
                     && request.description() == Some(description)
                     && request.policy() == Some(&*roles().policy(role))
+                    && request.multi_region().is_none()
                     && tags
                         == [
                             ("rootcast:stack", "fleet"),
@@ -113,6 +114,21 @@ async fn a_key_is_created_with_the_policy_and_tags_of_its_role() {
             });
         let purpose = Purpose { role, ..PURPOSE };
         let made = vault(&[&create], &[]).create_key(&purpose, KeyAlgorithm::EcdsaP384, &roles()).await;
+        assert_eq!(made.unwrap(), ARN);
+    }
+}
+
+#[tokio::test]
+async fn keys_of_roots_alone_are_multi_region_where_wanted() {
+    for (role, expected) in [(KeyRole::Root, Some(true)), (KeyRole::Issuing, None)] {
+        let create = mock!(Client::create_key)
+            .match_requests(move |request| request.multi_region() == expected)
+            .then_output(|| {
+                let metadata = KeyMetadata::builder().key_id("mrk-1234abcd").arn(ARN).build().unwrap();
+                CreateKeyOutput::builder().key_metadata(metadata).build()
+            });
+        let (purpose, roles) = (Purpose { role, ..PURPOSE }, roles().with_multi_region(true));
+        let made = vault(&[&create], &[]).create_key(&purpose, KeyAlgorithm::EcdsaP384, &roles).await;
         assert_eq!(made.unwrap(), ARN);
     }
 }

@@ -21,4 +21,4 @@ with tempfile.TemporaryDirectory() as folder:
     if done.returncode:
         sys.exit(done.returncode)
     with open(report, encoding="utf-8") as file:
-        print(json.dumps(json.load(file)))
+        print(json.dumps(json.load(file)["operations"]))

@@ -194,6 +194,7 @@ fn kms(operation: &str, body: &Value) -> Vec<Part> {
         return vec![(action, resource, context)];
     }
     context.insert("kms:KeyUsage".to_owned(), vec![text(&body["KeyUsage"]).to_owned()]);
+    context.extend(body["MultiRegion"].as_bool().map(|it| ("kms:MultiRegion".to_owned(), vec![it.to_string()])));
     // Tags on a new key need a separate permission, on a key whose id is not known beforehand.
     let tagging = ("kms:TagResource".to_owned(), format!("arn:aws:kms:{PLACE}:key/new"), context.clone());
     vec![(action, "*".to_owned(), context), tagging]

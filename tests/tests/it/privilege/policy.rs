@@ -59,7 +59,7 @@ impl Statement {
             && self.conditions.iter().all(|(operator, key, values)| {
                 let found = call.context.get(key);
                 let is = |value: &String| match operator.rsplit(':').next().unwrap() {
-                    "StringEquals" | "StringEqualsIfExists" => values.contains(value),
+                    "StringEquals" | "StringEqualsIfExists" | "BoolIfExists" => values.contains(value),
                     "StringLike" | "ArnLike" | "ArnNotLike" => values.iter().any(|pattern| is_like(value, pattern)),
                     "StringNotLike" => !values.iter().any(|pattern| is_like(value, pattern)),
                     _ => panic!("{operator} is not known here"),

@@ -89,7 +89,8 @@ impl ListRequest {
                 "stageless" => filter.below = Some(number(&name, &value, 0..=u16::MAX)?),
                 "inerror" => filter.in_error = Some(flag(&name, &value)?),
                 "thumbprint" => {
-                    let prints = value.split(',').map(|print| thumbprint(&name, print)).collect::<Result<Vec<_>, _>>()?;
+                    let prints =
+                        value.split(',').map(|print| thumbprint(&name, print)).collect::<Result<Vec<_>, _>>()?;
                     filter.thumbprints.get_or_insert_default().extend(prints);
                 }
                 "parentdn" => filter.parents.get_or_insert_default().extend(lower()),

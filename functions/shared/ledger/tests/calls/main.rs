@@ -6,5 +6,6 @@ mod issued;
 mod leases;
 mod named_twice;
 mod retries;
+mod schema;
 mod settle;
 mod uses;
