@@ -222,6 +222,9 @@ fn with_location(mut response: Response, job: Option<JobId>) -> Response {
 
 /// The work begun so far is recorded, and the next call finishes it.
 fn refused(error: AuthorityError) -> LenovoError {
+    if let AuthorityError::Ledger(error @ LedgerError::Newer { .. }) = error {
+        return error.into();
+    }
     let passing = match &error {
         AuthorityError::Ledger(error) => {
             matches!(error, LedgerError::Conflict | LedgerError::Transient { .. } | LedgerError::Aws { .. })

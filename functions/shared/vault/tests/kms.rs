@@ -121,7 +121,7 @@ async fn a_key_is_created_with_the_policy_and_tags_of_its_role() {
 #[tokio::test]
 async fn keys_of_roots_alone_are_multi_region_where_wanted() {
     for (role, expected) in [(KeyRole::Root, Some(true)), (KeyRole::Issuing, None)] {
-        let create = mock!(Client::create_key)
+        let create = mock!(aws_sdk_kms::Client::create_key)
             .match_requests(move |request| request.multi_region() == expected)
             .then_output(|| {
                 let metadata = KeyMetadata::builder().key_id("mrk-1234abcd").arn(ARN).build().unwrap();

@@ -35,6 +35,8 @@ fn decided<'a>(statements: impl Iterator<Item = &'a Value>, caller: &str, call: 
     let mut context = Context::new();
     for (key, values) in &call.context {
         let value = match values.as_slice() {
+            // A condition key of IAM's type Boolean.
+            [one] if key == "kms:MultiRegion" => ContextValue::Boolean(one == "true"),
             [one] => ContextValue::String(one.clone()),
             several => ContextValue::StringList(several.to_vec()),
         };
