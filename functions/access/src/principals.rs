@@ -125,13 +125,16 @@ pub(crate) async fn identify(
 #[derive(Debug, Deserialize)]
 pub(crate) struct PageStart {
     pub(crate) cursor: Option<String>,
+    /// A page is what one call reads. `rootcast` sends it to each list.
+    #[serde(rename = "limit")]
+    _limit: Option<u32>,
 }
 
 /// A page may be empty without being the last one. One call.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    Params(PageStart { cursor }, _): Params<PageStart>,
+    Params(PageStart { cursor, .. }, _): Params<PageStart>,
 ) -> Result<Envelope<Page>, LenovoError> {
     let list = Cursors { ledger: &app.ledger, caller: &caller, list: "principals" };
     let after: Option<String> = match &cursor {

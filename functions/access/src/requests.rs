@@ -158,7 +158,7 @@ enum Wanted {
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    Params(PageStart { cursor }, Filter { state }): Params<PageStart, Filter>,
+    Params(PageStart { cursor, .. }, Filter { state }): Params<PageStart, Filter>,
 ) -> Result<Envelope<Page>, LenovoError> {
     let list = Cursors { ledger: &app.ledger, caller: &caller, list: "requests" };
     let all = matches!(state, Some(Wanted::All));
