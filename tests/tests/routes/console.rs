@@ -18,13 +18,13 @@ const LARGEST: usize = 100_000;
 
 fn path(route: &Route) -> String {
     let path = route.path.replace("{job}", "7").replace("{device}", DEVICE).replace("{generation}", "1");
-    let path = path.replace("{file}", "page.css").replace("{request}", "r1").replace("{verdict}", "confirm");
+    let path = path.replace("{file}", "page.css").replace("{request}", "r1").replace("{verdict}", "confirm").replace("{session}", "s1");
     let change = if route.path.contains("roots") { "preflight" } else { "probe" };
     path.replace("{command}", "pause").replace("{change}", change)
 }
 
 fn is_open(route: &Route) -> bool {
-    ["/console/assets/{file}", "/console/sign-in"].contains(&route.path)
+    ["/console/assets/{file}", "/console/sign-in", "/console/oidc", "/console/oidc/callback"].contains(&route.path)
 }
 
 struct Sent<'a> {

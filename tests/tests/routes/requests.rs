@@ -69,7 +69,8 @@ pub(crate) fn cookie() -> String {
 }
 
 /// What the paths' parameters stand for here.
-pub(crate) fn parameters() -> [(&'static str, String); 12] {
+pub(crate) fn parameters() -> [(&'static str, String); 13] {
+    let known = session().sha256().to_string();
     let guid = CertificateGuid(CERTIFICATE.parse().unwrap()).to_string();
     [
         ("generation", "1"),
@@ -84,6 +85,7 @@ pub(crate) fn parameters() -> [(&'static str, String); 12] {
         ("name", "ops"),
         ("guid", guid.as_str()),
         ("request", "0123456789abcdef0123456789abcdef"),
+        ("session", known.as_str()),
     ]
     .map(|(name, value)| (name, value.to_owned()))
 }

@@ -143,6 +143,7 @@ fn access(Caller { grants, scope }: &Caller, sealed: &Sealed) -> Vec<(String, It
     let kept = SessionRecord {
         principal: "ops".parse().unwrap(),
         epoch,
+        exchanged: None,
         csrf: csrf().sha256(),
         idle: 600,
         expires: now + Duration::minutes(10),

@@ -157,6 +157,7 @@ fn console(functions: HashMap<String, Router>, clock: fn() -> OffsetDateTime) ->
             import: name("import"),
             access: name("access"),
         },
+        oidc: None,
         clock,
     };
     rootcast_console::router(Arc::new(app))

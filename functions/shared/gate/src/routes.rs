@@ -237,6 +237,10 @@ table! {
     LOG_OUT: Access Get "/vedauth/revoke/token" needs Authenticated;
     BEGIN_SESSION: Access Post "/sessions" needs Public;
     END_SESSION: Access Delete "/sessions" needs Authenticated;
+    SESSIONS: Access Get "/sessions" needs ADMINISTER;
+    END_ONES_SESSION: Access Delete "/sessions/{session}" needs ADMINISTER;
+    // The caller's own.
+    RIGHTS: Access Get "/rights" needs Authenticated;
     // Callers of the next two are authenticated by API Gateway.
     OF_IAM: Access Post "/sessions/iam" needs Public;
     OF_OIDC: Access Post "/sessions/oidc" needs Public;
@@ -259,6 +263,8 @@ table! {
     PAGE_ASSET: Console Get "/console/assets/{file}" needs Public;
     PAGE_SIGN_IN: Console Get "/console/sign-in" needs Public;
     PAGE_BEGIN: Console Post "/console/sign-in" needs Public;
+    PAGE_OIDC: Console Get "/console/oidc" needs Public;
+    PAGE_OIDC_BACK: Console Get "/console/oidc/callback" needs Public;
     PAGE_END: Console Post "/console/sign-out" needs Public;
     PAGE_JOB: Console Get "/console/jobs/{job}" needs Public;
     PAGE_STEER: Console Post "/console/jobs/{job}/{command}" needs Public;
@@ -272,6 +278,7 @@ table! {
     PAGE_IMPORT: Console Post "/console/certificates" needs Public;
     PAGE_AUDIT: Console Get "/console/audit" needs Public;
     PAGE_ACCESS: Console Get "/console/access" needs Public;
+    PAGE_END_SESSION: Console Post "/console/sessions/{session}/end" needs Public;
     PAGE_DECIDE: Console Post "/console/requests/{request}/{verdict}" needs Public;
 }
 

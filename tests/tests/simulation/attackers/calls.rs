@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::roles::{Attacker, Credential};
 use super::scene::{
-    ATTACKER, CLIENT, FREE, IMPORTED, LOGIN, MINE, OTHER, REFRESH, SLOW, Scene, THEIRS, VICTIM, VICTIMS, application,
+    ATTACKER, CLIENT, FREE, IMPORTED, LOGIN, MINE, OTHER, REFRESH, SLOW, Scene, THEIRS, VICTIM, VICTIMS, application, session,
     dn, own_dn,
 };
 use crate::dynamo::DEVICES;
@@ -84,6 +84,7 @@ impl Scene {
             "id" | "certificate" => vec![("imported", self.web.clone()), ("the victim's", self.own.clone())],
             "guid" => vec![("imported", guid(&self.web)), ("the victim's", guid(&self.own))],
             "request" => vec![("", self.request().unwrap_or_else(|| "0".repeat(32)))],
+            "session" => vec![("", session().sha256().to_string())],
             "job" | "jobs" => vec![("running", self.job.to_string())],
             "issuing" => vec![("1.1", "1.1".to_owned())],
             "signer" => vec![("a root", "1".to_owned()), ("an issuing authority", "1.1".to_owned())],

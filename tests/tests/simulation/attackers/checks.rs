@@ -355,6 +355,7 @@ const NOT_AT_ONCE: [(Route, &str); 29] = [
     (routes::EXCHANGE, "a token of another kind"),
     (routes::BEGIN_SESSION, "the password is not known"),
     (routes::END_SESSION, "there is no session"),
+    (routes::END_ONES_SESSION, "there is no session"),
     (routes::POLICY_AUDIT, "the policies are the first ones"),
     (routes::DENIAL_AUDIT, "nothing was denied"),
     (routes::REQUEST_AUDIT, "nothing ever waited for a second person"),

@@ -48,6 +48,7 @@ fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
     let session = SessionRecord {
         principal: "ops".parse().unwrap(),
         epoch: ops.login_epoch().unwrap(),
+        exchanged: None,
         csrf: Fingerprint::of(csrf().as_bytes()),
         idle: 600,
         expires: NOW + Duration::minutes(10),
