@@ -111,6 +111,7 @@ pub(crate) fn body(route: &Route) -> Option<Value> {
             json!({ "id": DEVICE, "address": "https://10.0.0.7", "credential": "/rootcast/devices/bmc-1" })
         }
         routes::APPROVE_DEVICE => json!({ "incarnation": "01".repeat(16), "endpointRevision": 1 }),
+        routes::SIGN_REQUEST => json!({ "request": "no PEM" }),
         routes::EDIT_DEVICE => json!({ "name": "another" }),
         routes::WAIVE => json!({ "devices": [DEVICE], "reason": "scrapped" }),
         routes::REVOKE_SIGNED => json!({ "certificate": CERTIFICATE }),

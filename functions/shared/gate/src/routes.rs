@@ -176,6 +176,8 @@ table! {
     DELETE_DEVICE: Catalog Delete "/devices/{device}" needs Needs::Right(Right::Delete, Device);
     OWN_CERTIFICATE: Catalog Get "/devices/{device}/certificate" needs READ_DEVICE;
     RENEW_OWN: Catalog Post "/devices/{device}/certificate" needs WRITE_DEVICE;
+    // Whoever chooses the key of a device's certificate can pass for the device.
+    SIGN_REQUEST: Catalog Post "/devices/{device}/certificate/request" needs Needs::Operation(Operation::ApproveDevice, Device);
     PROBE: Catalog Post "/devices/{device}/probe" needs WRITE_DEVICE;
     FINGERPRINT: Catalog Get "/devices/{device}/fingerprint" needs READ_DEVICE;
     JOB_LIST: Catalog Get "/jobs" needs READ_JOBS;
@@ -306,6 +308,7 @@ pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
         CANCEL_TASKS => &["action", "list"],
         EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject", "labels"],
         APPROVE_DEVICE => &["incarnation", "endpointRevision", "pins"],
+        SIGN_REQUEST => &["request"],
         WAIVE => &["devices", "certificates", "reason"],
         ADD_PRINCIPAL => &["name", "person", "identities", "role", "grants", "permissions"],
         _ => &[],

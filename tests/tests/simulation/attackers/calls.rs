@@ -33,6 +33,15 @@ fn of_the_attacker() -> &'static str {
     &ROOT
 }
 
+/// For a key that is no device's.
+fn request_of_the_attacker() -> &'static str {
+    static REQUEST: LazyLock<String> = LazyLock::new(|| {
+        let request = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap());
+        request.unwrap().pem().unwrap()
+    });
+    &REQUEST
+}
+
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Tells the calls of a route apart.
@@ -158,6 +167,7 @@ impl Scene {
                 });
                 vec![("", seen.clone()), ("attacker's pin", with(seen, "pins", pins.clone()))]
             }
+            routes::SIGN_REQUEST => vec![("for the attacker's key", json!({ "request": request_of_the_attacker() }))],
             routes::WAIVE => {
                 let waiver = |devices: &[&str]| json!({ "devices": devices, "reason": "scrapped" });
                 let certificates = json!({ "certificates": [dn(IMPORTED)], "reason": "its owner was told" });
