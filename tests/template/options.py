@@ -67,7 +67,7 @@ OPTIONS = {
         {(FUNCTION, "CodeSigningConfigArn")},
     ),
     "copies of the audit": ({}, {"AuditBucket": "audit"}, {"AuditCopies"}, {(FUNCTION, "Environment"), (ROLE, "ManagedPolicyArns")}),
-    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast"}, {"OidcMayLogIn"}, {("ApiGatewayV2::Api", "Body")}),
+    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcMayLogIn"}, {("ApiGatewayV2::Api", "Body")}),
     "sign-in there": ({"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcClientId": "page"}, set(), {(FUNCTION, "Environment")}),
     "requesters": ({}, {"RequesterArns": "arn:aws:iam::111122223333:role/ops"}, set(), {("Events::EventBusPolicy", "Statement")}),
     "a local cloud": ({}, {"EndpointUrl": "http://127.0.0.1:4566"}, set(), {(FUNCTION, "Environment")}),
