@@ -95,9 +95,7 @@ fn the_second_row_of_an_id_is_refused() {
     assert!(parse(row(), &rules, &mut seen).is_ok());
     assert!(parse(row(), &rules, &mut seen).unwrap_err().row.message.unwrap().contains("earlier row"));
     // One device under two ids; two devices behind one address have different slots.
-    let again = |id: &str, slot: Value| {
-        json!({ "id": id, "address": "https://10.0.0.7", "slot": slot, "credential": format!("/rootcast/devices/{id}") })
-    };
+    let again = |id: &str, slot: Value| json!({ "id": id, "address": "https://10.0.0.7", "slot": slot, "credential": format!("/rootcast/devices/{id}") });
     let refused = parse(again("bmc-2", Value::Null), &rules, &mut seen).unwrap_err().row.message.unwrap();
     assert!(refused.contains("this address, as bmc-1"), "{refused}");
     assert!(parse(again("bmc-3", json!("/redfish/v1/Managers/2/Truststore/Certificates")), &rules, &mut seen).is_ok());

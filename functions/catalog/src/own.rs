@@ -89,7 +89,12 @@ pub(crate) async fn sign(
     let job = parts.operations().sign(&id, &pem, &caller.acting(&request)).await.map_err(|why| refused(&id, why))?;
     info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, key = %read.key(), "a request that was brought from a device is to be signed");
     let text = format!("The request of device {id} is to be signed, by job {}.", job.id);
-    begun(&id, &job, text, "GET /devices/ID/certificate has the certificate in a moment; it is installed when the device is reached.")
+    begun(
+        &id,
+        &job,
+        text,
+        "GET /devices/ID/certificate has the certificate in a moment; it is installed when the device is reached.",
+    )
 }
 
 fn begun(

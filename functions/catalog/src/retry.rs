@@ -67,7 +67,8 @@ pub(crate) async fn retry(
         retried.map_err(|why| refused(id, Asked::Retry, why))?;
     if dry_run {
         let text = format!("{devices} failed devices of job {id} would be tried again.");
-        let shown = Retried { job: view(parts, &load_any(&parts.ledger, id).await?).await?, retried: devices, hastened };
+        let shown =
+            Retried { job: view(parts, &load_any(&parts.ledger, id).await?).await?, retried: devices, hastened };
         return Ok(Envelope::success(shown).saying(Message::done(text, "Nothing was done.")));
     }
     info!(caller = caller.name, job.id = %id, devices.retried = devices, devices.hastened = hastened, ?filters, "failed devices are retried");

@@ -27,8 +27,7 @@ struct Counted {
 }
 
 pub(crate) async fn known(api: &Api<'_>) -> Result<Known, Trouble> {
-    let (roots, jobs) =
-        futures::join!(api.get(routes::ROOT_DETAILS, &[], ""), api.get(routes::JOB_LIST, &[], NEWEST));
+    let (roots, jobs) = futures::join!(api.get(routes::ROOT_DETAILS, &[], ""), api.get(routes::JOB_LIST, &[], NEWEST));
     let roots = read(part(roots)?.map(|roots| roots.told::<Vec<Root>>()))?;
     let jobs = read(part(jobs)?.map(|jobs| jobs.told::<Jobs>()))?;
     let is_rollover = |work: &Work| matches!(work, Work::Rollover(work) if work.purpose.is_rollover());
@@ -167,8 +166,11 @@ mod tests {
 
     #[test]
     fn a_survey_is_newer_than_the_waves() {
-        let mut job = job("distrust", "distrust", &json!({ "total": 10, "dispatched": 0, "acked": 0, "failed": 0 }), &json!([]));
-        job.proofs = Some(serde_json::from_value(json!({ "fresh": 8, "old": 1, "missing": 0, "failed": 0, "waived": 1 })).unwrap());
+        let mut job =
+            job("distrust", "distrust", &json!({ "total": 10, "dispatched": 0, "acked": 0, "failed": 0 }), &json!([]));
+        job.proofs = Some(
+            serde_json::from_value(json!({ "fresh": 8, "old": 1, "missing": 0, "failed": 0, "waived": 1 })).unwrap(),
+        );
         assert_eq!(held(&job, of_rollover(&job).unwrap()).0, counted(8, 1, 1));
     }
 }

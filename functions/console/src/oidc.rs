@@ -106,6 +106,9 @@ fn host(headers: &HeaderMap) -> Result<&str, Told> {
 fn broken(what: &str, status: StatusCode) -> Told {
     Told {
         status,
-        ..Told::invalid(what, "Sign in with a password, or again in a minute. The log of the function console has the reason.")
+        ..Told::invalid(
+            what,
+            "Sign in with a password, or again in a minute. The log of the function console has the reason.",
+        )
     }
 }

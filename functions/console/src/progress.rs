@@ -239,7 +239,10 @@ mod tests {
         }))
         .unwrap();
         let shown = cost(&job).into_string();
-        assert!(shown.contains("$0.0042") && shown.contains("12 calls of dynamodb") && !shown.contains("expected"), "{shown}");
+        assert!(
+            shown.contains("$0.0042") && shown.contains("12 calls of dynamodb") && !shown.contains("expected"),
+            "{shown}"
+        );
     }
 
     #[test]

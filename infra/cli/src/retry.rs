@@ -154,7 +154,10 @@ mod tests {
     #[test]
     fn a_dry_run_says_what_would_be_tried() {
         let would = |answer| super::would(JobId(7), &answer);
-        assert_eq!(would(json!({ "retried": 1, "hastened": 0 })), "Job 7 would try 1 failed device again. Nothing is done.");
+        assert_eq!(
+            would(json!({ "retried": 1, "hastened": 0 })),
+            "Job 7 would try 1 failed device again. Nothing is done."
+        );
         let both = "Job 7 would try 2 failed devices again, and those of 3 without a result that wait for their next try. Nothing is done.";
         assert_eq!(would(json!({ "retried": 2, "hastened": 3 })), both);
         assert_eq!(parse("rootcast retry 7 --dry-run --watch").unwrap_err().kind(), ErrorKind::ArgumentConflict);

@@ -34,7 +34,8 @@ async fn only_the_chosen_devices_are_retried() {
         for locked in ["a-locked", "z-locked"] {
             stack.store_credential(&fleet.ids[locked], USER, PASSWORD).await;
         }
-        let (chosen, path) = (json!({ "classes": ["unauthorized"], "waves": [1] }), format!("/jobs/{id}/retry?dryRun=true"));
+        let (chosen, path) =
+            (json!({ "classes": ["unauthorized"], "waves": [1] }), format!("/jobs/{id}/retry?dryRun=true"));
         let would = stack.api.post(&path, chosen.clone()).await.response();
         assert_eq!((&would["retried"], &would["state"]), (&json!(1), &json!("paused")), "nothing is done: {would}");
         let answer = retry(stack, id, chosen).await;

@@ -18,7 +18,11 @@ const LARGEST: usize = 100_000;
 
 fn path(route: &Route) -> String {
     let path = route.path.replace("{job}", "7").replace("{device}", DEVICE).replace("{generation}", "1");
-    let path = path.replace("{file}", "page.css").replace("{request}", "r1").replace("{verdict}", "confirm").replace("{session}", "s1");
+    let path = path
+        .replace("{file}", "page.css")
+        .replace("{request}", "r1")
+        .replace("{verdict}", "confirm")
+        .replace("{session}", "s1");
     let change = if route.path.contains("roots") { "preflight" } else { "probe" };
     path.replace("{command}", "pause").replace("{change}", change)
 }
@@ -72,7 +76,8 @@ async fn a_page_offers_what_its_reader_may_do() {
     let offered = async |role: Role, path: &str| {
         let caller = may(role);
         let page = text(Sent::get(path).to(&World::of(Some(&caller)).await).await).await;
-        ["Start the rollover", "(preflight)", ">Import<", "Look at it", "End this session"].map(|each| page.contains(each))
+        ["Start the rollover", "(preflight)", ">Import<", "Look at it", "End this session"]
+            .map(|each| page.contains(each))
     };
     for (path, by_reader, by_operator, by_administrator) in [
         ("/console/roots", [false; 5], [false, true, false, false, false], [true, true, false, false, false]),
@@ -86,7 +91,8 @@ async fn a_page_offers_what_its_reader_may_do() {
         );
         assert_eq!(found, (by_reader, by_operator, by_administrator), "{path}");
     }
-    let access = async |role: Role| text(Sent::get("/console/access").to(&World::of(Some(&may(role))).await).await).await;
+    let access =
+        async |role: Role| text(Sent::get("/console/access").to(&World::of(Some(&may(role))).await).await).await;
     assert!(access(Role::Administrator).await.contains("Who is signed in"));
     assert!(!access(Role::Operator).await.contains("Who is signed in"));
 }

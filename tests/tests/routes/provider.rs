@@ -60,7 +60,10 @@ impl Provider {
         let refused = (400, json!({ "error": "invalid_grant" }));
         let Some(asked) = self.codes.lock().unwrap().remove(&form["code"]) else { return refused };
         let proven = URL_SAFE_NO_PAD.encode(Fingerprint::of(form["code_verifier"].as_bytes()).as_bytes());
-        if proven != asked["code_challenge"] || form["redirect_uri"] != asked["redirect_uri"] || form["client_id"] != CLIENT {
+        if proven != asked["code_challenge"]
+            || form["redirect_uri"] != asked["redirect_uri"]
+            || form["client_id"] != CLIENT
+        {
             return refused;
         }
         let mut claims = json!({ "iss": ISSUER, "sub": SUBJECT, "aud": CLIENT, "nonce": asked["nonce"] });

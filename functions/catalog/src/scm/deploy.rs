@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
 use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json};
 use rootcast_core::access::permission::Right;
 use rootcast_core::deployment::MOST_DEPLOYED;

@@ -101,7 +101,12 @@ impl Begun {
     }
 
     /// For what the code is exchanged.
-    pub(super) fn redeemed<'a>(&'a self, client: &'a str, back_to: &'a str, code: &'a str) -> [(&'static str, &'a str); 5] {
+    pub(super) fn redeemed<'a>(
+        &'a self,
+        client: &'a str,
+        back_to: &'a str,
+        code: &'a str,
+    ) -> [(&'static str, &'a str); 5] {
         [
             ("grant_type", "authorization_code"),
             ("code", code),

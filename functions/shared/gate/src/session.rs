@@ -65,10 +65,7 @@ pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -
 }
 
 /// The session's principal, unless it changed since the session began: then the session is invalid.
-pub async fn session_holder(
-    ledger: &Ledger,
-    session: &SessionRecord,
-) -> Result<Option<PrincipalRecord>, LedgerError> {
+pub async fn session_holder(ledger: &Ledger, session: &SessionRecord) -> Result<Option<PrincipalRecord>, LedgerError> {
     let login = session.exchanged.is_none().then_some(session.epoch);
     holder(ledger, &session.principal, login, session.exchanged.as_ref()).await
 }

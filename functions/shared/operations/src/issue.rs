@@ -25,12 +25,7 @@ impl Operations<'_> {
         self.begin(device, Some(pem), by).await
     }
 
-    async fn begin(
-        &self,
-        device: &DeviceId,
-        pem: Option<&str>,
-        by: &Actor,
-    ) -> Result<Deployment, NotDone<NotBegun>> {
+    async fn begin(&self, device: &DeviceId, pem: Option<&str>, by: &Actor) -> Result<Deployment, NotDone<NotBegun>> {
         let request = self.request(by);
         let job = attempts_until(self.deadline, |_| false, || record(self.ledger, device, pem, request)).await?;
         self.wake(job.id, "created").await;

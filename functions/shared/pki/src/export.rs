@@ -124,12 +124,7 @@ fn attributes(bundle: &Bundle<'_>) -> Vec<u8> {
 }
 
 /// AlgorithmIdentifier and ciphertext.
-fn encrypted(
-    plain: &[u8],
-    password: &str,
-    salt: &[u8; 16],
-    iv: &[u8; 16],
-) -> Result<(Vec<u8>, Vec<u8>), NotExported> {
+fn encrypted(plain: &[u8], password: &str, salt: &[u8; 16], iv: &[u8; 16]) -> Result<(Vec<u8>, Vec<u8>), NotExported> {
     let mut key = Zeroizing::new([0; 32]);
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, salt, password.as_bytes(), &mut *key);
     // With room for the padding: growing would leave a copy behind.
@@ -192,7 +187,8 @@ mod tests {
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let root = params.self_signed(&root_key).unwrap();
         let issuer = rcgen::Issuer::new(params, root_key);
-        let leaf = rcgen::CertificateParams::new(vec!["web.test".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let leaf =
+            rcgen::CertificateParams::new(vec!["web.test".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
         let certificates = vec![leaf.der().to_vec(), root.der().to_vec()];
         let random = [[1; 16], [2; 16], [3; 16], [4; 16], [5; 16]];
         let pem = leaf.pem() + &root.pem();
@@ -238,6 +234,9 @@ mod tests {
         assert_eq!(tlv(4, &[&[7; 128]])[..3], [4, 0x81, 128]);
         assert_eq!(tlv(4, &[&[7; 300]])[..4], [4, 0x82, 1, 44]);
         let number = |number| count(NonZeroU32::new(number).unwrap());
-        assert_eq!((number(1), number(200), number(600_000)), (vec![2, 1, 1], vec![2, 2, 0, 200], vec![2, 3, 9, 0x27, 0xc0]));
+        assert_eq!(
+            (number(1), number(200), number(600_000)),
+            (vec![2, 1, 1], vec![2, 2, 0, 200], vec![2, 3, 9, 0x27, 0xc0])
+        );
     }
 }

@@ -63,7 +63,11 @@ fn told(device: &DeviceId, own: &OwnCertificate, format: Format) -> Result<End> 
         Format::Json => output::json(own)?,
         Format::Text => {
             out!("{}", format!("{}{}", issued.certificate, issued.chain.concat()).trim_end());
-            note!("Serial {}, until {}. It is installed by itself when {device} is reached.", issued.serial_number, issued.not_after);
+            note!(
+                "Serial {}, until {}. It is installed by itself when {device} is reached.",
+                issued.serial_number,
+                issued.not_after
+            );
         }
     }
     Ok(End::Done)

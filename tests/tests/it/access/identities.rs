@@ -63,12 +63,20 @@ impl Provider {
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(async || Json(found)))
             .route("/keys", get(async || Json(keys)))
-            .route("/token", post(async move |body: Bytes| {
-                let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
-                let (token, challenge) = known.lock().unwrap().remove(&form["code"]).ok_or(StatusCode::BAD_REQUEST)?;
-                let proven = URL_SAFE_NO_PAD.encode(digest(&SHA256, form["code_verifier"].as_bytes()));
-                if proven == challenge { Ok(Json(json!({ "id_token": token }))) } else { Err(StatusCode::BAD_REQUEST) }
-            }));
+            .route(
+                "/token",
+                post(async move |body: Bytes| {
+                    let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+                    let (token, challenge) =
+                        known.lock().unwrap().remove(&form["code"]).ok_or(StatusCode::BAD_REQUEST)?;
+                    let proven = URL_SAFE_NO_PAD.encode(digest(&SHA256, form["code_verifier"].as_bytes()));
+                    if proven == challenge {
+                        Ok(Json(json!({ "id_token": token })))
+                    } else {
+                        Err(StatusCode::BAD_REQUEST)
+                    }
+                }),
+            );
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { issuer, key, codes }
     }
@@ -147,7 +155,10 @@ async fn people_sign_in_on_the_page_at_a_provider() {
         let session = cookies.join("; ");
         assert_eq!(ask("/console", &session).await.status(), 200);
         let listed = stack.api.get("/sessions").await.response();
-        assert_eq!((&listed["sessions"][0]["principal"], &listed["sessions"][0]["identity"]), (&json!("jane"), &json!(jane)));
+        assert_eq!(
+            (&listed["sessions"][0]["principal"], &listed["sessions"][0]["identity"]),
+            (&json!("jane"), &json!(jane))
+        );
 
         // An administrator ends it, once; and the identity ends those that it began.
         let path = format!("/sessions/{}", listed["sessions"][0]["session"].as_str().unwrap());
@@ -159,9 +170,16 @@ async fn people_sign_in_on_the_page_at_a_provider() {
         assert_eq!(ask("/console", &session).await.status(), 200);
         assert!(stack.ledger.remove_identity(&jane, &by_tests(), OffsetDateTime::now_utc()).await.unwrap());
         assert_eq!(ask("/console", &session).await.status(), 303);
-        assert_eq!(stack.api.get("/sessions").await.response()["sessions"], json!([]), "what is not valid is not listed");
+        assert_eq!(
+            stack.api.get("/sessions").await.response()["sessions"],
+            json!([]),
+            "what is not valid is not listed"
+        );
         let log = stack.log("ConsoleFunction").await;
-        assert!(!log.contains(back.split(['=', '&']).nth(1).unwrap()) && !log.contains("eyJ"), "a code or token is in the log");
+        assert!(
+            !log.contains(back.split(['=', '&']).nth(1).unwrap()) && !log.contains("eyJ"),
+            "a code or token is in the log"
+        );
     })
     .await;
 }
@@ -222,8 +240,7 @@ async fn a_providers_token_is_exchanged_and_every_forgery_refused() {
             let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), symmetric.as_bytes());
             format!("{symmetric}.{}", URL_SAFE_NO_PAD.encode(tag))
         };
-        let stranger =
-            Provider { key: KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().into(), ..provider.clone() };
+        let stranger = Provider { key: KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().into(), ..provider.clone() };
         let other = URL_SAFE_NO_PAD.encode(json!({ "sub": "John" }).to_string());
         let forged = [
             ("no signature", format!("{none}.")),

@@ -81,8 +81,8 @@ async fn a_request_brought_from_a_device_is_signed_without_it() {
         let password = stack.principal("operator").await;
         let basic = basic("operator", &password);
         let body = json!({ "request": brought });
-        let denied = stack.api.send_with(&[("authorization", &basic)], Method::POST, &format!("{path}/request"), Some(body));
-        denied.await.refused(403);
+        let to = format!("{path}/request");
+        stack.api.send_with(&[("authorization", &basic)], Method::POST, &to, Some(body)).await.refused(403);
         ask("no PEM").await.refused(400);
         ask(&key.serialize_pem()).await.refused(400);
 

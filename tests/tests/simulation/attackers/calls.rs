@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::roles::{Attacker, Credential};
 use super::scene::{
-    ATTACKER, CLIENT, FREE, IMPORTED, LOGIN, MINE, OTHER, REFRESH, SLOW, Scene, THEIRS, VICTIM, VICTIMS, application, session,
-    dn, own_dn,
+    ATTACKER, CLIENT, FREE, IMPORTED, LOGIN, MINE, OTHER, REFRESH, SLOW, Scene, THEIRS, VICTIM, VICTIMS, application,
+    dn, own_dn, session,
 };
 use crate::dynamo::DEVICES;
 use crate::imported;
