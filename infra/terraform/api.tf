@@ -305,6 +305,17 @@ resource "aws_apigatewayv2_api" "api" {
             ]
           }
         }
+        "/rights" = {
+          get = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.login.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+          }
+        }
         "/sessions" = {
           post = {
             x-amazon-apigateway-integration = {
@@ -316,6 +327,15 @@ resource "aws_apigatewayv2_api" "api" {
             responses = {}
           }
           delete = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.login.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+          }
+          get = {
             x-amazon-apigateway-integration = {
               httpMethod           = "POST"
               type                 = "aws_proxy"
@@ -339,6 +359,24 @@ resource "aws_apigatewayv2_api" "api" {
               },
             ]
             responses = {}
+          }
+        }
+        "/sessions/{session}" = {
+          delete = {
+            x-amazon-apigateway-integration = {
+              httpMethod           = "POST"
+              type                 = "aws_proxy"
+              uri                  = "arn:${local.partition}:apigateway:${local.region}:lambda:path/2015-03-31/functions/${aws_lambda_function.login.arn}/invocations"
+              payloadFormatVersion = "2.0"
+            }
+            responses = {}
+            parameters = [
+              {
+                required = true
+                name     = "session"
+                in       = "path"
+              },
+            ]
           }
         }
         "/vedauth/{path+}" = {

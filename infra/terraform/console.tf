@@ -25,6 +25,8 @@ resource "aws_lambda_function" "console" {
         URL_SUFFIX          = local.url_suffix
       },
       { for v in local.has_endpoint ? [var.endpoint_url] : [] : "AWS_ENDPOINT_URL" => v },
+      { for v in local.has_sign_in ? [var.oidc_issuer] : [] : "OIDC_ISSUER" => v },
+      { for v in local.has_sign_in ? [var.oidc_client_id] : [] : "OIDC_CLIENT_ID" => v },
     )
   }
 

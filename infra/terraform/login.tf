@@ -227,6 +227,14 @@ resource "aws_lambda_permission" "login_request_permission" {
   source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/requests/{path+}"
 }
 
+resource "aws_lambda_permission" "login_rights_permission" {
+  statement_id  = "LoginRightsPermission"
+  function_name = aws_lambda_function.login.function_name
+  action        = "lambda:InvokeFunction"
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/GET/rights"
+}
+
 resource "aws_lambda_permission" "login_begin_permission" {
   statement_id  = "LoginBeginPermission"
   function_name = aws_lambda_function.login.function_name
@@ -243,12 +251,28 @@ resource "aws_lambda_permission" "login_end_permission" {
   source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/DELETE/sessions"
 }
 
+resource "aws_lambda_permission" "login_sessions_permission" {
+  statement_id  = "LoginSessionsPermission"
+  function_name = aws_lambda_function.login.function_name
+  action        = "lambda:InvokeFunction"
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/GET/sessions"
+}
+
 resource "aws_lambda_permission" "login_iam_permission" {
   statement_id  = "LoginIamPermission"
   function_name = aws_lambda_function.login.function_name
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
   source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/sessions/iam"
+}
+
+resource "aws_lambda_permission" "login_end_ones_permission" {
+  statement_id  = "LoginEndOnesPermission"
+  function_name = aws_lambda_function.login.function_name
+  action        = "lambda:InvokeFunction"
+  principal     = "apigateway.amazonaws.com"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/DELETE/sessions/*"
 }
 
 resource "aws_lambda_permission" "login_vedauth_permission" {

@@ -30,6 +30,7 @@ locals {
   has_endpoint            = var.endpoint_url != ""
   has_crl_base            = var.crl_base_url != ""
   has_oidc                = var.oidc_issuer != "" && length(var.oidc_audience) != 0
+  has_sign_in             = local.has_oidc && var.oidc_client_id != ""
   has_requesters          = length(var.requester_arns) != 0
   has_topic               = var.alarm_topic_arn != ""
   has_own_topic           = var.own_alarm_topic

@@ -556,6 +556,33 @@ variable "oidc_audience" {
   nullable    = false
 }
 
+variable "oidc_client_id" {
+  description = "Client of the page at oidc_issuer, with which people sign in there (authorization code flow with PKCE; a public client, redirected to https://API/console/oidc/callback). One of oidc_audience. Empty, people sign in with passwords."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(?:^[\\x21-\\x7e]{0,255}$)$", var.oidc_client_id))
+    error_message = "oidc_client_id must match ^[\\x21-\\x7e]{0,255}$"
+  }
+
+  validation {
+    condition     = !(var.oidc_client_id != "") || var.oidc_issuer != ""
+    error_message = "oidc_client_id needs oidc_issuer - the provider at which people sign in."
+  }
+
+  validation {
+    condition     = !(var.oidc_client_id != "") || contains(var.oidc_audience, var.oidc_client_id)
+    error_message = "oidc_client_id has to be one of oidc_audience - the provider's tokens are made out to it."
+  }
+
+  validation {
+    condition     = !(var.oidc_client_id != "") || var.api_truststore_uri == ""
+    error_message = "oidc_client_id excludes api_truststore_uri - the page has no certificate with which to hand the provider's token to the API."
+  }
+}
+
 variable "two_persons" {
   description = "Operations that one person alone cannot carry out, separated by commas: regenerate, approve-device, activate, abort, export-key, administer-access. Empty for none. If there is one, administer-access has to be among them. The functions refuse any other list."
   type        = string

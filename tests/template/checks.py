@@ -348,7 +348,8 @@ def routes_lead_to_their_function(template):
     wanted["/vedsdk/{path+}", every] = ("Retry", None, None)
     for path in ("/vedauth/{path+}", "/principals", "/principals/{path+}", "/requests", "/requests/{path+}"):
         wanted[path, every] = ("Login", None, None)
-    wanted["/sessions", "post"] = wanted["/sessions", "delete"] = ("Login", None, None)
+    for path, method in (("/sessions", "post"), ("/sessions", "get"), ("/sessions", "delete"), ("/sessions/{session}", "delete"), ("/rights", "get")):
+        wanted[path, method] = ("Login", None, None)
     wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)
     wanted["/sessions/oidc", "post"] = ("Login", "Oidc", "HasOidc")
     wanted["/console", every] = wanted["/console/{path+}", every] = ("Console", None, None)

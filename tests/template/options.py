@@ -68,7 +68,8 @@ OPTIONS = {
         {(FUNCTION, "CodeSigningConfigArn")},
     ),
     "copies of the audit": ({}, {"AuditBucket": "audit"}, {"AuditCopies"}, {(FUNCTION, "Environment"), (ROLE, "ManagedPolicyArns")}),
-    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast"}, {"OidcMayLogIn"}, {("ApiGatewayV2::Api", "Body")}),
+    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcMayLogIn"}, {("ApiGatewayV2::Api", "Body")}),
+    "sign-in there": ({"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcClientId": "page"}, set(), {(FUNCTION, "Environment")}),
     "requesters": ({}, {"RequesterArns": "arn:aws:iam::111122223333:role/ops"}, set(), {("Events::EventBusPolicy", "Statement")}),
     "a local cloud": ({}, {"EndpointUrl": "http://127.0.0.1:4566"}, set(), {(FUNCTION, "Environment")}),
 }
@@ -83,6 +84,8 @@ REFUSED = [
     {"PublicEdge": "true", "PublicEdgeDomainName": "crl.example.com"},
     {"ApiDomainName": "ca.example.com"},
     {"ApiTruststoreUri": "s3://trust/clients.pem", "CrlBaseUrl": "http://crl.example.com"},
+    {"OidcClientId": "page"},
+    {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast", "OidcClientId": "page"},
     API | {"ApiTruststoreUri": "s3://trust/clients.pem"},
     API | {"ApiTruststoreUri": "s3://trust/clients.pem", "CrlBaseUrl": "http://crl.example.com", "PublicEdge": "true"},
 ]
@@ -125,6 +128,8 @@ class Deployment:
                 return not self.holds(given[0])
             case "Fn::And":
                 return all(self.holds(each) for each in given)
+            case "Fn::Contains":
+                return self.resolved(given[1]) in self.resolved(given[0])
             case "Fn::Or":
                 return any(self.holds(each) for each in given)
         raise ValueError(f"{function} is no condition")

@@ -43,6 +43,7 @@ SETS = {
         "CrlBaseUrl": "http://pki.example.com/lists",
         "OidcIssuer": "https://login.example.com",
         "OidcAudience": ["rootcast", "others"],
+        "OidcClientId": "rootcast",
         "RequesterArns": ["arn:aws:iam::111122223333:role/ops/*"],
         "TwoPersons": "regenerate,administer-access",
         "AuditBucket": "auditors-bucket",

@@ -1,7 +1,8 @@
 //! `POST /sessions/iam` and `POST /sessions/oidc`: a token for the identity that API Gateway has verified.
 //!
 //! The route's authorizer has verified the caller. API Gateway states the result in the event's request context, which
-//! no client can write. Nothing else of the request is read.
+//! no client can write. Of the rest of the request only `?as=session` is read, with which the answer is a session with cookies
+//! instead, as of `POST /sessions`.
 
 use std::sync::Arc;
 
@@ -14,11 +15,12 @@ use lambda_http::request::RequestContext;
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::token::Token;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_gate::{Kind, Refusal};
+use rootcast_gate::{Kind, Refusal, source};
 use rootcast_ledger::{Exchanged, TokenRecord};
 use serde::Serialize;
 use tracing::{info, warn};
 
+use crate::session::{Owner, begun};
 use crate::{ACCESS, App, random};
 
 #[derive(Serialize)]
@@ -33,13 +35,13 @@ struct IdentityResponse<'a> {
 
 pub(crate) async fn of_iam(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, LenovoError> {
     let arn = authorizer(&parts).and_then(|it| it.iam).and_then(|iam| iam.user_arn);
-    app.exchange(arn.and_then(|arn| Identity::iam(&arn).ok())).await
+    app.exchange(&parts, arn.and_then(|arn| Identity::iam(&arn).ok())).await
 }
 
 pub(crate) async fn of_oidc(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, LenovoError> {
     let claims = authorizer(&parts).and_then(|it| it.jwt).map(|jwt| jwt.claims);
     let identity = claims.and_then(|claims| Identity::oidc(claims.get("iss")?, claims.get("sub")?).ok());
-    app.exchange(identity).await
+    app.exchange(&parts, identity).await
 }
 
 fn authorizer(parts: &Parts) -> Option<ApiGatewayRequestAuthorizer> {
@@ -50,7 +52,7 @@ fn authorizer(parts: &Parts) -> Option<ApiGatewayRequestAuthorizer> {
 }
 
 impl App {
-    async fn exchange(&self, identity: Option<Identity>) -> Result<Response, LenovoError> {
+    async fn exchange(&self, parts: &Parts, identity: Option<Identity>) -> Result<Response, LenovoError> {
         let identity = identity.ok_or_else(Refusal::unauthenticated)?;
         let now = (self.clock)();
         let owner = self.ledger.identity(&identity).await?;
@@ -63,8 +65,12 @@ impl App {
             warn!(identity = %identity, "nobody's identity");
             return Err(nobodys(&identity));
         };
-        let token = Token::from_random(&random()?);
         let exchanged = Exchanged { identity: Some(identity.clone()), epoch: owner.epoch };
+        if is_for_session(parts) {
+            let owner = Owner { principal: owner.principal, epoch: owner.epoch, exchanged: Some(exchanged) };
+            return begun(self, owner, &source(parts), "API Gateway has verified the identity.").await;
+        }
+        let token = Token::from_random(&random()?);
         let record = TokenRecord {
             principal: owner.principal.to_string(),
             grants: Default::default(),
@@ -84,6 +90,11 @@ impl App {
         })
         .into_response())
     }
+}
+
+fn is_for_session(parts: &Parts) -> bool {
+    let mut said = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    said.any(|(name, value)| name == "as" && value == "session")
 }
 
 fn nobodys(identity: &Identity) -> LenovoError {

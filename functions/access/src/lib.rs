@@ -7,7 +7,9 @@ mod identity;
 mod login;
 mod principals;
 mod requests;
+mod rights;
 mod session;
+mod sessions;
 mod token;
 
 use std::sync::Arc;
@@ -59,12 +61,18 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::END_SESSION, session::end)
         .into_router()
         .layer(from_fn_with_state(app.clone(), session::identify));
+    let listed = Guarded::<_, LenovoError>::default()
+        .on(routes::SESSIONS, sessions::list)
+        .on(routes::END_ONES_SESSION, sessions::end)
+        .into_router()
+        .layer(from_fn_with_state(app.clone(), principals::identify));
     let sessions = Guarded::<_, LenovoError>::default()
         .on(routes::BEGIN_SESSION, session::begin)
         .on(routes::OF_IAM, identity::of_iam)
         .on(routes::OF_OIDC, identity::of_oidc)
         .into_router()
         .merge(ended)
+        .merge(listed)
         .method_not_allowed_fallback(session::no_such_method)
         .layer(from_fn(lenovo::report))
         .with_state(app.clone());
@@ -74,6 +82,7 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::PRINCIPAL, principals::show)
         .on(routes::REMOVE_PRINCIPAL, principals::remove)
         .on(routes::CHANGE_PASSWORD, principals::change_password)
+        .on(routes::RIGHTS, rights::show)
         .on(routes::REQUESTS, requests::list)
         .on(routes::REQUEST, requests::show)
         .on(routes::CONFIRM, requests::confirm)

@@ -137,10 +137,7 @@ pub(crate) async fn list(
     Params(PageStart { cursor, .. }, _): Params<PageStart>,
 ) -> Result<Envelope<Page>, LenovoError> {
     let list = Cursors { ledger: &app.ledger, caller: &caller, list: "principals" };
-    let after: Option<String> = match &cursor {
-        Some(cursor) => Some(list.open(cursor).await?.ok_or_else(stale)?),
-        None => None,
-    };
+    let after = place(list, cursor.as_deref()).await?;
     let PrincipalsPage { principals, next } = app.ledger.principals_page(after.as_deref()).await?;
     // The position may be the id of any credential in the table.
     let cursor = match next {
@@ -149,6 +146,14 @@ pub(crate) async fn list(
     };
     let principals = principals.into_iter().map(|(name, record)| PrincipalView::of(name, &record)).collect();
     Ok(Envelope::success(Page { principals, cursor }))
+}
+
+/// Where the page that the query asks for begins.
+pub(crate) async fn place(list: Cursors<'_>, cursor: Option<&str>) -> Result<Option<String>, LenovoError> {
+    match cursor {
+        Some(cursor) => Ok(Some(list.open(cursor).await?.ok_or_else(stale)?)),
+        None => Ok(None),
+    }
 }
 
 pub(crate) fn stale() -> LenovoError {
@@ -260,7 +265,7 @@ fn maker(caller: &Principal) -> Person {
     caller.party.as_ref().map_or_else(|| Person::unknown(&caller.name), |party| party.person.clone())
 }
 
-fn done(text: String, explanation: &str) -> Envelope<()> {
+pub(crate) fn done(text: String, explanation: &str) -> Envelope<()> {
     Envelope::success(()).saying(Message::done(text, explanation))
 }
 

@@ -8,12 +8,13 @@ use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_gate::{
     CSRF_COOKIE, Claim, InSession, Kind, Proven, Refusal, SESSION_COOKIE, in_session, media_type, parse_json, prove,
     read, secret, source,
 };
-use rootcast_ledger::{LONGEST_SESSION, SessionRecord};
+use rootcast_ledger::{Exchanged, LONGEST_SESSION, SessionRecord};
 use serde::{Deserialize, Serialize};
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
@@ -63,10 +64,23 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
     let claim = Claim { source: source.clone(), name: user_id, password: Zeroizing::new(password) };
     let Proven { name, login_epoch, .. } = prove(&app.ledger, claim, now).await.map_err(not_proven)?;
 
-    let (id, csrf) = (secret(random()?), secret(random()?));
+    let owner = Owner { principal: name, epoch: login_epoch, exchanged: None };
+    begun(&app, owner, &source, "The user ID and the password are valid.").await
+}
+
+/// Whose session begins, and by what.
+pub(crate) struct Owner {
+    pub(crate) principal: PrincipalName,
+    pub(crate) epoch: u64,
+    pub(crate) exchanged: Option<Exchanged>,
+}
+
+pub(crate) async fn begun(app: &App, owner: Owner, source: &str, why: &str) -> Result<Response, LenovoError> {
+    let (id, csrf, now) = (secret(random()?), secret(random()?), (app.clock)());
     let record = SessionRecord {
-        principal: name,
-        epoch: login_epoch,
+        principal: owner.principal,
+        epoch: owner.epoch,
+        exchanged: owner.exchanged,
         csrf: csrf.sha256(),
         idle: app.idle.whole_seconds(),
         expires: now + app.idle.min(LONGEST_SESSION),
@@ -76,7 +90,7 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
     info!(caller = %record.principal, "session begun");
     let began = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).map_err(LenovoError::internal)?;
     let session = Session {
-        address: &source,
+        address: source,
         created: began.clone(),
         csrf: csrf.expose(),
         id: id.expose(),
@@ -85,7 +99,7 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
         last_accessed: began,
         user_id: record.principal.to_string(),
     };
-    let text = Message::done("The session was created.", "The user ID and the password are valid.");
+    let text = Message::done("The session was created.", why);
     let told = Envelope::success(Begun { password_change_required: false, session }).saying(text).into_response();
     with_cookies(told, [(SESSION_COOKIE, id.expose(), "; HttpOnly"), (CSRF_COOKIE, csrf.expose(), "")])
 }

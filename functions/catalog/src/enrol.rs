@@ -1,6 +1,6 @@
 //! `POST /devices`: one device, many, or JSON lines. Each row has its own result, and a repeated row changes nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::Extension;
 use axum::extract::{Request, State};
@@ -50,8 +50,8 @@ pub(crate) async fn enrol(
     let body = read(request.into_body(), BULK_BODY_LIMIT).await?;
     let (rows, single) = rows(form, &body)?;
     let rules = Rules::from(parts);
-    let mut seen = HashSet::new();
-    // Parsed in order, so that of two rows with one id the second is always refused.
+    let mut seen = Seen::default();
+    // Parsed in order, so that of two rows with one id or address the second is always refused.
     let parsed: Vec<Result<RequestedDevice, Outcome>> = rows
         .into_iter()
         .map(|row| parse(row?, &rules, &mut seen)?.may_be_created_by(&caller, (parts.clock)()))
@@ -142,7 +142,15 @@ fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), LenovoError> {
     }
 }
 
-fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<RequestedDevice, Outcome> {
+/// What the rows so far are about.
+#[derive(Default)]
+struct Seen {
+    ids: HashSet<DeviceId>,
+    /// By address and trust slot: with different ones, an address may be of several devices.
+    places: HashMap<(String, Option<String>), DeviceId>,
+}
+
+fn parse(row: Value, rules: &Rules<'_>, seen: &mut Seen) -> Result<RequestedDevice, Outcome> {
     let shown = row.get("id").and_then(Value::as_str).unwrap_or_default().chars().take(64).collect::<String>();
     let refused = |why: String| Outcome::refused(shown.as_str(), why);
     let sent: Sent = serde_json::from_value(row).map_err(|why| refused(format!("{why}.")))?;
@@ -156,8 +164,13 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
         }
     };
     sent.credential.check(&id, rules).map_err(refused)?;
-    if !seen.insert(id.clone()) {
+    if !seen.ids.insert(id.clone()) {
         return Err(Outcome::refused(id.to_string(), "an earlier row of the same request has this id."));
+    }
+    let place = (sent.address.to_string(), sent.slot.as_ref().map(ToString::to_string));
+    if let Some(earlier) = seen.places.insert(place, id.clone()) {
+        let why = format!("an earlier row of the same request has this address, as {earlier}: a device has one id.");
+        return Err(Outcome::refused(id.to_string(), why));
     }
     let driver = sent.driver.unwrap_or(Driver::Redfish);
     let profile = sent.profile.unwrap_or(Profile::Dmtf);

@@ -9,7 +9,7 @@ use super::*;
 
 fn parsed(row: Value) -> Result<RequestedDevice, Outcome> {
     let networks: AddressPolicy = "10.0.0.0/8".parse().unwrap();
-    parse(row, &Rules::new(&networks, "/rootcast/devices/"), &mut HashSet::new())
+    parse(row, &Rules::new(&networks, "/rootcast/devices/"), &mut Seen::default())
 }
 
 fn row() -> Value {
@@ -91,9 +91,14 @@ fn a_missing_id_is_derived_from_the_address() {
 #[test]
 fn the_second_row_of_an_id_is_refused() {
     let networks = "10.0.0.0/8".parse().unwrap();
-    let (rules, mut seen) = (Rules::new(&networks, "/rootcast/devices/"), HashSet::new());
+    let (rules, mut seen) = (Rules::new(&networks, "/rootcast/devices/"), Seen::default());
     assert!(parse(row(), &rules, &mut seen).is_ok());
     assert!(parse(row(), &rules, &mut seen).unwrap_err().row.message.unwrap().contains("earlier row"));
+    // One device under two ids; two devices behind one address have different slots.
+    let again = |id: &str, slot: Value| json!({ "id": id, "address": "https://10.0.0.7", "slot": slot, "credential": format!("/rootcast/devices/{id}") });
+    let refused = parse(again("bmc-2", Value::Null), &rules, &mut seen).unwrap_err().row.message.unwrap();
+    assert!(refused.contains("this address, as bmc-1"), "{refused}");
+    assert!(parse(again("bmc-3", json!("/redfish/v1/Managers/2/Truststore/Certificates")), &rules, &mut seen).is_ok());
 }
 
 #[test]

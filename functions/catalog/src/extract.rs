@@ -7,6 +7,14 @@ use http::request::Parts;
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_gate::Reads;
 
+/// `dryRun=true`: the answer says what would be done, and nothing is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Dry {
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+}
+
 /// The id in the path. Text that is not a valid id is not found.
 pub(crate) struct Id<T>(pub(crate) T);
 

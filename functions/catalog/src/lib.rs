@@ -127,6 +127,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::DELETE_DEVICE, devices::delete)
         .on(routes::OWN_CERTIFICATE, own::show)
         .on(routes::RENEW_OWN, own::renew)
+        .on(routes::SIGN_REQUEST, own::sign)
         .on(routes::PROBE, probe::probe)
         .on(routes::FINGERPRINT, devices::fingerprint)
         .on(routes::JOB_LIST, jobs::list)

@@ -6,33 +6,38 @@ use axum::extract::State;
 use http::HeaderMap;
 use http::header::LOCATION;
 use rootcast_core::access::permission::Right;
+use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::Pass;
 use rootcast_core::job::visit::TaskAttempt;
-use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_dialects::native::{Issued, OwnCertificate};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord};
 use rootcast_operations::{DeviceRefusal, NotBegun, NotDone};
 use rootcast_pki::certificate::Certificate;
-use serde::Serialize;
+use rootcast_pki::request::SigningRequest;
+use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use crate::app::App;
 use crate::deployments::path;
 use crate::devices::{may, no_such_device};
-use crate::extract::Id;
+use crate::extract::{Dry, Id, Params};
 use crate::stamp::stamp;
 use crate::tasks::{past, visits};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Begun {
-    job_path: String,
-    certificate: CertificateId,
+    /// `None`, and no certificate: nothing was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateId>,
     dn: String,
 }
 
@@ -42,19 +47,67 @@ pub(crate) async fn renew(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
+    Params(Dry { dry_run }): Params<Dry>,
     Id(id): Id<DeviceId>,
 ) -> Result<(HeaderMap, Envelope<Begun>), LenovoError> {
     may(&caller, Right::Write, &id)?;
     let parts = app.parts().await?;
+    if dry_run {
+        let dn = CertificateDn::of_device(&id).to_string();
+        parts.operations().would_issue(&id).await.map_err(|why| refused(&id, why))?;
+        let text = format!("Device {id} would make a key and a request, get a certificate, and show it.");
+        let begun = Begun { job_path: None, certificate: None, dn };
+        return Ok((HeaderMap::new(), Envelope::success(begun).saying(Message::done(text, "Nothing was done."))));
+    }
     let job = parts.operations().issue(&id, &caller.acting(&request)).await.map_err(|why| refused(&id, why))?;
     info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, "a device's own certificate is to be issued");
+    let text = format!("Device {id} is to have a certificate of its own, by job {}.", job.id);
+    begun(&id, &job, text, "The one that it shows stays until the new one is there.")
+}
+
+/// PKCS #10.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Brought {
+    request: String,
+}
+
+/// Begins the job that signs a request which was brought from a device that cannot be reached. The names are those of the device's
+/// record, within the issuance policy, as if the device had made the request now.
+pub(crate) async fn sign(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
+    Id(id): Id<DeviceId>,
+    Body(Brought { request: pem }): Body<Brought>,
+) -> Result<(HeaderMap, Envelope<Begun>), LenovoError> {
+    may(&caller, Right::Read, &id)?;
+    let read = SigningRequest::parse(&pem).map_err(|why| {
+        LenovoError::invalid(format!("request: {why}."), "Have the device make another request, and send that one.")
+    })?;
+    let parts = app.parts().await?;
+    let job = parts.operations().sign(&id, &pem, &caller.acting(&request)).await.map_err(|why| refused(&id, why))?;
+    info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, key = %read.key(), "a request that was brought from a device is to be signed");
+    let text = format!("The request of device {id} is to be signed, by job {}.", job.id);
+    begun(
+        &id,
+        &job,
+        text,
+        "GET /devices/ID/certificate has the certificate in a moment; it is installed when the device is reached.",
+    )
+}
+
+fn begun(
+    id: &DeviceId,
+    job: &Deployment,
+    text: String,
+    explanation: &str,
+) -> Result<(HeaderMap, Envelope<Begun>), LenovoError> {
     let job_path = path(job.id);
     let location = job_path.parse().map_err(LenovoError::internal)?;
-    let begun = Begun { job_path, certificate: job.certificate, dn: CertificateDn::of_device(&id).to_string() };
-    let message = Message::done(
-        format!("Device {id} is to have a certificate of its own, by job {}.", job.id),
-        "The one that it shows stays until the new one is there.",
-    );
+    let dn = CertificateDn::of_device(id).to_string();
+    let begun = Begun { job_path: Some(job_path), certificate: Some(job.certificate), dn };
+    let message = Message::done(text, explanation);
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Envelope::success(begun).saying(message)))
 }
 

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use crate::app::App;
-use crate::extract::Id;
-use crate::jobs::view;
+use crate::extract::{Dry, Id, Params};
+use crate::jobs::{load_any, view};
 use crate::refused::{Asked, nothing_chosen, refused};
 
 /// See [`Filters`]; errors about the body use that name.
@@ -45,6 +45,7 @@ pub(crate) async fn retry(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(request_id): Extension<RequestId>,
+    Params(Dry { dry_run }): Params<Dry>,
     Id(id): Id<JobId>,
     request: Request,
 ) -> Result<Envelope<Retried>, LenovoError> {
@@ -57,9 +58,19 @@ pub(crate) async fn retry(
         }
     }
     let parts = app.parts().await?;
-    let retried = parts.operations().retry(id, &filters, &caller.acting(&request_id)).await;
+    let operations = parts.operations();
+    let retried = match dry_run {
+        true => operations.would_retry(id, &filters).await,
+        false => operations.retry(id, &filters, &caller.acting(&request_id)).await,
+    };
     let rootcast_operations::Retried { job, devices, hastened } =
         retried.map_err(|why| refused(id, Asked::Retry, why))?;
+    if dry_run {
+        let text = format!("{devices} failed devices of job {id} would be tried again.");
+        let shown =
+            Retried { job: view(parts, &load_any(&parts.ledger, id).await?).await?, retried: devices, hastened };
+        return Ok(Envelope::success(shown).saying(Message::done(text, "Nothing was done.")));
+    }
     info!(caller = caller.name, job.id = %id, devices.retried = devices, devices.hastened = hastened, ?filters, "failed devices are retried");
     let message = Message::done(
         match hastened {

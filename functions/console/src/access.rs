@@ -15,6 +15,8 @@ use crate::caller::Caller;
 use crate::form::Sent;
 use crate::frame::{SPACE, Section, csrf, nothing_here, page};
 use crate::parts::{done, encoded, or_why, parameter, read, segment, tag, when};
+use crate::rights::Rights;
+use crate::sessions::{self, Sessions};
 
 #[derive(Deserialize)]
 struct Requests {
@@ -67,17 +69,23 @@ pub(crate) async fn show(
 ) -> Result<Markup, Trouble> {
     let api = Api { app: &app, caller: &caller };
     let cursor = encoded(&[("cursor", &parameter(query.as_deref(), "cursor"))]);
-    let (requests, principals) =
-        futures::join!(api.get(routes::REQUESTS, &[], ""), api.get(routes::PRINCIPALS, &[], &cursor));
+    let later = encoded(&[("cursor", &parameter(query.as_deref(), "sessions"))]);
+    let (requests, principals, sessions, rights) = futures::join!(
+        api.get(routes::REQUESTS, &[], ""),
+        api.get(routes::PRINCIPALS, &[], &cursor),
+        api.get(routes::SESSIONS, &[], &later),
+        api.rights(),
+    );
     let requests = read(part(requests)?.map(|requests| requests.told::<Requests>()))?;
     let principals = read(part(principals)?.map(|principals| principals.told::<Principals>()))?;
+    let sessions = read(part(sessions)?.map(|sessions| sessions.told::<Sessions>()))?;
     let content = html! {
         (done(query.as_deref()))
         section.card aria-labelledby="waiting" {
             h2 id="waiting" { "Requests for a second person" }
             (or_why(requests, |Requests { requests, cursor }| html! {
                 @if requests.is_empty() { p { "None waits." } }
-                @for request in &requests { (waiting(&caller, request)) }
+                @for request in &requests { (waiting(&caller, &rights, request)) }
                 @if cursor.is_some() { p.soft { "There are more: " code { "rootcast request list" } } }
             }))
         }
@@ -85,11 +93,12 @@ pub(crate) async fn show(
             h2 id="principals" { "Principals" }
             (or_why(principals, |principals| table(&principals)))
         }
+        @if rights.may(routes::SESSIONS) { (sessions::shown(&caller, sessions)) }
     };
     Ok(page(&caller, Section::Access, "Access", &content))
 }
 
-fn waiting(caller: &Caller, request: &Request) -> Markup {
+fn waiting(caller: &Caller, rights: &Rights, request: &Request) -> Markup {
     let path = |verdict: &str| format!("/console/requests/{}/{verdict}", segment(&request.id));
     let reason = format!("reason-{}", request.id);
     html! {
@@ -102,13 +111,15 @@ fn waiting(caller: &Caller, request: &Request) -> Markup {
                     @if !request.body.left_out.is_empty() { ". Not shown: " (request.body.left_out.join(", ")) } }
             }
             div.acts {
-                form method="post" action=(path("confirm")) { (csrf(caller)) button { "Confirm" } }
+                // Nobody confirms his own; the API knows further ones that are his.
+                @let own = rights.is(&request.by);
+                @if !own { form method="post" action=(path("confirm")) { (csrf(caller)) button { "Confirm" } } }
                 details {
-                    summary { "Reject…" }
+                    summary { @if own { "Withdraw…" } @else { "Reject…" } }
                     form method="post" action=(path("reject")) {
                         (csrf(caller))
                         label for=(reason) { "Why" } input id=(reason) name="reason" required;
-                        (SPACE) button.grave { "Reject" }
+                        (SPACE) button.grave { @if own { "Withdraw" } @else { "Reject" } }
                     }
                 }
             }

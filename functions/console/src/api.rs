@@ -117,7 +117,7 @@ fn path(route: Route, arguments: &[&str]) -> String {
 }
 
 /// Both formats have a text, and say what to do.
-fn told(body: &str, status: StatusCode) -> Told {
+pub(crate) fn told(body: &str, status: StatusCode) -> Told {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let message = &body["messages"][0];

@@ -63,7 +63,8 @@ async fn shown(
         ("content", &text),
         ("cursor", &cursor),
     ]);
-    let listed = (Api { app, caller }).get(routes::SCM_LIST, &[], &asked).await;
+    let api = Api { app, caller };
+    let (listed, rights) = futures::join!(api.get(routes::SCM_LIST, &[], &asked), api.rights());
     let listed = read(part(listed)?.map(|listed| listed.json::<Listed>()))?;
     let content = html! {
         (done(query))
@@ -76,7 +77,7 @@ async fn shown(
             h2 id="all" { "What ends first" }
             (or_why(listed, |listed| table(&listed, &text)))
         }
-        @if refused.is_none() { (form(caller, None)) }
+        @if refused.is_none() && rights.may_import() { (form(caller, None)) }
     };
     Ok(page(caller, Section::Certificates, "Certificates", &content))
 }

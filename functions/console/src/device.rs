@@ -6,6 +6,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use rootcast_core::device::Pin;
+use rootcast_core::inventory::dn::application_dn;
 use rootcast_dialects::native::{Device, Fingerprint, LastFailure, OwnCertificate, Past, Standing};
 use rootcast_gate::routes;
 use serde_json::json;
@@ -17,6 +18,7 @@ use crate::fleet::standing;
 use crate::form::Sent;
 use crate::frame::{SPACE, Section, csrf, nothing_here, page};
 use crate::parts::{Act, act, done, encoded, facts, parameter, plain, read, segment, when, word};
+use crate::rights::Rights;
 
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
@@ -27,9 +29,10 @@ pub(crate) async fn show(
     let api = Api { app: &app, caller: &caller };
     let looks = !parameter(query.as_deref(), "look").is_empty();
     let named = &[id.as_str()];
-    let (device, own, seen) = futures::join!(
+    let (device, own, rights, seen) = futures::join!(
         api.get(routes::DEVICE, named, ""),
         api.get(routes::OWN_CERTIFICATE, named, ""),
+        api.rights(),
         // A handshake with the device, which takes seconds: only if somebody asks to compare.
         async { if looks { Some(api.get(routes::FINGERPRINT, named, "").await) } else { None } },
     );
@@ -41,7 +44,7 @@ pub(crate) async fn show(
     };
     let content = html! {
         (done(query.as_deref()))
-        (approval(&caller, &device, seen))
+        (approval(&caller, &rights, &device, seen))
         div.grid {
             section.card aria-labelledby="is" { h2 id="is" { "What it is" (SPACE) (standing(&device)) } (identity(&device)) }
             section.card aria-labelledby="holds" { h2 id="holds" { "What it holds" } (held(&device)) }
@@ -53,7 +56,7 @@ pub(crate) async fn show(
                 Err(why) => p.soft { (why.text) }
             }
         }
-        (acts(&caller, &device))
+        (acts(&caller, &rights, &device))
         p { a href={ "/console/audit?" (encoded(&[("kind", "device"), ("name", &id)])) } { "Who did what: its audit" } }
     };
     Ok(page(&caller, Section::Fleet, &format!("Device {}", device.id), &content))
@@ -150,7 +153,7 @@ fn history(past: &[Past]) -> Markup {
 }
 
 /// The identity that waits, beside the one that was approved last and what the device shows now.
-fn approval(caller: &Caller, device: &Device, seen: Option<Result<Fingerprint, Told>>) -> Markup {
+fn approval(caller: &Caller, rights: &Rights, device: &Device, seen: Option<Result<Fingerprint, Told>>) -> Markup {
     if device.state == Standing::Approved && seen.is_none() {
         return html! { p { a href="?look=1" { "Compare its pins with what it shows now" } } };
     }
@@ -190,7 +193,7 @@ fn approval(caller: &Caller, device: &Device, seen: Option<Result<Fingerprint, T
                 @if matches { div.note.good { p { "What it shows is one of the pins on record." } } }
                 @else { div.note.wait { p { "What it shows is none of the pins on record." } } }
             }
-            @if device.state == Standing::Pending { (approve(caller, device, &shown)) }
+            @if device.state == Standing::Pending && rights.may_on(routes::APPROVE_DEVICE, &application_dn(&device.id)) { (approve(caller, device, &shown)) }
         }
     }
 }
@@ -221,15 +224,17 @@ fn approve(caller: &Caller, device: &Device, shown: &[Pin]) -> Markup {
     }
 }
 
-fn acts(caller: &Caller, device: &Device) -> Markup {
+fn acts(caller: &Caller, rights: &Rights, device: &Device) -> Markup {
     let path = |change: &str| format!("/console/devices/{}/{change}", segment(&device.id.to_string()));
+    let dn = application_dn(&device.id);
+    let (looks, renews) = (rights.may_on(routes::PROBE, &dn), rights.may_on(routes::RENEW_OWN, &dn));
     html! {
-        @if device.state == Standing::Approved {
+        @if device.state == Standing::Approved && (looks || renews) {
             section.card aria-labelledby="acts" {
                 h2 id="acts" { "Do" }
                 div.acts {
-                    (act(caller, &Act { name: "Look at it", action: &path("probe"), says: "A worker logs in and reads. Nothing is written to the device.", typed: None, fields: html! {} }))
-                    (act(caller, &Act { name: "Renew its certificate", action: &path("renew"), says: "The device makes a key and a request, an authority signs it, and it is installed. Until then it shows its old one.", typed: None, fields: html! {} }))
+                    @if looks { (act(caller, &Act { name: "Look at it", action: &path("probe"), says: "A worker logs in and reads. Nothing is written to the device.", typed: None, fields: html! {} })) }
+                    @if renews { (act(caller, &Act { name: "Renew its certificate", action: &path("renew"), says: "The device makes a key and a request, an authority signs it, and it is installed. Until then it shows its old one.", typed: None, fields: html! {} })) }
                 }
             }
         }

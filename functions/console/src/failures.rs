@@ -5,22 +5,24 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use rootcast_core::job::JobState;
 use rootcast_dialects::native::{Summary, Task};
+use rootcast_gate::routes;
 
 use crate::api::Told;
 use crate::caller::Caller;
 use crate::frame::{SPACE, csrf};
 use crate::jobs::Tasks;
 use crate::parts::{or_why, plain, segment, text_field, word};
+use crate::rights::Rights;
 
-pub(crate) fn grouped(caller: &Caller, job: &Summary, failed: Result<Tasks, Told>) -> Markup {
+pub(crate) fn grouped(caller: &Caller, rights: &Rights, job: &Summary, failed: Result<Tasks, Told>) -> Markup {
     html! {
         @if !failed.as_ref().is_ok_and(|failed| failed.tasks.is_empty()) {
             section.card aria-labelledby="failed" {
                 h2 id="failed" { "Failed devices" }
                 (or_why(failed, |Tasks { tasks, cursor }| html! {
-                    @for (class, tasks) in &by_class(&tasks) { (group(caller, job, class, tasks)) }
+                    @for (class, tasks) in &by_class(&tasks) { (group(caller, rights, job, class, tasks)) }
                     @if cursor.is_some() { p.soft { "These are the first hundred; there are more." } }
-                    @if job.state != JobState::Ended { (waive(caller, job, &tasks)) }
+                    @if job.state != JobState::Ended && rights.may(routes::WAIVE) { (waive(caller, job, &tasks)) }
                 }))
             }
         }
@@ -36,7 +38,7 @@ fn by_class(tasks: &[Task]) -> BTreeMap<String, Vec<&Task>> {
     groups
 }
 
-fn group(caller: &Caller, job: &Summary, class: &str, tasks: &[&Task]) -> Markup {
+fn group(caller: &Caller, rights: &Rights, job: &Summary, class: &str, tasks: &[&Task]) -> Markup {
     let advice = tasks.iter().find_map(|task| task.recovery.as_deref());
     html! {
         h3 { (plain(class)) ": " (tasks.len()) (if tasks.len() == 1 { " device" } else { " devices" }) }
@@ -50,10 +52,12 @@ fn group(caller: &Caller, job: &Summary, class: &str, tasks: &[&Task]) -> Markup
             }
             @if tasks.len() > 25 { li.soft { "and " (tasks.len() - 25) " more" } }
         }
-        form method="post" action={ "/console/jobs/" (job.id) "/retry" } {
-            (csrf(caller))
-            input type="hidden" name="class" value=(class);
-            button.quiet id={ "retry-" (class) } { "Retry these" }
+        @if rights.may(routes::RETRY_JOB) {
+            form method="post" action={ "/console/jobs/" (job.id) "/retry" } {
+                (csrf(caller))
+                input type="hidden" name="class" value=(class);
+                button.quiet id={ "retry-" (class) } { "Retry these" }
+            }
         }
     }
 }

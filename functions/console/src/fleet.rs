@@ -13,6 +13,7 @@ use crate::App;
 use crate::api::{Api, Trouble, part};
 use crate::caller::Caller;
 use crate::frame::{Section, page};
+use crate::holds;
 use crate::parts::{encoded, field, named_bar, or_why, parameter, plain, read, segment, tag, text_field, when, word};
 
 /// Devices that the figures are of, and among which a filter looks: the most that the API gives at once.
@@ -60,9 +61,12 @@ pub(crate) async fn list(
     let filter = Filter::of(query.as_deref());
     let cursor = parameter(query.as_deref(), "cursor");
     let asked = encoded(&[("limit", LOOKED_AT), ("where", &filter.labels), ("cursor", &cursor)]);
-    let devices = (Api { app: &app, caller: &caller }).get(routes::DEVICES, &[], &asked).await;
+    let api = Api { app: &app, caller: &caller };
+    let (devices, known) = futures::join!(api.get(routes::DEVICES, &[], &asked), holds::known(&api));
+    let known = known?;
     let devices = read(part(devices)?.map(|devices| devices.told::<Devices>()))?;
     let content = html! {
+        (holds::shown(known))
         (or_why(devices, |devices| shown(devices, &filter)))
     };
     Ok(page(&caller, Section::Fleet, "Fleet", &content))

@@ -20,8 +20,8 @@ use crate::parts::{done, encoded, facts, or_why, parameter, plain, read, segment
 use crate::{failures, progress, steer};
 
 #[derive(Deserialize)]
-struct Jobs {
-    jobs: Vec<Summary>,
+pub(crate) struct Jobs {
+    pub(crate) jobs: Vec<Summary>,
     cursor: Option<String>,
 }
 
@@ -132,10 +132,11 @@ pub(crate) async fn show(
 ) -> Result<Markup, Trouble> {
     let api = Api { app: &app, caller: &caller };
     let named = &[id.as_str()];
-    let (job, failed, waiting) = futures::join!(
+    let (job, failed, waiting, rights) = futures::join!(
         api.get(routes::JOB, named, ""),
         api.get(routes::JOB_TASKS, named, "state=failed&limit=100"),
         api.get(routes::JOB_TASKS, named, "state=waiting&limit=20"),
+        api.rights(),
     );
     let job: Job = job?.told()?;
     let failed = read(part(failed)?.map(|tasks| tasks.told::<Tasks>()))?;
@@ -147,8 +148,8 @@ pub(crate) async fn show(
         (place(&job, moment))
         @if let Some(report) = &job.report { (progress::report(report)) }
         @if runs { (gate(&job, waiting)) }
-        (failures::grouped(&caller, summary, failed))
-        (steer::acts(&caller, summary))
+        (failures::grouped(&caller, &rights, summary, failed))
+        (steer::acts(&caller, &rights, summary))
     };
     let content = html! {
         (done(query.as_deref()))
@@ -185,6 +186,7 @@ fn place(job: &Job, now: OffsetDateTime) -> Markup {
                 p { "It holds down until " (when(&hold.until)) "." }
             }
             (progress::devices(job, now))
+            (progress::cost(job))
             @if let Some(waves) = &job.waves { (progress::waves(waves)) }
         }
     }
@@ -193,10 +195,13 @@ fn place(job: &Job, now: OffsetDateTime) -> Markup {
 /// What the gate still waits for, by name.
 fn gate(job: &Job, waiting: Result<Tasks, Told>) -> Markup {
     let none = waiting.as_ref().is_ok_and(|tasks| tasks.tasks.is_empty()) && job.in_use.is_none();
+    // Waived devices hold nothing up.
+    let failed = job.devices.failed;
     html! {
-        @if !none {
+        @if !none || failed > 0 {
             section.card aria-labelledby="gate" {
                 h2 id="gate" { "What it waits for" }
+                @if failed > 0 { p { a href="#failed" { (failed) " failed devices" } ": mend and retry them, or waive them." } }
                 (or_why(waiting, |Tasks { tasks, cursor }| html! {
                     ul {
                         @for task in &tasks {

@@ -11,12 +11,16 @@ mod failures;
 mod fleet;
 mod form;
 mod frame;
+mod holds;
 mod jobs;
 mod lambda;
+mod oidc;
 mod parts;
 mod progress;
+mod rights;
 mod roots;
 mod session;
+mod sessions;
 mod steer;
 
 use std::sync::Arc;
@@ -37,6 +41,7 @@ use rootcast_gate::{Guarded, fold_case, routes};
 use time::OffsetDateTime;
 
 pub use crate::lambda::Lambda;
+pub use crate::oidc::Oidc;
 
 /// Nothing from elsewhere, nothing inline, and no page of others around ours.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -46,6 +51,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub struct App {
     pub lambda: Lambda,
     pub functions: Functions,
+    /// `None`: people sign in with a password.
+    pub oidc: Option<Oidc>,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -58,7 +65,8 @@ pub struct Functions {
 }
 
 impl App {
-    /// From `REGENERATE_FUNCTION`, `CATALOG_FUNCTION`, `IMPORT_FUNCTION`, `ACCESS_FUNCTION` and `URL_SUFFIX`.
+    /// From `REGENERATE_FUNCTION`, `CATALOG_FUNCTION`, `IMPORT_FUNCTION`, `ACCESS_FUNCTION` and `URL_SUFFIX`; for a sign-in at an
+    /// OpenID provider, `OIDC_ISSUER` and `OIDC_CLIENT_ID`.
     pub async fn from_env() -> Result<Self, Error> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
         Ok(Self {
@@ -68,6 +76,10 @@ impl App {
                 catalog: variable("CATALOG_FUNCTION")?,
                 import: variable("IMPORT_FUNCTION")?,
                 access: variable("ACCESS_FUNCTION")?,
+            },
+            oidc: match variable("OIDC_CLIENT_ID") {
+                Ok(client) => Some(Oidc { issuer: variable("OIDC_ISSUER")?, client }),
+                Err(_) => None,
             },
             clock: OffsetDateTime::now_utc,
         })
@@ -84,6 +96,8 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::PAGE_ASSET, assets::show)
         .on(routes::PAGE_SIGN_IN, session::ask)
         .on(routes::PAGE_BEGIN, session::begin)
+        .on(routes::PAGE_OIDC, oidc::begin)
+        .on(routes::PAGE_OIDC_BACK, oidc::back)
         .on(routes::PAGE_END, session::end)
         .on(routes::PAGE_JOB, jobs::show)
         .on(routes::PAGE_STEER, steer::steer)
@@ -97,6 +111,7 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::PAGE_IMPORT, certificates::import)
         .on(routes::PAGE_AUDIT, audit::show)
         .on(routes::PAGE_ACCESS, access::show)
+        .on(routes::PAGE_END_SESSION, sessions::end)
         .on(routes::PAGE_DECIDE, access::decide)
         .into_router()
         .fallback(frame::nothing_here)

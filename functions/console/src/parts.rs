@@ -150,6 +150,7 @@ pub(crate) fn done(query: Option<&str>) -> Markup {
         Some("probe") => "The device is being looked at: the result is here in a moment.",
         Some("renew") => "The device gets a new certificate.",
         Some("import") => "The certificate is imported.",
+        Some("ended") => "The session is ended.",
         Some("confirm") => "The request is confirmed. Whoever asked can send the same call again.",
         Some("reject") => "The request is rejected.",
         _ => return html! {},

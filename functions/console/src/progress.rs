@@ -93,6 +93,24 @@ pub(crate) fn devices(job: &Job, now: OffsetDateTime) -> Markup {
     }
 }
 
+/// What the job has used at AWS so far, beside what its preflight expected.
+pub(crate) fn cost(job: &Job) -> Markup {
+    let Some(used) = &job.used else { return html! {} };
+    let expected = job.preflight.as_ref().and_then(|preflight| preflight.estimated_dollars.as_deref());
+    let calls: Vec<String> = used.calls.iter().map(|(service, count)| format!("{count} calls of {service}")).collect();
+    html! {
+        div.figures {
+            (figure(&format!("${}", used.dollars), "cost so far"))
+            @if let Some(expected) = expected { (figure(&format!("${expected}"), "expected by the preflight")) }
+        }
+        p.small.soft {
+            (used.invocations) " invocations, " (used.signatures) " signatures"
+            @for call in &calls { ", " (call) }
+            ". By the prices of " (used.prices) "."
+        }
+    }
+}
+
 #[derive(Debug, PartialEq)]
 struct Pace {
     a_minute: f64,
@@ -209,6 +227,22 @@ mod tests {
         assert_eq!((pace.a_minute, pace.left), (5.0, Some(600)));
         assert_eq!(super::pace(&job("running", "distribute", 0), datetime!(2026-01-02 03:00 UTC)), None);
         assert_eq!((about(90), about(600), about(10_000)), ("90 s".into(), "10 min".into(), "3 h".into()));
+    }
+
+    #[test]
+    fn the_cost_so_far_stands_beside_the_expected_one() {
+        let mut job = job("running", "distribute", 7);
+        assert_eq!(cost(&job).into_string(), "", "nothing was counted");
+        job.used = serde_json::from_value(json!({
+            "dollars": "0.0042", "calls": { "dynamodb": 12 }, "writeUnits": 1, "readUnits": 1, "queueRequests": 3, "signatures": 2,
+            "invocations": 5, "gigabyteSeconds": 1, "prices": "us-east-1, 2026-01",
+        }))
+        .unwrap();
+        let shown = cost(&job).into_string();
+        assert!(
+            shown.contains("$0.0042") && shown.contains("12 calls of dynamodb") && !shown.contains("expected"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
+use rootcast_core::access::permission::Operation;
 use rootcast_core::job::Phase;
 use rootcast_dialects::native::Root;
 use rootcast_gate::routes;
@@ -18,22 +19,24 @@ use crate::caller::Caller;
 use crate::form::Sent;
 use crate::frame::{SPACE, Section, csrf, nothing_here, page};
 use crate::parts::{encoded, facts, field, or_why, plain, read, segment, tag, text_field, when, word};
+use crate::rights::Rights;
 
 pub(crate) async fn show(State(app): State<Arc<App>>, caller: Caller) -> Result<Markup, Trouble> {
-    let roots = (Api { app: &app, caller: &caller }).get(routes::ROOT_DETAILS, &[], "").await;
+    let api = Api { app: &app, caller: &caller };
+    let (roots, rights) = futures::join!(api.get(routes::ROOT_DETAILS, &[], ""), api.rights());
     let roots = read(part(roots)?.map(|roots| roots.told::<Vec<Root>>()))?;
     let now = (app.clock)();
     let content = html! {
         (or_why(roots, |roots| html! {
             @if roots.is_empty() { p { "There is no root yet. The first rollover makes one, and brings it to the devices." } }
-            @for root in &roots { (generation(root, &roots, now)) }
+            @for root in &roots { (generation(root, &roots, &rights, now)) }
         }))
-        (rollover(&caller))
+        (rollover(&caller, &rights))
     };
     Ok(page(&caller, Section::Roots, "Roots", &content))
 }
 
-fn generation(root: &Root, all: &[Root], now: OffsetDateTime) -> Markup {
+fn generation(root: &Root, all: &[Root], rights: &Rights, now: OffsetDateTime) -> Markup {
     let state = word(&root.state);
     let kind = match state.as_str() {
         "signing" => "good",
@@ -70,7 +73,7 @@ fn generation(root: &Root, all: &[Root], now: OffsetDateTime) -> Markup {
             }
             p {
                 a href={ "/console/audit?" (encoded(&[("kind", "root"), ("name", &root.generation.to_string())])) } { "Its audit" }
-                @if root.compromised.is_none() {
+                @if root.compromised.is_none() && rights.may(routes::REGENERATE) && rights.may_also(Operation::Activate) {
                     " · " a href={ "/console/roots/" (root.generation) "/compromise" } { "Somebody else may have its key" }
                 }
             }
@@ -109,9 +112,10 @@ fn time_line(root: &Root, all: &[Root], now: OffsetDateTime) -> Markup {
 }
 
 /// The next rollover, and the look before it.
-fn rollover(caller: &Caller) -> Markup {
+fn rollover(caller: &Caller, rights: &Rights) -> Markup {
+    let (looks, starts) = (rights.may(routes::PREFLIGHT), rights.may(routes::REGENERATE));
     html! {
-        section.card aria-labelledby="next" {
+        @if looks || starts { section.card aria-labelledby="next" {
             h2 id="next" { "The next rollover" }
             p { "A new key and root are made, every device gets the root beside the old one, and the new one signs when each device has proven that it holds it. It can be aborted until then, and rolled back until the old root leaves." }
             form method="post" action="/console/roots/preflight" {
@@ -127,16 +131,16 @@ fn rollover(caller: &Caller) -> Markup {
                     (text_field("rollout", "Stored rollout", ""))
                 }
                 div.acts {
-                    button.quiet { "Look first (preflight)" }
-                    details {
+                    @if looks { button.quiet { "Look first (preflight)" } }
+                    @if starts { details {
                         summary { "Start…" }
                         p { "Begins at once with the first wave. A preflight reads every device before, and writes nothing." }
                         (text_field("typed", "Type “rotate” to confirm", ""))
                         button formaction="/console/roots/rotate" { "Start the rollover" }
-                    }
+                    } }
                 }
             }
-        }
+        } }
     }
 }
 

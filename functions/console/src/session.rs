@@ -20,11 +20,11 @@ pub(crate) fn to_sign_in() -> Response {
     Redirect::to("/console/sign-in").into_response()
 }
 
-pub(crate) async fn ask() -> Markup {
-    form(None, "")
+pub(crate) async fn ask(State(app): State<Arc<App>>) -> Markup {
+    form(&app, None, "")
 }
 
-fn form(refused: Option<&Told>, name: &str) -> Markup {
+fn form(app: &App, refused: Option<&Told>, name: &str) -> Markup {
     let content = html! {
         div.card.narrow {
             @if let Some(told) = refused { (problem(told)) }
@@ -37,6 +37,7 @@ fn form(refused: Option<&Told>, name: &str) -> Markup {
                 }))
                 button { "Sign in" }
             }
+            @if let Some(oidc) = &app.oidc { p { "or " a href="/console/oidc" { "sign in at " (oidc.shown()) } } }
         }
     };
     bare("Sign in", &content)
@@ -52,9 +53,9 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, sent: Sent) -> Result<Res
                 status: StatusCode::UNAUTHORIZED,
                 ..Told::invalid("The user name or the password is not valid.", "Correct them, and sign in again.")
             };
-            Ok((StatusCode::UNAUTHORIZED, form(Some(&wrong), name)).into_response())
+            Ok((StatusCode::UNAUTHORIZED, form(&app, Some(&wrong), name)).into_response())
         }
-        Err(Trouble::Refused(told)) => Ok((told.status, form(Some(&told), name)).into_response()),
+        Err(Trouble::Refused(told)) => Ok((told.status, form(&app, Some(&told), name)).into_response()),
     }
 }
 

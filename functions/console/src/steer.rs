@@ -16,40 +16,42 @@ use crate::caller::Caller;
 use crate::form::Sent;
 use crate::frame::nothing_here;
 use crate::parts::{Act, act, field, plain, segment};
+use crate::rights::Rights;
 
-pub(crate) fn acts(caller: &Caller, job: &Summary) -> Markup {
+pub(crate) fn acts(caller: &Caller, rights: &Rights, job: &Summary) -> Markup {
     let name = format!("job {}", job.id);
     let path = |command: &str| format!("/console/jobs/{}/{command}", job.id);
-    let one = |shown: &str, command: &str, says: &str, typed: Option<&str>, fields: Markup| {
-        act(caller, &Act { name: shown, action: &path(command), says, typed, fields })
+    let one = |route: Route, shown: &str, command: &str, says: &str, typed: Option<&str>, fields: Markup| {
+        let may = rights.may(route);
+        html! { @if may { (act(caller, &Act { name: shown, action: &path(command), says, typed, fields })) } }
     };
     let Work::Rollover(work) = &job.work else {
         return html! { @if job.state == JobState::Paused {
-            div.acts { (one("Resume", "resume", "Failed devices are retried.", None, html! {})) }
+            div.acts { (one(routes::RESUME, "Resume", "resume", "Failed devices are retried.", None, html! {})) }
         } };
     };
     let signs = work.phase >= Phase::Activate && work.phase <= Phase::Distrust || job.state == JobState::Ended;
     let stops = work.until.filter(|until| *until != Phase::LAST);
+    let acts = html! {
+        @if job.state == JobState::Running {
+            (one(routes::PAUSE, "Pause", "pause", "No new device work starts; what is under way ends. Nothing is lost.", None, html! {}))
+        }
+        @if job.state == JobState::Paused {
+            (one(routes::RESUME, "Resume", "resume", "What failed is tried again, and the job goes on.", None, html! {}))
+        }
+        @if stops.is_some() {
+            (one(routes::CONTINUE_JOB, "Continue", "continue", "The job goes on beyond the phase at which it was to stop, up to the one that you choose.", None, until(stops)))
+        }
+        @if job.state != JobState::Ended && work.phase < Phase::Activate {
+            (one(routes::ABORT_JOB, "Abort", "abort", work.purpose.turns_back(), Some(&name), html! {}))
+        }
+        @if work.purpose.is_rollover() && signs && work.old_generation.is_some() {
+            (one(routes::ROLL_BACK, "Roll back", "rollback", "The old root signs again. The new root stays trusted, and what was issued under it stays valid.", Some(&name), html! {}))
+        }
+    };
     html! {
-        section.card aria-labelledby="steer" {
-            h2 id="steer" { "Steer" }
-            div.acts {
-                @if job.state == JobState::Running {
-                    (one("Pause", "pause", "No new device work starts; what is under way ends. Nothing is lost.", None, html! {}))
-                }
-                @if job.state == JobState::Paused {
-                    (one("Resume", "resume", "What failed is tried again, and the job goes on.", None, html! {}))
-                }
-                @if stops.is_some() {
-                    (one("Continue", "continue", "The job goes on beyond the phase at which it was to stop, up to the one that you choose.", None, until(stops)))
-                }
-                @if job.state != JobState::Ended && work.phase < Phase::Activate {
-                    (one("Abort", "abort", work.purpose.turns_back(), Some(&name), html! {}))
-                }
-                @if work.purpose.is_rollover() && signs && work.old_generation.is_some() {
-                    (one("Roll back", "rollback", "The old root signs again. The new root stays trusted, and what was issued under it stays valid.", Some(&name), html! {}))
-                }
-            }
+        @if !acts.0.is_empty() {
+            section.card aria-labelledby="steer" { h2 id="steer" { "Steer" } div.acts { (acts) } }
         }
     }
 }

@@ -140,7 +140,18 @@ impl Api {
         path: &str,
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<T, ApiError> {
-        let mut request = self.request(method, path);
+        self.send_plain_with(method, path, &[], body).await
+    }
+
+    /// As [`Self::send_plain`], with a query.
+    pub(crate) async fn send_plain_with<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, ApiError> {
+        let mut request = self.request(method, path).query(query);
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Whoami,
     /// Revoke your token, and remove it from the profile
     Logout,
+    /// Open the operator's page in a browser, and print its address
+    Open,
     /// Find out why the API does not do what it is asked: profile, address, clock, token, rights, paused jobs
     Doctor,
     /// Manage API users and their credentials, with your AWS credentials

@@ -11,14 +11,17 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand};
 use reqwest::Method;
+use rootcast_pki::export;
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use self::revocation::Revoke;
 use crate::{
+    access::password,
     api::Api,
     ask,
-    exit::End,
-    output::{self, Format, note, out, plain, table},
+    exit::{End, Usage},
+    output::{self, Format, dry, note, out, plain, table},
 };
 
 const CERTIFICATES: &str = "/v3/scm/certificates";
@@ -67,6 +70,12 @@ pub(crate) struct Export {
     /// Write it to this file, which only you may read and which must not exist yet
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write it to this PKCS #12 file, under a password that is asked for: AES-256, and a MAC with SHA-256
+    #[arg(long, value_name = "FILE", conflicts_with = "out")]
+    p12: Option<PathBuf>,
+    /// Read that password from standard input, a line break at its end left out
+    #[arg(long, requires = "p12")]
+    password_stdin: bool,
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +135,9 @@ pub(crate) struct Deploy {
     /// Ids of at most 20 devices
     #[arg(required = true, num_args = 1..=20)]
     devices: Vec<String>,
+    /// Say which devices would get it, and which would not, and send it to none
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(crate) async fn run(api: &Api, command: CertificateCommand, format: Format) -> Result<End> {
@@ -150,8 +162,15 @@ pub(crate) async fn run(api: &Api, command: CertificateCommand, format: Format) 
             tell(&found, format)?;
             Ok(End::unless(is_none))
         }
-        CertificateCommand::Export(Export { which: Which { id }, out }) => {
-            export(api, &id, out.as_deref(), format).await
+        CertificateCommand::Export(Export { which: Which { id }, out, p12, password_stdin }) => {
+            let password = match p12 {
+                Some(_) => Some(password::read(password_stdin).await?),
+                None => None,
+            };
+            if password.as_ref().is_some_and(|password| password.is_empty()) {
+                return Err(Usage("the password is empty: the file would be open to everybody".to_owned()).into());
+            }
+            bring_out(api, &id, out.or(p12).as_deref(), password, format).await
         }
         CertificateCommand::Delete(Delete { which: Which { id }, yes }) => {
             if !ask::is_meant(yes, &format!("Delete certificate {}, and its private key?", plain(&id)), &id).await? {
@@ -208,7 +227,13 @@ async fn bring(api: &Api, import: &Import, format: Format) -> Result<End> {
 }
 
 /// The file is made before the key leaves the API, where the audit record says so.
-async fn export(api: &Api, id: &str, out: Option<&Path>, format: Format) -> Result<End> {
+async fn bring_out(
+    api: &Api,
+    id: &str,
+    out: Option<&Path>,
+    password: Option<Zeroizing<String>>,
+    format: Format,
+) -> Result<End> {
     let file = out.map(private).transpose()?;
     let nothing = None::<&Value>;
     let kept = api.send_plain::<Value>(Method::POST, &format!("{}/export", path(id)), nothing).await;
@@ -219,18 +244,31 @@ async fn export(api: &Api, id: &str, out: Option<&Path>, format: Format) -> Resu
         }
         (kept, _) => kept?,
     };
-    let parts = ["entire_certificate", "private_key"];
-    let pem: String = parts.map(|part| format!("{}\n", kept[part].as_str().unwrap_or_default().trim_end())).concat();
+    let part = |name: &str| kept[name].as_str().unwrap_or_default();
+    let content = match &password {
+        Some(password) => {
+            let mut random = [[0; 16]; 5];
+            for each in &mut random {
+                getrandom::fill(each).context("the operating system gives no random numbers")?;
+            }
+            let made = export::pkcs12(id, part("entire_certificate"), part("private_key"), password, &random);
+            Zeroizing::new(made.inspect_err(|_| out.into_iter().for_each(|out| drop(std::fs::remove_file(out))))?)
+        }
+        None => {
+            let parts = ["entire_certificate", "private_key"];
+            Zeroizing::new(parts.map(|name| format!("{}\n", part(name).trim_end())).concat().into_bytes())
+        }
+    };
     match (file, out) {
         (Some(mut file), Some(out)) => {
-            file.write_all(pem.as_bytes()).with_context(|| format!("{} cannot be written", out.display()))?;
+            file.write_all(&content).with_context(|| format!("{} cannot be written", out.display()))?;
             match format {
                 Format::Json => output::json(&json!({ "id": id, "file": out }))?,
                 Format::Text => out!("Certificate, chain and private key of {} are in {}.", plain(id), out.display()),
             }
         }
         _ if format == Format::Json => output::json(&kept)?,
-        _ => out!("{}", pem.trim_end()),
+        _ => out!("{}", String::from_utf8_lossy(&content).trim_end()),
     }
     Ok(End::Done)
 }
@@ -286,13 +324,17 @@ fn tell(found: &[Value], format: Format) -> Result<()> {
 async fn send(api: &Api, deploy: &Deploy, format: Format) -> Result<End> {
     let resources: Vec<Value> = deploy.devices.iter().map(|id| json!({ "id": id })).collect();
     let body = json!({ "service_name": "DEVICE", "resources": resources });
-    let answer: Value = api.send_plain(Method::POST, &format!("{}/deploy", path(&deploy.id)), Some(&body)).await?;
+    let (to, query) = (format!("{}/deploy", path(&deploy.id)), dry(deploy.dry_run));
+    let answer: Value = api.send_plain_with(Method::POST, &to, &query, Some(&body)).await?;
     let refused = answer["failure_list"].as_array().cloned().unwrap_or_default();
     match format {
         Format::Json => output::json(&answer)?,
         Format::Text => {
             for failure in &refused {
                 note!("{}: {}", plain(&text(&failure["resource"])), plain(&text(&failure["failure_info"])));
+            }
+            for device in answer["would_deploy"].as_array().into_iter().flatten() {
+                out!("{}: would get it", plain(&text(device)));
             }
             if let Some(job) = answer["job_id"].as_u64() {
                 out!(

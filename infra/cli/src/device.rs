@@ -9,6 +9,7 @@ pub(crate) mod list;
 mod probe;
 mod renew;
 mod show;
+mod sign;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -37,6 +38,9 @@ pub(crate) enum DeviceCommand {
     Probe(probe::ProbeDevice),
     /// Renew devices' own certificates: each device makes a key and a request, which a root signs
     Renew(renew::Renew),
+    /// Have a request signed that you brought from a device which cannot be reached, and print the certificate; requires the permission
+    /// approve-device
+    Sign(sign::Sign),
     /// Show a device's own certificate, its issuance status and its stages
     Certificate(renew::Show),
 }
@@ -53,6 +57,7 @@ pub(crate) async fn run(api: &Api, command: DeviceCommand, format: Format) -> Re
         DeviceCommand::Credential(credential) => credential::run(api, credential, format).await,
         DeviceCommand::Probe(probe) => probe::run(api, probe, format).await,
         DeviceCommand::Renew(renew) => renew::run(api, renew, format).await,
+        DeviceCommand::Sign(sign) => sign::run(api, sign, format).await,
         DeviceCommand::Certificate(show) => renew::show(api, show, format).await,
     }
 }

@@ -73,8 +73,7 @@ async fn look(arguments: &AccessArguments, findings: &mut Vec<Finding>) {
     say("reachable", Ok("the API answers".to_owned()));
     say("clock", clock(date.as_deref(), OffsetDateTime::now_utc()));
     let token = api.get_plain::<Value>(session::VERIFY, &[]).await;
-    let whose =
-        |token: Value| format!("of {}, until {}", session::text(&token["identity"]), session::text(&token["expires"]));
+    let whose = |token: Value| format!("of {}, until {}", session::text(&token["identity"]), session::until(&token));
     if !say("token", token.map(whose).map_err(Into::into)) {
         return;
     }

@@ -19,6 +19,7 @@ mod issuing;
 mod job;
 mod local;
 mod login;
+mod open;
 mod output;
 mod preflight;
 mod profile;
@@ -75,6 +76,7 @@ async fn execute(access: AccessArguments, command: Command, format: Format) -> R
         Command::Status => status::run(&api()?, format).await,
         Command::Whoami => session::whoami(&access, format).await,
         Command::Logout => session::logout(&access, format).await,
+        Command::Open => open::run(&access, format),
         Command::Doctor => doctor::run(&access, format).await,
         Command::Access(command) => access::run(command, format).await,
         Command::AccessKey(access_key) => access_key::run(access_key, format).await,

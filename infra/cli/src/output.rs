@@ -52,6 +52,11 @@ macro_rules! note {
 
 pub(crate) use {note, out};
 
+/// The query of a command that says what it would do.
+pub(crate) fn dry(is_dry: bool) -> Vec<(&'static str, String)> {
+    is_dry.then(|| ("dryRun", "true".to_owned())).into_iter().collect()
+}
+
 /// One value: a document, or one of a stream.
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     print(&shape().one(value)?)

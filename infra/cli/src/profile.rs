@@ -40,6 +40,16 @@ impl AccessArguments {
         })
     }
 
+    /// Where the API is, with or without a login.
+    pub(crate) fn address(&self) -> Result<Url> {
+        let saved = || anyhow::Ok(load(&self.file()?)?.map(|saved| saved.url));
+        let found = match &self.url {
+            Some(url) => Some(url.clone()),
+            None => saved()?,
+        };
+        found.ok_or_else(|| Usage("no address of the API: give --url or ROOTCAST_URL, or log in".to_owned()).into())
+    }
+
     /// The profile's file: `$XDG_CONFIG_HOME/rootcast/NAME.json`, or the given path.
     pub(crate) fn file(&self) -> Result<PathBuf> {
         if self.profile.components().count() > 1 {

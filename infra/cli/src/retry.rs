@@ -16,7 +16,7 @@ use crate::{
     device::list::selected,
     exit::{End, Usage},
     job::{Which, find, read},
-    output::{self, Format, out, plain},
+    output::{self, Format, dry, out, plain},
     watch,
 };
 
@@ -33,6 +33,9 @@ pub(crate) struct Retry {
     /// Follow the job afterwards
     #[arg(long)]
     watch: bool,
+    /// Say how many devices would be tried again, and try none
+    #[arg(long, conflicts_with = "watch")]
+    dry_run: bool,
 }
 
 /// In the API's format: an absent filter matches every device.
@@ -64,11 +67,12 @@ pub(crate) async fn run(api: &Api, retry: Retry, format: Format) -> Result<End> 
     if let Some(selector) = &retry.selector {
         filters.devices = labelled(api, id, selector).await?;
     }
-    let answer: Option<Value> = api.send(Method::POST, &path, &[], Some(&filters)).await?;
+    let answer: Option<Value> = api.send(Method::POST, &path, &dry(retry.dry_run), Some(&filters)).await?;
     let answer = answer.ok_or_else(|| ApiError::unintelligible(&path, "it has no response"))?;
     match format {
         Format::Json if retry.watch => {}
         Format::Json => output::json(&answer)?,
+        Format::Text if retry.dry_run => out!("{}", would(id, &answer)),
         Format::Text => tell(id, answer, retry.watch)?,
     }
     if retry.watch { watch::follow(api, id, format).await } else { Ok(End::Done) }
@@ -88,6 +92,18 @@ async fn labelled(api: &Api, id: JobId, selector: &Selector) -> Result<Vec<Devic
         .into()),
         _ => Ok(chosen),
     }
+}
+
+fn would(id: JobId, answer: &Value) -> String {
+    let devices = match answer["retried"].as_u64() {
+        Some(1) => "1 failed device".to_owned(),
+        retried => format!("{} failed devices", retried.unwrap_or_default()),
+    };
+    let waiting = match answer["hastened"].as_u64().unwrap_or_default() {
+        0 => String::new(),
+        many => format!(", and those of {many} without a result that wait for their next try"),
+    };
+    format!("Job {id} would try {devices} again{waiting}. Nothing is done.")
 }
 
 fn tell(id: JobId, answer: Value, is_watched: bool) -> Result<()> {
@@ -111,6 +127,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
     use clap::{Parser, error::ErrorKind};
+    use rootcast_core::job::JobId;
     use serde_json::json;
 
     use crate::arguments::{Arguments, Command};
@@ -132,6 +149,18 @@ mod tests {
         );
         let retry = parse("rootcast retry --device a --device b 7").unwrap();
         assert_eq!((retry.which.id.map(|id| id.0), retry.filters.devices.len()), (Some(7), 2));
+    }
+
+    #[test]
+    fn a_dry_run_says_what_would_be_tried() {
+        let would = |answer| super::would(JobId(7), &answer);
+        assert_eq!(
+            would(json!({ "retried": 1, "hastened": 0 })),
+            "Job 7 would try 1 failed device again. Nothing is done."
+        );
+        let both = "Job 7 would try 2 failed devices again, and those of 3 without a result that wait for their next try. Nothing is done.";
+        assert_eq!(would(json!({ "retried": 2, "hastened": 3 })), both);
+        assert_eq!(parse("rootcast retry 7 --dry-run --watch").unwrap_err().kind(), ErrorKind::ArgumentConflict);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) struct Rotate {
     watch: bool,
     /// Begin no rollover, but read every device, follow that, and say which ones are ready, how long a rollover with these
     /// options takes, and what it costs. Nothing is written to a device. Fails if a device is not ready
-    #[arg(long, conflicts_with_all = ["immediate", "compromised"])]
+    #[arg(long, visible_alias = "dry-run", conflicts_with_all = ["immediate", "compromised"])]
     preflight: bool,
     /// Activate the new root at once, before the devices hold it: connections may fail until they do
     #[arg(long)]

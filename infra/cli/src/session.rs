@@ -20,7 +20,7 @@ const REVOKE: &str = "/vedauth/revoke/token";
 pub(crate) async fn whoami(arguments: &AccessArguments, format: Format) -> Result<End> {
     let access = arguments.resolve()?;
     let token: Value = Api::connect(&access)?.get_plain(VERIFY, &[]).await?;
-    let (name, expires) = (text(&token["identity"]), text(&token["expires"]));
+    let (name, expires) = (text(&token["identity"]), until(&token));
     let profile = arguments.file()?;
     match format {
         Format::Json => output::json(&json!({
@@ -35,6 +35,11 @@ pub(crate) async fn whoami(arguments: &AccessArguments, format: Format) -> Resul
         }
     }
     Ok(End::Done)
+}
+
+/// When the token ends, as [`VERIFY`] says it.
+pub(crate) fn until(token: &Value) -> String {
+    text(&token["expires_ISO8601"])
 }
 
 /// A name with a prefix, in the vendor's form.
@@ -70,4 +75,16 @@ pub(crate) async fn logout(arguments: &AccessArguments, format: Format) -> Resul
         Format::Text => out!("Logged out of {}: the token was not valid any more.", access.url),
     }
     Ok(End::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    #[test]
+    fn the_end_of_a_token_is_read_where_the_api_says_it() {
+        let told = json!({"identity": "local:ops", "expires_ISO8601": "2026-01-02T03:04:05Z", "expires_unix_time": 1, "valid_for": 1});
+        assert_eq!(super::until(&told), "2026-01-02T03:04:05Z");
+        assert_eq!(super::text(&told["identity"]), "ops");
+    }
 }

@@ -20,6 +20,8 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(50);
+/// PEM file with the authority of the front's certificate, in the stack's folder.
+pub(crate) const CA: &str = "ca.pem";
 /// Attempts to find a free port: another process may take the chosen port before it is used.
 const PORT_ATTEMPTS: usize = 3;
 
@@ -66,6 +68,8 @@ impl Cloud {
                 ("IOT_MTLS_ENABLED", "0".into()),
                 // The functions' code is unpacked there; a second stack must not share the folder.
                 ("TMPDIR", scratch.clone().into()),
+                // The functions call the API by its own name, whose certificate is the front's.
+                ("SSL_CERT_FILE", data.join(CA).into()),
             ]
             .into_iter()
             .chain(kept.into_iter().flatten())

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     bootstraps,
-    cloud::Cloud,
+    cloud::{CA, Cloud},
     deploy::{self, Outputs},
     fleet::Fleet,
     front,
@@ -131,7 +131,7 @@ impl LocalStack {
                 Ok((cloud, sdk_config, outputs))
             },
         )?;
-        let ca_pem = data.join("ca.pem");
+        let ca_pem = data.join(CA);
         let front = progress
             .stage(Stage::Front, CLOUD_LIMIT, async {
                 let authority = Authority::new("Rootcast local API")?;

@@ -163,6 +163,10 @@ class Expressions:
             return condition_name(argument)
         if function == "Fn::Equals":
             return self.equals(*argument)
+        if function == "Fn::Contains":
+            many, one = (intrinsic(each) for each in argument)
+            if many and one and many[0] == one[0] == "Ref":
+                return f"contains(var.{snake(many[1])}, var.{snake(one[1])})"
         if function == "Fn::Not":
             inner = self.condition(argument[0])
             if len(re.findall(r" [!=]= ", inner)) == 1 and "&&" not in inner and "||" not in inner:

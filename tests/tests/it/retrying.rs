@@ -34,7 +34,11 @@ async fn only_the_chosen_devices_are_retried() {
         for locked in ["a-locked", "z-locked"] {
             stack.store_credential(&fleet.ids[locked], USER, PASSWORD).await;
         }
-        let answer = retry(stack, id, json!({ "classes": ["unauthorized"], "waves": [1] })).await;
+        let (chosen, path) =
+            (json!({ "classes": ["unauthorized"], "waves": [1] }), format!("/jobs/{id}/retry?dryRun=true"));
+        let would = stack.api.post(&path, chosen.clone()).await.response();
+        assert_eq!((&would["retried"], &would["state"]), (&json!(1), &json!("paused")), "nothing is done: {would}");
+        let answer = retry(stack, id, chosen).await;
         assert_eq!((&answer["retried"], &answer["state"]), (&json!(1), &json!("running")), "{answer}");
         let job = settled(stack, id, 4, 3).await;
         assert!(job.contains("3 of 7 devices did not prove"), "{job}");

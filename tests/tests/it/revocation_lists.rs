@@ -111,7 +111,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     };
     let record = stack.ledger.device(&device).await.unwrap().unwrap();
     let address = record.address.clone();
-    let uses = [NewUse { device: record, earlier: None }];
+    let uses = [NewUse { device: record, earlier: None, request: None }];
     stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by_tests()).await.unwrap();
     let binding = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
     let lifecycle = binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();

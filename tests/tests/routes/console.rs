@@ -18,13 +18,17 @@ const LARGEST: usize = 100_000;
 
 fn path(route: &Route) -> String {
     let path = route.path.replace("{job}", "7").replace("{device}", DEVICE).replace("{generation}", "1");
-    let path = path.replace("{file}", "page.css").replace("{request}", "r1").replace("{verdict}", "confirm");
+    let path = path
+        .replace("{file}", "page.css")
+        .replace("{request}", "r1")
+        .replace("{verdict}", "confirm")
+        .replace("{session}", "s1");
     let change = if route.path.contains("roots") { "preflight" } else { "probe" };
     path.replace("{command}", "pause").replace("{change}", change)
 }
 
 fn is_open(route: &Route) -> bool {
-    ["/console/assets/{file}", "/console/sign-in"].contains(&route.path)
+    ["/console/assets/{file}", "/console/sign-in", "/console/oidc", "/console/oidc/callback"].contains(&route.path)
 }
 
 struct Sent<'a> {
@@ -59,12 +63,52 @@ impl Sent<'_> {
     }
 }
 
-async fn text(response: Response) -> String {
+pub(crate) async fn text(response: Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
 }
 
 fn may(grants: impl Into<Grants>) -> Caller {
     Caller { grants: grants.into(), scope: None }
+}
+
+#[tokio::test]
+async fn a_page_offers_what_its_reader_may_do() {
+    let offered = async |role: Role, path: &str| {
+        let caller = may(role);
+        let page = text(Sent::get(path).to(&World::of(Some(&caller)).await).await).await;
+        ["Start the rollover", "(preflight)", ">Import<", "Look at it", "End this session"]
+            .map(|each| page.contains(each))
+    };
+    for (path, by_reader, by_operator, by_administrator) in [
+        ("/console/roots", [false; 5], [false, true, false, false, false], [true, true, false, false, false]),
+        ("/console/certificates", [false; 5], [false, false, true, false, false], [false, false, true, false, false]),
+        ("/console/access", [false; 5], [false; 5], [false; 5]),
+    ] {
+        let found = (
+            offered(Role::Reader, path).await,
+            offered(Role::Operator, path).await,
+            offered(Role::Administrator, path).await,
+        );
+        assert_eq!(found, (by_reader, by_operator, by_administrator), "{path}");
+    }
+    let access =
+        async |role: Role| text(Sent::get("/console/access").to(&World::of(Some(&may(role))).await).await).await;
+    assert!(access(Role::Administrator).await.contains("Who is signed in"));
+    assert!(!access(Role::Operator).await.contains("Who is signed in"));
+}
+
+#[tokio::test]
+async fn ending_a_session_is_for_who_manages_users() {
+    let path = format!("/console/sessions/{}/end", crate::tables::session().sha256());
+    for (role, status, to) in [
+        (Role::Administrator, StatusCode::SEE_OTHER, Some("/console/access?done=ended")),
+        (Role::Operator, StatusCode::FORBIDDEN, None),
+        (Role::Reader, StatusCode::FORBIDDEN, None),
+    ] {
+        let response = Sent::post(&path).to(&World::of(Some(&may(role))).await).await;
+        let location = response.headers().get(LOCATION).map(|location| location.to_str().unwrap());
+        assert_eq!((response.status(), location), (status, to), "{role}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@
 
 mod console;
 mod openapi;
+mod provider;
 mod requests;
+mod signing_in;
 mod tables;
 mod walk;
 mod world;

@@ -69,7 +69,8 @@ pub(crate) fn cookie() -> String {
 }
 
 /// What the paths' parameters stand for here.
-pub(crate) fn parameters() -> [(&'static str, String); 12] {
+pub(crate) fn parameters() -> [(&'static str, String); 13] {
+    let known = session().sha256().to_string();
     let guid = CertificateGuid(CERTIFICATE.parse().unwrap()).to_string();
     [
         ("generation", "1"),
@@ -84,6 +85,7 @@ pub(crate) fn parameters() -> [(&'static str, String); 12] {
         ("name", "ops"),
         ("guid", guid.as_str()),
         ("request", "0123456789abcdef0123456789abcdef"),
+        ("session", known.as_str()),
     ]
     .map(|(name, value)| (name, value.to_owned()))
 }
@@ -109,6 +111,7 @@ pub(crate) fn body(route: &Route) -> Option<Value> {
             json!({ "id": DEVICE, "address": "https://10.0.0.7", "credential": "/rootcast/devices/bmc-1" })
         }
         routes::APPROVE_DEVICE => json!({ "incarnation": "01".repeat(16), "endpointRevision": 1 }),
+        routes::SIGN_REQUEST => json!({ "request": "no PEM" }),
         routes::EDIT_DEVICE => json!({ "name": "another" }),
         routes::WAIVE => json!({ "devices": [DEVICE], "reason": "scrapped" }),
         routes::REVOKE_SIGNED => json!({ "certificate": CERTIFICATE }),

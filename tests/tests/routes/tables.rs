@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use rootcast_core::access::identity::Identity;
 use rootcast_core::access::password::PasswordHash;
 use rootcast_core::access::permission::Grants;
 use rootcast_core::access::token::Token;
@@ -21,13 +22,15 @@ use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::inventory::sealed::Sealed;
 use rootcast_gate::secret;
 use rootcast_ledger::{
-    AccessKeyRecord, CertificateRecord, DeviceRecord, Exchanged, GrantId, GrantRecord, Granted, Ledger,
+    AccessKeyRecord, CertificateRecord, DeviceRecord, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord, Ledger,
     PendingCertificate, PrincipalRecord, SessionRecord, Tables, TokenRecord,
 };
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
+
+use crate::provider::{ISSUER, SUBJECT};
 
 pub(crate) const CERTIFICATE: &str = "scs0000000000001";
 pub(crate) const DN: &str = r"\VED\Policy\Servers\web";
@@ -143,6 +146,7 @@ fn access(Caller { grants, scope }: &Caller, sealed: &Sealed) -> Vec<(String, It
     let kept = SessionRecord {
         principal: "ops".parse().unwrap(),
         epoch,
+        exchanged: None,
         csrf: csrf().sha256(),
         idle: 600,
         expires: now + Duration::minutes(10),
@@ -166,11 +170,14 @@ fn access(Caller { grants, scope }: &Caller, sealed: &Sealed) -> Vec<(String, It
         expires: now + Duration::DAY,
     });
     let given = given.map(|given| (format!("grant#{}", GrantId::from_random([1; 16])), item(given)));
+    let identity = Identity::oidc(ISSUER, SUBJECT).unwrap();
+    let bound = IdentityRecord { principal: "ops".parse().unwrap(), epoch: EPOCH, created: now };
     let others = [
         ("principal#ops".to_owned(), item(principal)),
         (format!("token#{}", Fingerprint::of(TOKEN.as_bytes())), item(token)),
         (format!("access-key#{ACCESS_KEY}"), item(key)),
         (format!("session#{}", session().sha256()), item(kept)),
+        (format!("identity#{identity}"), item(bound)),
     ];
     others.into_iter().chain(given).collect()
 }

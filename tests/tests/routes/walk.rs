@@ -37,7 +37,8 @@ pub(crate) const ELSEWHERE: [Route; 2] = [routes::OF_IAM, routes::OF_OIDC];
 /// Lenovo's API or our own.
 fn is_ours(route: &Route) -> bool {
     matches!(route.function, Function::Regenerate | Function::Catalog) && !route.path.starts_with("/v3/scm")
-        || ["/principals", "/requests"].iter().any(|start| route.path.starts_with(start))
+        || ["/principals", "/requests", "/rights"].iter().any(|start| route.path.starts_with(start))
+        || [routes::SESSIONS, routes::END_ONES_SESSION].contains(route)
 }
 
 /// Whether the scheme is one of the route's API.

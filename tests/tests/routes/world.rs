@@ -22,6 +22,7 @@ use axum::Router;
 use axum::body::to_bytes;
 use axum::http::header::SET_COOKIE;
 use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_console::Oidc;
 use rootcast_core::inventory::sealed::Sealed;
 use rootcast_core::job::Phase;
 use rootcast_events::Events;
@@ -35,6 +36,7 @@ use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use tower::ServiceExt;
 
+use crate::provider::{CLIENT, ISSUER, Provider};
 use crate::tables::{ACCESS_KEY, Caller, ledger};
 
 /// The access key's secret.
@@ -48,10 +50,21 @@ pub(crate) struct World {
     access: Router,
     /// Asks the others.
     console: Router,
+    /// For [`Self::with_provider`].
+    pub(crate) provider: Arc<Provider>,
 }
 
 impl World {
     pub(crate) async fn of(caller: Option<&Caller>) -> Self {
+        Self::made(caller, None).await
+    }
+
+    /// People sign in on the page at an OpenID provider.
+    pub(crate) async fn with_provider(caller: Option<&Caller>) -> Self {
+        Self::made(caller, Some(Oidc { issuer: ISSUER.to_owned(), client: CLIENT.to_owned() })).await
+    }
+
+    async fn made(caller: Option<&Caller>, oidc: Option<Oidc>) -> Self {
         let kms = kms();
         let sealer = || Sealer::new(&kms, "key");
         let ledger = ledger(caller, &sealed(&sealer()).await);
@@ -118,8 +131,10 @@ impl World {
         let import = import::router(Arc::new(import));
         let access = access::router(Arc::new(access::App { ledger, idle: Duration::DAY, second, clock }));
         let asked = [("regenerate", &regenerate), ("catalog", &catalog), ("import", &import), ("access", &access)];
-        let console = console(asked.map(|(name, router)| (name.to_owned(), router.clone())).into(), clock);
-        Self { regenerate, catalog, import, retry: retry::router(Arc::new(retry)), access, console }
+        let functions = asked.map(|(name, router)| (name.to_owned(), router.clone())).into();
+        let provider = Arc::new(Provider::default());
+        let console = console(Outside { functions, provider: provider.clone() }, oidc, clock);
+        Self { regenerate, catalog, import, retry: retry::router(Arc::new(retry)), access, console, provider }
     }
 
     pub(crate) fn router(&self, function: Function) -> Router {
@@ -136,11 +151,11 @@ impl World {
 }
 
 /// The operator's page, whose calls of Lambda go to these routers.
-fn console(functions: HashMap<String, Router>, clock: fn() -> OffsetDateTime) -> Router {
+fn console(outside: Outside, oidc: Option<Oidc>, clock: fn() -> OffsetDateTime) -> Router {
     let name = |name: &str| name.to_owned();
     let app = rootcast_console::App {
         lambda: rootcast_console::Lambda {
-            http: SharedHttpConnector::new(Invoked(functions)),
+            http: SharedHttpConnector::new(outside),
             credentials: SharedCredentialsProvider::new(Credentials::new(
                 "AKIDEXAMPLE",
                 "not-a-secret",
@@ -157,26 +172,39 @@ fn console(functions: HashMap<String, Router>, clock: fn() -> OffsetDateTime) ->
             import: name("import"),
             access: name("access"),
         },
+        oidc,
         clock,
     };
     rootcast_console::router(Arc::new(app))
 }
 
-struct Invoked(HashMap<String, Router>);
+struct Outside {
+    functions: HashMap<String, Router>,
+    provider: Arc<Provider>,
+}
 
-impl fmt::Debug for Invoked {
+impl fmt::Debug for Outside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lambda")
     }
 }
 
-impl HttpConnector for Invoked {
+impl HttpConnector for Outside {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let name = request.uri().split('/').nth_back(1).unwrap().to_owned();
-        let router = self.0[&name].clone();
-        let event = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
+        let (router, access) = (self.functions.get(&name).cloned(), self.functions["access"].clone());
+        let provider = self.provider.clone();
         HttpConnectorFuture::new(async move {
-            let (parts, body) = router.oneshot(rootcast_gate::request(&event).unwrap()).await.unwrap().into_parts();
+            if let Some((status, cookies, body)) = provider.answer(&request, &access).await {
+                let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
+                for cookie in cookies {
+                    response.headers_mut().append("set-cookie", cookie);
+                }
+                return Ok(response);
+            }
+            let event = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
+            let request = rootcast_gate::request(&event).unwrap();
+            let (parts, body) = router.unwrap().oneshot(request).await.unwrap().into_parts();
             let body = to_bytes(body, 1 << 20).await.unwrap();
             let cookies = parts.headers.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap());
             let answer = json!({

@@ -89,8 +89,9 @@ impl Fixture {
 
     /// An event in API Gateway's payload format 2.0.
     async fn event(&self, path: &str, authorizer: Value, headers: Value, body: Option<&str>) -> (u16, Value) {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let mut event = json!({
-            "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "rawQueryString": "", "headers": headers,
+            "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "rawQueryString": query, "headers": headers,
             "requestContext": {
                 "accountId": "123456789012", "apiId": "id", "domainName": "x.example", "domainPrefix": "x",
                 "http": {"method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"},
@@ -188,8 +189,10 @@ async fn refused_logins_look_alike_and_quote_nothing() {
     }
     let form = Request::post("/sessions").header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(fixture.answer(form.body(Body::empty()).unwrap()).await.0, 415);
-    let listed = Request::get("/sessions").body(Body::empty()).unwrap();
-    assert_eq!(fixture.answer(listed).await.0, 405);
+    for (method, status) in [("PUT", 405), ("GET", 401)] {
+        let other = Request::builder().method(method).uri("/sessions").body(Body::empty()).unwrap();
+        assert_eq!(fixture.answer(other).await.0, status, "{method}");
+    }
 }
 
 #[tokio::test]
@@ -209,6 +212,16 @@ async fn a_verified_identity_gets_its_principals_token() {
         assert_eq!(given["access_token"].as_str().unwrap().len(), 56);
     }
     assert_eq!(fixture.put.num_calls(), 3);
+}
+
+#[tokio::test]
+async fn an_identity_gets_a_session_if_it_asks_for_one() {
+    let fixture = Fixture::new(7);
+    let claims = jwt(json!({ "iss": "https://login.example.com/tenant", "sub": "Jane" }));
+    let (status, told) = fixture.event("/sessions/oidc?as=session", claims, json!({}), None).await;
+    assert_eq!((status, &told["response"]["session"]["UserId"]), (200, &json!("ops")), "{told}");
+    assert!(told["response"]["access_token"].is_null(), "{told}");
+    assert_eq!(fixture.put.num_calls(), 1);
 }
 
 #[tokio::test]
@@ -241,9 +254,12 @@ async fn only_the_authorizers_result_identifies_the_caller() {
         let (status, told) = fixture.event(path, authorizer.clone(), said.clone(), Some(&body)).await;
         assert_eq!((status, &told["result"]), (401, &json!("failed")), "{path} {authorizer}");
     }
-    for path in ["/sessions/iam/", "/sessions//iam", "/sessions/%69am", "/sessions/iam%2f"] {
+    // The last two name a session, which nobody begins by its name.
+    for (path, refused) in
+        [("/sessions/iam/", 404), ("/sessions//iam", 404), ("/sessions/%69am", 405), ("/sessions/iam%2f", 405)]
+    {
         let (status, _) = fixture.event(path, iam(arn), json!({}), None).await;
-        assert_eq!(status, 404, "{path}");
+        assert_eq!(status, refused, "{path}");
     }
     assert_eq!(fixture.put.num_calls(), 0);
 }

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json};
 use rootcast_core::access::permission::Right;
 use rootcast_core::deployment::MOST_DEPLOYED;
@@ -17,7 +17,7 @@ use rootcast_core::job::JobId;
 use rootcast_dialects::huawei::{Body, HuaweiError, Named, no_such_certificate};
 use rootcast_gate::routes::Denied;
 use rootcast_gate::{Principal, RequestId};
-use rootcast_operations::{Begun, DeviceRefusal, NotBegun, NotDone};
+use rootcast_operations::{Begun, DeviceRefusal, NotBegun, NotDone, Planned};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -45,6 +45,9 @@ pub(crate) struct Answer {
     failure_list: Vec<Failure>,
     /// Our own: the job that brings the certificate to the remaining devices; `null` if there are none.
     job_id: Option<JobId>,
+    /// Our own, with `dryRun=true`: the devices to which a job would bring it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would_deploy: Option<Vec<DeviceId>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -92,6 +95,7 @@ pub(crate) async fn deploy(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
+    uri: Uri,
     Named(id): Named,
     Body(wanted): Body<DeployRequest>,
 ) -> Result<(HeaderMap, Json<Answer>), HuaweiError> {
@@ -104,16 +108,29 @@ pub(crate) async fn deploy(
         failure_list.extend(lacks.iter().map(|why| failure(device.as_str(), why)));
         lacks.is_none()
     });
+    if is_dry(&uri) {
+        let planned = parts.operations().would_deploy(id, &devices).await;
+        let Planned { devices, refused } = planned.map_err(refusal)?;
+        failure_list.extend(refused.into_iter().map(|(device, why)| failure(device.as_str(), why.to_string())));
+        return Ok((HeaderMap::new(), Json(Answer { failure_list, job_id: None, would_deploy: Some(devices) })));
+    }
     let begun = parts.operations().deploy(id, &devices, &caller.acting(&request)).await;
     let Begun { job, refused } = begun.map_err(refusal)?;
     failure_list.extend(refused.into_iter().map(|(device, why)| failure(device.as_str(), why.to_string())));
-    let Some(job) = job else { return Ok((HeaderMap::new(), Json(Answer { failure_list, job_id: None }))) };
+    let answer = |failure_list, job_id| Json(Answer { failure_list, job_id, would_deploy: None });
+    let Some(job) = job else { return Ok((HeaderMap::new(), answer(failure_list, None))) };
     info!(
         caller = caller.name, job.id = job.id.0, certificate.id = %id, devices.deployed = job.devices.len(),
         devices.refused = failure_list.len(), "deployment begun"
     );
     let location = path(job.id).parse().map_err(HuaweiError::internal)?;
-    Ok((HeaderMap::from_iter([(LOCATION, location)]), Json(Answer { failure_list, job_id: Some(job.id) })))
+    Ok((HeaderMap::from_iter([(LOCATION, location)]), answer(failure_list, Some(job.id))))
+}
+
+/// As of our own API; the vendor's has no query here.
+fn is_dry(uri: &Uri) -> bool {
+    let mut said = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    said.any(|(name, value)| name == "dryRun" && value == "true")
 }
 
 /// Why the caller may not deploy to the device.

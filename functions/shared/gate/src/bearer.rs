@@ -81,8 +81,8 @@ pub(crate) async fn look_up(
     Ok(Some(Presented { token, record, principal }))
 }
 
-/// The principal, unless it changed since the token was issued. `login`: its login epoch at that time.
-async fn holder(
+/// The principal, unless it changed since the token or session was made. `login`: its login epoch at that time.
+pub(crate) async fn holder(
     ledger: &Ledger,
     name: &PrincipalName,
     login: Option<u64>,

@@ -48,5 +48,5 @@ pub use refusal::{Kind, Refusal};
 pub use request_id::{RequestId, request_id};
 pub use scm::ScmGate;
 pub use second::{Awaits, SecondPerson, said};
-pub use session::{CSRF_COOKIE, InSession, SESSION_COOKIE, in_session, secret};
+pub use session::{CSRF_COOKIE, InSession, SESSION_COOKIE, in_session, secret, session_holder};
 pub use source::source;

@@ -176,6 +176,8 @@ table! {
     DELETE_DEVICE: Catalog Delete "/devices/{device}" needs Needs::Right(Right::Delete, Device);
     OWN_CERTIFICATE: Catalog Get "/devices/{device}/certificate" needs READ_DEVICE;
     RENEW_OWN: Catalog Post "/devices/{device}/certificate" needs WRITE_DEVICE;
+    // Whoever chooses the key of a device's certificate can pass for the device.
+    SIGN_REQUEST: Catalog Post "/devices/{device}/certificate/request" needs Needs::Operation(Operation::ApproveDevice, Device);
     PROBE: Catalog Post "/devices/{device}/probe" needs WRITE_DEVICE;
     FINGERPRINT: Catalog Get "/devices/{device}/fingerprint" needs READ_DEVICE;
     JOB_LIST: Catalog Get "/jobs" needs READ_JOBS;
@@ -237,6 +239,10 @@ table! {
     LOG_OUT: Access Get "/vedauth/revoke/token" needs Authenticated;
     BEGIN_SESSION: Access Post "/sessions" needs Public;
     END_SESSION: Access Delete "/sessions" needs Authenticated;
+    SESSIONS: Access Get "/sessions" needs ADMINISTER;
+    END_ONES_SESSION: Access Delete "/sessions/{session}" needs ADMINISTER;
+    // The caller's own.
+    RIGHTS: Access Get "/rights" needs Authenticated;
     // Callers of the next two are authenticated by API Gateway.
     OF_IAM: Access Post "/sessions/iam" needs Public;
     OF_OIDC: Access Post "/sessions/oidc" needs Public;
@@ -259,6 +265,8 @@ table! {
     PAGE_ASSET: Console Get "/console/assets/{file}" needs Public;
     PAGE_SIGN_IN: Console Get "/console/sign-in" needs Public;
     PAGE_BEGIN: Console Post "/console/sign-in" needs Public;
+    PAGE_OIDC: Console Get "/console/oidc" needs Public;
+    PAGE_OIDC_BACK: Console Get "/console/oidc/callback" needs Public;
     PAGE_END: Console Post "/console/sign-out" needs Public;
     PAGE_JOB: Console Get "/console/jobs/{job}" needs Public;
     PAGE_STEER: Console Post "/console/jobs/{job}/{command}" needs Public;
@@ -272,6 +280,7 @@ table! {
     PAGE_IMPORT: Console Post "/console/certificates" needs Public;
     PAGE_AUDIT: Console Get "/console/audit" needs Public;
     PAGE_ACCESS: Console Get "/console/access" needs Public;
+    PAGE_END_SESSION: Console Post "/console/sessions/{session}/end" needs Public;
     PAGE_DECIDE: Console Post "/console/requests/{request}/{verdict}" needs Public;
 }
 
@@ -299,6 +308,7 @@ pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
         CANCEL_TASKS => &["action", "list"],
         EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject", "labels"],
         APPROVE_DEVICE => &["incarnation", "endpointRevision", "pins"],
+        SIGN_REQUEST => &["request"],
         WAIVE => &["devices", "certificates", "reason"],
         ADD_PRINCIPAL => &["name", "person", "identities", "role", "grants", "permissions"],
         _ => &[],

@@ -13,11 +13,12 @@ use http::header::COOKIE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use rootcast_core::access::token::Token;
-use rootcast_ledger::{Ledger, SessionRecord};
+use rootcast_ledger::{Ledger, LedgerError, PrincipalRecord, SessionRecord};
 use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 use tracing::warn;
 
+use crate::bearer::holder;
 use crate::denials::{Denial, record_denial};
 use crate::header::only;
 use crate::principal::Principal;
@@ -54,14 +55,19 @@ pub struct InSession {
 pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Option<InSession>, Refusal> {
     let Some(id) = cookie(&request.headers).map(|id| Fingerprint::of(id.as_bytes())) else { return Ok(None) };
     let Some(session) = ledger.session(&id).await?.filter(|session| now < session.until()) else { return Ok(None) };
-    let holder = ledger.principal(&session.principal).await?;
-    let Some(holder) = holder.filter(|holder| holder.login_epoch() == Some(session.epoch)) else { return Ok(None) };
+    let Some(holder) = session_holder(ledger, &session).await? else { return Ok(None) };
     if !is_meant(request, &session) {
         record_denial(ledger, denial(request, &session), now).await;
         return Err(forged());
     }
     note(ledger, request, &id, &session, now).await;
     Ok(Some(InSession { id, principal: Principal::of(&session.principal, holder) }))
+}
+
+/// The session's principal, unless it changed since the session began: then the session is invalid.
+pub async fn session_holder(ledger: &Ledger, session: &SessionRecord) -> Result<Option<PrincipalRecord>, LedgerError> {
+    let login = session.exchanged.is_none().then_some(session.epoch);
+    holder(ledger, &session.principal, login, session.exchanged.as_ref()).await
 }
 
 /// Whether the client itself sent the request, and not a page of another site.

@@ -32,7 +32,7 @@ pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};
 pub use self::identities::{Exchanged, IdentityRecord};
 pub use self::keys::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId};
 pub use self::principals::{PrincipalRecord, PrincipalsPage};
-pub use self::sessions::{LONGEST_SESSION, SessionRecord};
+pub use self::sessions::{LONGEST_SESSION, SessionRecord, SessionsPage};
 use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key, text, to_item};
 use crate::{Ledger, LedgerError};
@@ -144,6 +144,28 @@ impl Ledger {
             found.insert(key, record);
         }
         Ok(found)
+    }
+
+    /// The records of one call whose id begins with `prefix`, by the rest of the id, and where the next page begins.
+    async fn access_page<K, T>(
+        &self,
+        what: &'static str,
+        operation: &'static str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<(K, T)>, Option<String>), LedgerError>
+    where
+        K: FromStr<Err: Error + Send + Sync + 'static>,
+        T: DeserializeOwned,
+    {
+        let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
+        let scan =
+            scan.filter_expression("begins_with(id, :prefix)").expression_attribute_values(":prefix", text(prefix));
+        let scan = scan.set_exclusive_start_key(after.map(id_key));
+        let answer = scan.send().await.map_err(LedgerError::aws(operation))?;
+        let next = answer.last_evaluated_key.as_ref().and_then(|key| key.get("id")?.as_s().ok()).cloned();
+        let items = answer.items.unwrap_or_default().into_iter();
+        Ok((items.map(|item| from_prefixed(what, prefix, item)).collect::<Result<_, _>>()?, next))
     }
 
     /// Returns whether the record existed.

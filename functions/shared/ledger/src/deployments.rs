@@ -10,6 +10,7 @@ use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{Continued, Job, JobId, JobState};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -68,6 +69,8 @@ pub struct NewUse {
     pub device: DeviceRecord,
     /// Its existing use of the same certificate, which the new one replaces.
     pub earlier: Option<UseRecord>,
+    /// A request that was brought from the device, in PEM: it makes none itself.
+    pub request: Option<String>,
 }
 
 fn running_key(job: JobId) -> Item {
@@ -187,12 +190,16 @@ impl Ledger {
     pub(crate) fn begin_use(
         &self,
         deployment: &Deployment,
-        NewUse { device, earlier }: &NewUse,
+        NewUse { device, earlier, request }: &NewUse,
     ) -> Result<[TransactWriteItem; 2], LedgerError> {
         let certificate = deployment.certificate_of(&device.id);
         let fresh =
             || UseRecord::new(certificate, device.id.clone(), Lifecycle::idle(deployment.work, ""), deployment.created);
         let record = earlier.clone().unwrap_or_else(fresh).begin(deployment, device.version(), begins(deployment.work));
+        let record = match request {
+            Some(request) => record.requested(request.clone(), &device.address).map_err(|_| LedgerError::Conflict)?,
+            None => record,
+        };
         let mut bound = device.clone();
         if earlier.is_none() {
             bound.bindings.push(certificate);
@@ -272,6 +279,8 @@ fn naming(act: Act, work: Work, uses: &[NewUse]) -> Vec<Act> {
         Work::Install => format!("{}={}", device.id, device.address),
         Work::Issue | Work::Trust | Work::Root | Work::Check => device.id.to_string(),
     });
+    let requests = uses.iter().filter_map(|new| new.request.as_ref());
+    let act = requests.fold(act, |act, request| act.with("request", Fingerprint::of(request.as_bytes())));
     act.with("devices", uses.len()).naming("names", names)
 }
 

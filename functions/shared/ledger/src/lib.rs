@@ -47,7 +47,7 @@ mod uses;
 pub use access::{
     AccessKeyId, AccessKeyRecord, AsksPage, Attempted, CursorKey, Effect, Exchanged, GrantId, GrantRecord, Granted,
     IdentityRecord, LONGEST_SESSION, Locked, NotAnAccessKeyId, NotCounted, OpenAsks, Pair, PrincipalRecord,
-    PrincipalsPage, Refresh, Reservation, SessionRecord, TokenRecord,
+    PrincipalsPage, Refresh, Reservation, SessionRecord, SessionsPage, TokenRecord,
 };
 pub use audit::AuditPage;
 pub use authority::{

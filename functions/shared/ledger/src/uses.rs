@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::deployment::Deployment;
-use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder, Work};
+use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder, Stage, Work};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
@@ -95,6 +95,14 @@ impl UseRecord {
     pub fn begin(&self, job: &Deployment, of: DeviceVersion, status: &str) -> Self {
         let lifecycle = self.lifecycle.begin(job.work, status, job.created);
         Self { of: Some(of), job: Some(job.id), lifecycle, issuance: None, at: job.created, ..self.clone() }
+    }
+
+    /// The use with a request that somebody brought from the device. The device is not asked for one: the issuer comes next.
+    pub fn requested(self, request: String, address: &DeviceAddress) -> Result<Self, OutOfOrder> {
+        let status = "A request that was brought from the device is to be signed.";
+        let lifecycle = self.lifecycle.advance(self.lifecycle.attempt, Stage::PostCsr, status, self.at)?;
+        let issuance = Some(Issuance { request, address: Some(address.clone()), reserved: None });
+        Ok(Self { lifecycle, issuance, ..self })
     }
 
     /// The use when this attempt of a rollover's task begins. A device that another job works on is left alone: `None`. One that

@@ -5,7 +5,7 @@ use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_ledger::Ledger;
+use rootcast_ledger::{Ledger, NewUse};
 use rootcast_pki::import::{LeafKey, Purposes};
 use thiserror::Error;
 use time::{Date, OffsetDateTime};
@@ -19,6 +19,13 @@ use crate::{DeviceRefusal, NotDone, Operations, Request};
 pub struct Begun {
     /// `None`: no device can take the certificate.
     pub job: Option<Deployment>,
+    pub refused: Vec<(DeviceId, DeviceRefusal)>,
+}
+
+/// What a request would begin.
+#[derive(Debug)]
+pub struct Planned {
+    pub devices: Vec<DeviceId>,
     pub refused: Vec<(DeviceId, DeviceRefusal)>,
 }
 
@@ -73,6 +80,16 @@ impl Operations<'_> {
         }
         Ok(begun)
     }
+
+    /// What [`Self::deploy`] would do now. Nothing is written.
+    pub async fn would_deploy(
+        &self,
+        certificate: CertificateId,
+        devices: &[DeviceId],
+    ) -> Result<Planned, NotDone<NotBegun>> {
+        let (taken, refused) = plan(self.ledger, certificate, devices, (self.clock)()).await?;
+        Ok(Planned { devices: taken.into_iter().map(|new| new.device.id).collect(), refused })
+    }
 }
 
 async fn deploy(
@@ -81,6 +98,24 @@ async fn deploy(
     devices: &[DeviceId],
     Request { by, now }: Request<'_>,
 ) -> Result<Begun, NotDone<NotBegun>> {
+    let (taken, refused) = plan(ledger, certificate, devices, now).await?;
+    if taken.is_empty() {
+        return Ok(Begun { job: None, refused });
+    }
+    let names = taken.iter().map(|new| new.device.id.clone()).collect();
+    let job = ledger.next_job_id().await?;
+    let job = Deployment::new(job, certificate, Work::Install, names, by.principal.clone(), now);
+    ledger.deploy(&job, &taken, None, by).await?;
+    Ok(Begun { job: Some(job), refused })
+}
+
+/// Reads and decides: the uses to begin, and the devices that cannot take the certificate.
+async fn plan(
+    ledger: &Ledger,
+    certificate: CertificateId,
+    devices: &[DeviceId],
+    now: OffsetDateTime,
+) -> Result<(Vec<NewUse>, Vec<(DeviceId, DeviceRefusal)>), NotDone<NotBegun>> {
     may_go_to_devices(ledger, certificate, now).await?;
     let mut found = ledger.devices_by_id(devices).await?;
     let uses = ledger.uses_to_take_over(found.values()).await?;
@@ -91,14 +126,7 @@ async fn deploy(
             Err(why) => refused.push((device.clone(), why)),
         }
     }
-    if taken.is_empty() {
-        return Ok(Begun { job: None, refused });
-    }
-    let names = taken.iter().map(|new| new.device.id.clone()).collect();
-    let job = ledger.next_job_id().await?;
-    let job = Deployment::new(job, certificate, Work::Install, names, by.principal.clone(), now);
-    ledger.deploy(&job, &taken, None, by).await?;
-    Ok(Begun { job: Some(job), refused })
+    Ok((taken, refused))
 }
 
 /// Refuses a certificate that has expired, that no web server can use or our own TLS client would refuse, or that is a

@@ -52,7 +52,7 @@ pub(crate) fn judge(
     if earlier.is_none() && device.bindings.len() >= MOST_BINDINGS_OF_DEVICE {
         return Err(DeviceRefusal::Full);
     }
-    Ok(NewUse { device, earlier })
+    Ok(NewUse { device, earlier, request: None })
 }
 
 /// Refuses a device that a job is working on. `uses`: those of the device, possibly with those of others.

@@ -29,7 +29,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-pub use self::deploy::{Begun, NotBegun};
+pub use self::deploy::{Begun, NotBegun, Planned};
 pub use self::issue::issue;
 pub use self::judge::DeviceRefusal;
 pub use self::push::{Pushed, Unready, unready};

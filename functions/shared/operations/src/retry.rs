@@ -55,24 +55,8 @@ impl Operations<'_> {
         let counted: Mutex<Option<(Pass, u64)>> = Mutex::default();
         let last = || counted.lock().unwrap_or_else(PoisonError::into_inner);
         let retried = attempts(|| async {
-            let job = self.job(id).await?;
-            let selection = filters.select(ledger, &job, now).await?;
-            let retried = job.clone().retry(selection.clone(), now)?;
-            // An abort between two attempts starts a pass with other tasks.
-            let known = last().filter(|(pass, _)| *pass == job.pass());
-            let devices = match known {
-                Some((_, devices)) => devices,
-                None => count(ledger, &job, &selection).await?,
-            };
-            // Without a failed one, what is chosen of a class or a wave is not known before every device is read.
-            let is_known = devices > 0 || selection.is_everything() || !selection.devices.is_empty();
-            let hastened = if is_known { waiting(ledger, &job, &selection).await? } else { 0 };
-            let retried = if devices > 0 { retried } else { job };
-            let next = match retried.clone().hasten(&selection, now).filter(|_| hastened > 0) {
-                Some(next) => next,
-                None if devices == 0 => return Err(JobRefusal::NothingChosen.into()),
-                None => retried,
-            };
+            let known = *last();
+            let Retried { job: next, devices, hastened } = self.plan_retry(id, filters, known, now).await?;
             *last() = Some((next.pass(), devices));
             let act = act(id, by, now).with("devices", devices);
             let act = if hastened > 0 { act.with("hastened", hastened) } else { act };
@@ -82,6 +66,40 @@ impl Operations<'_> {
         .await?;
         self.wake(id, "retry").await;
         Ok(retried)
+    }
+
+    /// What [`Self::retry`] would do now. Nothing is written.
+    pub async fn would_retry(&self, id: JobId, filters: &Filters) -> Result<Retried, NotDone<JobRefusal>> {
+        self.plan_retry(id, filters, None, (self.clock)()).await
+    }
+
+    /// Reads and decides. `known`: the number of chosen devices of a pass, if an earlier attempt has counted them.
+    async fn plan_retry(
+        &self,
+        id: JobId,
+        filters: &Filters,
+        known: Option<(Pass, u64)>,
+        now: OffsetDateTime,
+    ) -> Result<Retried, NotDone<JobRefusal>> {
+        let ledger = self.ledger;
+        let job = self.job(id).await?;
+        let selection = filters.select(ledger, &job, now).await?;
+        let retried = job.clone().retry(selection.clone(), now)?;
+        // An abort between two attempts starts a pass with other tasks.
+        let devices = match known.filter(|(pass, _)| *pass == job.pass()) {
+            Some((_, devices)) => devices,
+            None => count(ledger, &job, &selection).await?,
+        };
+        // Without a failed one, what is chosen of a class or a wave is not known before every device is read.
+        let is_known = devices > 0 || selection.is_everything() || !selection.devices.is_empty();
+        let hastened = if is_known { waiting(ledger, &job, &selection).await? } else { 0 };
+        let retried = if devices > 0 { retried } else { job };
+        let next = match retried.clone().hasten(&selection, now).filter(|_| hastened > 0) {
+            Some(next) => next,
+            None if devices == 0 => return Err(JobRefusal::NothingChosen.into()),
+            None => retried,
+        };
+        Ok(Retried { job: next, devices, hastened })
     }
 
     /// Retries devices at which a deployment's work has failed. Concurrent requests retry them once: the write is

@@ -57,6 +57,7 @@ pub use key::PrivateKey;
 pub use leaf::NAMES;
 pub use path::{DEPTH, SIGNATURES, STEPS};
 pub use pkcs12::ITERATIONS;
+pub(crate) use pkcs12::mac_key;
 pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems, Unreadable};
 pub use public_key::LeafKey;
 pub(crate) use public_key::PublicKey;

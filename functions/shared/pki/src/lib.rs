@@ -14,6 +14,7 @@ pub mod anchor;
 pub mod bundle;
 pub mod certificate;
 pub mod crl;
+pub mod export;
 pub mod fingerprint;
 pub mod hierarchy;
 pub mod import;

@@ -93,6 +93,11 @@ pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
             }
             let (created, unchanged) = (count(Enrolment::Created), count(Enrolment::Unchanged));
             out!("{created} created, {unchanged} there already, {} refused", count(Enrolment::Refused));
+            if created > 0 && sent.iter().any(|sent| sent["credential"].is_string()) {
+                note!(
+                    "Whether the SSM parameters exist, and are right, is seen at a visit: rootcast device probe ID, once a device is approved."
+                );
+            }
         }
     }
     Ok(End::unless(count(Enrolment::Refused) > 0))

@@ -15,7 +15,7 @@ use crate::{
     api::{Api, ApiError},
     exit::End,
     job::in_vain,
-    output::{self, Format, note, out, plain, table},
+    output::{self, Format, dry, note, out, plain, table},
 };
 
 /// Concurrent requests. Job numbers come from one counter, so more requests would only wait for each other.
@@ -31,6 +31,9 @@ pub(crate) struct Renew {
     /// Wait until each device has its certificate or has failed
     #[arg(long)]
     wait: bool,
+    /// Say which devices would be renewed, and renew none
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -55,7 +58,7 @@ struct Renewed {
 }
 
 pub(super) async fn run(api: &Api, renew: Renew, format: Format) -> Result<End> {
-    let renewals = renew.devices.into_iter().map(|device| one(api, device, renew.wait));
+    let renewals = renew.devices.into_iter().map(|device| one(api, device, renew.wait, renew.dry_run));
     let renewed: Vec<Renewed> = stream::iter(renewals).buffered(AT_ONCE).try_collect().await?;
     match format {
         Format::Json => output::list(&renewed)?,
@@ -70,9 +73,9 @@ pub(super) async fn run(api: &Api, renew: Renew, format: Format) -> Result<End> 
     Ok(End::unless(renewed.iter().any(|one| one.failed)))
 }
 
-async fn one(api: &Api, device: DeviceId, wait: bool) -> Result<Renewed> {
+async fn one(api: &Api, device: DeviceId, wait: bool, dry_run: bool) -> Result<Renewed> {
     let path = format!("/devices/{device}/certificate");
-    let begun: Result<Option<Value>, ApiError> = api.send(Method::POST, &path, &[], None::<&()>).await;
+    let begun: Result<Option<Value>, ApiError> = api.send(Method::POST, &path, &dry(dry_run), None::<&()>).await;
     let job_path = match begun {
         Ok(begun) => begun.and_then(|begun| Some(begun["jobPath"].as_str()?.to_owned())),
         // A refusal for one device does not stop the others; an unreachable API does.
@@ -81,6 +84,10 @@ async fn one(api: &Api, device: DeviceId, wait: bool) -> Result<Renewed> {
         }
         Err(error) => return Err(error.into()),
     };
+    if dry_run {
+        let status = "would make a key and a request, get a certificate and show it".to_owned();
+        return Ok(Renewed { device, job_path: None, failed: false, status });
+    }
     let mut told = None;
     loop {
         let own: OwnCertificate = api.get(&path, &[]).await?;

@@ -1,12 +1,20 @@
 //! Tokens for identities in IAM or at an OpenID Connect provider, which API Gateway verifies.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
-use axum::routing::get;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData, SigningKey};
 use reqwest::Method;
+use reqwest::header::SET_COOKIE;
+use reqwest::redirect::Policy;
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::permission::Role;
 use rootcast_ledger::{IdentityRecord, PrincipalRecord};
@@ -24,16 +32,21 @@ pub const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=test/20261123/us-east-1/ex
                           SignedHeaders=host;x-amz-date, Signature=00";
 
 /// A provider with one key, on loopback.
+#[derive(Clone)]
 pub struct Provider {
     pub issuer: String,
-    key: KeyPair,
+    key: Arc<KeyPair>,
+    /// The claims and signer of the token for each code, and the challenge (RFC 7636) that its verifier has to meet.
+    codes: Codes,
 }
+
+type Codes = Arc<Mutex<HashMap<String, (String, String)>>>;
 
 impl Provider {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
-        let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
+        let key = Arc::new(KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap());
         let der = key.subject_public_key_info();
         let info = SubjectPublicKeyInfo::from_der(&der).unwrap().1;
         let PublicKey::RSA(public) = info.parsed().unwrap() else {
@@ -41,12 +54,31 @@ impl Provider {
         };
         let (n, e) = (URL_SAFE_NO_PAD.encode(public.modulus), URL_SAFE_NO_PAD.encode(public.exponent));
         let keys = json!({ "keys": [{ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "1", "n": n, "e": e }] });
-        let found = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") });
+        let at = |path: &str| format!("{issuer}/{path}");
+        let found = json!({
+            "issuer": issuer, "jwks_uri": at("keys"), "authorization_endpoint": at("authorize"), "token_endpoint": at("token"),
+        });
+        let codes = Codes::default();
+        let known = codes.clone();
         let router = Router::new()
             .route("/.well-known/openid-configuration", get(async || Json(found)))
-            .route("/keys", get(async || Json(keys)));
+            .route("/keys", get(async || Json(keys)))
+            .route(
+                "/token",
+                post(async move |body: Bytes| {
+                    let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+                    let (token, challenge) =
+                        known.lock().unwrap().remove(&form["code"]).ok_or(StatusCode::BAD_REQUEST)?;
+                    let proven = URL_SAFE_NO_PAD.encode(digest(&SHA256, form["code_verifier"].as_bytes()));
+                    if proven == challenge {
+                        Ok(Json(json!({ "id_token": token })))
+                    } else {
+                        Err(StatusCode::BAD_REQUEST)
+                    }
+                }),
+            );
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { issuer, key }
+        Self { issuer, key, codes }
     }
 
     fn claims(&self) -> Value {
@@ -68,6 +100,88 @@ impl Provider {
         let text = text(json!({ "alg": "RS256", "typ": "JWT", "kid": "1" }), claims);
         format!("{text}.{}", URL_SAFE_NO_PAD.encode(self.key.sign(text.as_bytes()).unwrap()))
     }
+}
+
+impl Provider {
+    /// Somebody signs in there; returns what the browser brings back. `signer`: whose key signs the token.
+    fn sign_in(&self, location: &str, signer: &Self) -> String {
+        let asked = location.strip_prefix(&format!("{}/authorize?", self.issuer)).unwrap();
+        let asked: HashMap<String, String> = form_urlencoded::parse(asked.as_bytes()).into_owned().collect();
+        let mut claims = self.claims();
+        claims["aud"] = json!(asked["client_id"]);
+        claims["nonce"] = json!(asked["nonce"]);
+        let code = uuid::Uuid::new_v4().to_string();
+        self.codes.lock().unwrap().insert(code.clone(), (signer.signed(&claims), asked["code_challenge"].clone()));
+        format!("/console/oidc/callback?code={code}&state={}", asked["state"])
+    }
+}
+
+#[tokio::test]
+async fn people_sign_in_on_the_page_at_a_provider() {
+    let provider = Provider::start().await;
+    let parameters =
+        [("OidcIssuer", provider.issuer.as_str()), ("OidcAudience", "rootcast,page"), ("OidcClientId", "page")];
+    Stack::run_with(0, &parameters, async |stack| {
+        let jane = Identity::oidc(&provider.issuer, "Jane").unwrap();
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(&stack.local.ca_pem).unwrap()).unwrap();
+        let browser = reqwest::Client::builder().tls_certs_only([ca]).redirect(Policy::none()).build().unwrap();
+        let ask = async |path: &str, cookie: &str| {
+            let request = browser.get(format!("{}{path}", stack.local.api_url)).header("cookie", cookie);
+            request.send().await.unwrap()
+        };
+        let set = |answer: &reqwest::Response| -> Vec<String> {
+            let all = answer.headers().get_all(SET_COOKIE).iter();
+            all.map(|each| each.to_str().unwrap().split(';').next().unwrap().to_owned()).collect()
+        };
+        let enter = async |signer: &Provider| {
+            let begun = ask("/console/oidc", "").await;
+            let back = provider.sign_in(begun.headers()["location"].to_str().unwrap(), signer);
+            let cookie = set(&begun).remove(0);
+            (ask(&back, &cookie).await, back, cookie)
+        };
+        // A genuine token, of nobody here.
+        let (nobody, ..) = enter(&provider).await;
+        assert_eq!((nobody.status().as_u16(), set(&nobody)), (403, vec!["__Host-sign-in=".to_owned()]));
+        stack.known_as("jane", &jane).await;
+        // API Gateway verifies the token, and not console.
+        let stranger = Provider { key: KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().into(), ..provider.clone() };
+        let (forged, ..) = enter(&stranger).await;
+        assert_eq!((forged.status().as_u16(), set(&forged).len()), (401, 1));
+
+        let (entered, back, cookie) = enter(&provider).await;
+        let cookies = set(&entered);
+        assert_eq!((entered.status().as_u16(), cookies.len()), (200, 3), "{cookies:?}");
+        assert_eq!(set(&ask(&back, &cookie).await).len(), 1, "a code is good once");
+        let session = cookies.join("; ");
+        assert_eq!(ask("/console", &session).await.status(), 200);
+        let listed = stack.api.get("/sessions").await.response();
+        assert_eq!(
+            (&listed["sessions"][0]["principal"], &listed["sessions"][0]["identity"]),
+            (&json!("jane"), &json!(jane))
+        );
+
+        // An administrator ends it, once; and the identity ends those that it began.
+        let path = format!("/sessions/{}", listed["sessions"][0]["session"].as_str().unwrap());
+        stack.api.delete(&path).await.response();
+        stack.api.delete(&path).await.refused(404);
+        assert_eq!(ask("/console", &session).await.headers()["location"], "/console/sign-in");
+        let (again, ..) = enter(&provider).await;
+        let session = set(&again).join("; ");
+        assert_eq!(ask("/console", &session).await.status(), 200);
+        assert!(stack.ledger.remove_identity(&jane, &by_tests(), OffsetDateTime::now_utc()).await.unwrap());
+        assert_eq!(ask("/console", &session).await.status(), 303);
+        assert_eq!(
+            stack.api.get("/sessions").await.response()["sessions"],
+            json!([]),
+            "what is not valid is not listed"
+        );
+        let log = stack.log("ConsoleFunction").await;
+        assert!(
+            !log.contains(back.split(['=', '&']).nth(1).unwrap()) && !log.contains("eyJ"),
+            "a code or token is in the log"
+        );
+    })
+    .await;
 }
 
 /// The signing input: RFC 7515 §5.1.
@@ -126,8 +240,7 @@ async fn a_providers_token_is_exchanged_and_every_forgery_refused() {
             let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), symmetric.as_bytes());
             format!("{symmetric}.{}", URL_SAFE_NO_PAD.encode(tag))
         };
-        let stranger =
-            Provider { issuer: provider.issuer.clone(), key: KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap() };
+        let stranger = Provider { key: KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap().into(), ..provider.clone() };
         let other = URL_SAFE_NO_PAD.encode(json!({ "sub": "John" }).to_string());
         let forged = [
             ("no signature", format!("{none}.")),

@@ -116,6 +116,7 @@ def go_on(page):
     if page.locator("summary", has_text="Resume…").count():
         act(page, "Resume")
     expect(page.locator("#place")).to_contain_text(re.compile("activated|completed"), timeout=PATIENCE)
+    expect(page.get_by_text("cost so far")).to_be_visible()
     looked_at(page, "done")
     for name, path in (
         ("overview", ""),
@@ -128,6 +129,10 @@ def go_on(page):
         page.goto(f"{api}/console{path}")
         looked_at(page, name)
         assert len(page.content()) < 100_000, name
+    page.goto(f"{api}/console/devices")
+    expect(page.locator("section", has=page.get_by_role("heading", name="Who holds which root"))).to_contain_text(f"Root {given['generation']}")
+    page.goto(f"{api}/console/access")
+    expect(page.get_by_role("heading", name="Who is signed in")).to_be_visible()
     page.goto(f"{api}/console/audit?kind=job&name={given['job']}")
     expect(page.get_by_text("follow from each other")).to_be_visible()
 
@@ -140,6 +145,15 @@ def go_on(page):
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_title("Sign in · Rootcast")
     page.goto(f"{api}/console/roots")
+    expect(page).to_have_title("Sign in · Rootcast")
+    sign_in(page, given["password"])
+    expect(page.get_by_role("heading", name="Rollovers", exact=True)).to_be_visible()
+    page.goto(f"{api}/console/access")
+    while page.get_by_role("button", name=re.compile("^End this session")).count():
+        page.get_by_role("button", name=re.compile("^End this session")).first.click()
+        page.wait_for_load_state()
+        if page.title().startswith("Sign in"):
+            break
     expect(page).to_have_title("Sign in · Rootcast")
 
 

@@ -1,13 +1,18 @@
 //! Failures of the device: each of its stages is retried from where it failed, and only that stage.
 
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P384_SHA384, PublicKeyData};
+use reqwest::Method;
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::ErrorClass;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
 
 use super::{asked, begin, deployed, device, dn, failed, retried, went_on};
+use crate::access::sessions::basic;
 use crate::authority::openssl;
 use crate::fake::{Csr, Flaw, GENERATE, Model, REPLACE, error};
-use crate::stack::Stack;
+use crate::stack::{LIMIT, Stack, until};
 
 /// The tests' value of template.yaml's MaxTries.
 const TRIES: usize = 3;
@@ -51,6 +56,51 @@ async fn a_device_with_an_invalid_request_makes_another() {
         assert!(openssl::text(&made.leaf).contains("Public-Key: (3072 bit)"));
         let shown = stack.api.get("/devices/old").await.response();
         assert_eq!((&shown["keyAlgorithm"], &shown["state"]), (&json!("RSA_3072"), &json!("approved")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_brought_from_a_device_is_signed_without_it() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        let away = device(stack, "away", Model::OpenBmc).await;
+        away.fault(|_, _| Some(error(503, "Nobody is here.")));
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        let brought = CertificateParams::new(vec!["login.example.com".to_owned()]).unwrap();
+        let brought = brought.serialize_request(&key).unwrap().pem().unwrap();
+        let path = "/devices/away/certificate";
+        let ask = async |request: &str| stack.api.post(&format!("{path}/request"), json!({ "request": request })).await;
+
+        // What would be begun is said, and nothing is.
+        let said = stack.api.post(&format!("{path}?dryRun=true"), json!({})).await.response();
+        assert!(said.get("jobPath").is_none() && said["dn"] == dn("away"), "{said}");
+        stack.api.get(path).await.refused(404);
+
+        // Whoever chooses the key can pass for the device: the right to write it does not suffice.
+        let password = stack.principal("operator").await;
+        let basic = basic("operator", &password);
+        let body = json!({ "request": brought });
+        let to = format!("{path}/request");
+        stack.api.send_with(&[("authorization", &basic)], Method::POST, &to, Some(body)).await.refused(403);
+        ask("no PEM").await.refused(400);
+        ask(&key.serialize_pem()).await.refused(400);
+
+        let begun = ask(&brought).await.response();
+        let job = begun["jobPath"].as_str().unwrap().to_owned();
+        let own = until("the request is signed", LIMIT, async || {
+            let own = stack.api.get(path).await.json()["response"].take();
+            own["issued"].is_object().then_some(own)
+        })
+        .await;
+        let leaf = openssl::text(&Certificate::from_pem(own["issued"]["certificate"].as_str().unwrap()).unwrap());
+        assert!(!leaf.contains("login.example.com"), "the names are the record's: {leaf}");
+        let signed = stack.ledger.certificate(own["id"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(signed.leaf.spki_der(), key.subject_public_key_info());
+        assert_eq!(asked(&away).0, 0, "the device is asked for no request");
+        let audit = stack.api.get(&format!("/certificates/{}/audit", signed.id)).await.text;
+        assert!(audit.contains(&Fingerprint::of(brought.as_bytes()).to_string()), "{audit}");
+        stack.api.get(&job.replace("/signingCertificate", "")).await.response();
     })
     .await;
 }

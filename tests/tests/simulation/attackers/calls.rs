@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::roles::{Attacker, Credential};
 use super::scene::{
     ATTACKER, CLIENT, FREE, IMPORTED, LOGIN, MINE, OTHER, REFRESH, SLOW, Scene, THEIRS, VICTIM, VICTIMS, application,
-    dn, own_dn,
+    dn, own_dn, session,
 };
 use crate::dynamo::DEVICES;
 use crate::imported;
@@ -31,6 +31,15 @@ fn of_the_attacker() -> &'static str {
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
     });
     &ROOT
+}
+
+/// For a key that is no device's.
+fn request_of_the_attacker() -> &'static str {
+    static REQUEST: LazyLock<String> = LazyLock::new(|| {
+        let request = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap());
+        request.unwrap().pem().unwrap()
+    });
+    &REQUEST
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +93,7 @@ impl Scene {
             "id" | "certificate" => vec![("imported", self.web.clone()), ("the victim's", self.own.clone())],
             "guid" => vec![("imported", guid(&self.web)), ("the victim's", guid(&self.own))],
             "request" => vec![("", self.request().unwrap_or_else(|| "0".repeat(32)))],
+            "session" => vec![("", session().sha256().to_string())],
             "job" | "jobs" => vec![("running", self.job.to_string())],
             "issuing" => vec![("1.1", "1.1".to_owned())],
             "signer" => vec![("a root", "1".to_owned()), ("an issuing authority", "1.1".to_owned())],
@@ -157,6 +167,7 @@ impl Scene {
                 });
                 vec![("", seen.clone()), ("attacker's pin", with(seen, "pins", pins.clone()))]
             }
+            routes::SIGN_REQUEST => vec![("for the attacker's key", json!({ "request": request_of_the_attacker() }))],
             routes::WAIVE => {
                 let waiver = |devices: &[&str]| json!({ "devices": devices, "reason": "scrapped" });
                 let certificates = json!({ "certificates": [dn(IMPORTED)], "reason": "its owner was told" });

@@ -333,7 +333,7 @@ fn a_world_gone_bad_is_seen() {
 }
 
 /// Routes without a call that succeeds at once, and why.
-const NOT_AT_ONCE: [(Route, &str); 29] = [
+const NOT_AT_ONCE: [(Route, &str); 30] = [
     (routes::REGENERATE_LOWER, "another job is running: it succeeds after an abort"),
     (routes::PREFLIGHT, "in the same way"),
     (routes::TRUST, "in the same way"),
@@ -355,6 +355,7 @@ const NOT_AT_ONCE: [(Route, &str); 29] = [
     (routes::EXCHANGE, "a token of another kind"),
     (routes::BEGIN_SESSION, "the password is not known"),
     (routes::END_SESSION, "there is no session"),
+    (routes::END_ONES_SESSION, "there is no session"),
     (routes::POLICY_AUDIT, "the policies are the first ones"),
     (routes::DENIAL_AUDIT, "nothing was denied"),
     (routes::REQUEST_AUDIT, "nothing ever waited for a second person"),

@@ -217,6 +217,7 @@ impl Scene {
                 let record = SessionRecord {
                     principal: principal.clone(),
                     epoch: epoch().await,
+                    exchanged: None,
                     csrf: csrf().sha256(),
                     idle: 3600,
                     expires: now + time::Duration::HOUR,
@@ -308,7 +309,7 @@ impl Scene {
     }
 }
 
-fn session() -> Token {
+pub(super) fn session() -> Token {
     secret([1; 32])
 }
 

@@ -48,6 +48,7 @@ fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
     let session = SessionRecord {
         principal: "ops".parse().unwrap(),
         epoch: ops.login_epoch().unwrap(),
+        exchanged: None,
         csrf: Fingerprint::of(csrf().as_bytes()),
         idle: 600,
         expires: NOW + Duration::minutes(10),
@@ -277,6 +278,30 @@ async fn an_identitys_token_is_valid_while_its_principal_has_it() {
     ];
     for fixture in ended {
         refused(fixture.ask(Method::GET, &bearer, NOW).await, Kind::Unauthenticated, "it is somebody else's");
+    }
+}
+
+#[tokio::test]
+async fn an_identitys_session_is_valid_while_its_principal_has_it() {
+    const IDENTITY: &str = "identity#iam#arn:aws:iam::123456789012:role/ops";
+    let cookie = format!("JSESSIONID={}", id());
+    let ask = async |change: fn(&mut PrincipalRecord), edit: fn(&mut HashMap<String, Item>)| {
+        let mut items = items(change);
+        let exchanged = Exchanged { identity: Some(IDENTITY["identity#".len()..].parse().unwrap()), epoch: 7 };
+        let session = items.get_mut(&format!("session#{}", Fingerprint::of(id().as_bytes()))).unwrap();
+        session.insert("exchanged".to_owned(), serde_dynamo::to_attribute_value(exchanged).unwrap());
+        session.insert("epoch".to_owned(), AttributeValue::N("7".to_owned()));
+        edit(&mut items);
+        Fixture::new(items).ask(Method::GET, &[("cookie", &cookie)], NOW).await
+    };
+    assert_eq!(ask(|_| {}, |_| {}).await.unwrap(), "ops");
+    assert_eq!(ask(|ops| ops.password = None, |_| {}).await.unwrap(), "ops", "no password is asked for");
+    for (what, answer) in [
+        ("the identity is revoked", ask(|_| {}, |items| drop(items.remove(IDENTITY))).await),
+        ("the principal is gone", ask(|_| {}, |items| drop(items.remove("principal#ops"))).await),
+        ("a namesake's", ask(|ops| ops.epoch = 8, |_| {}).await),
+    ] {
+        refused(answer, Kind::Unauthenticated, what);
     }
 }
 

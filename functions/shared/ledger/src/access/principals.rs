@@ -12,7 +12,6 @@ use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::from_prefixed;
 use crate::commit::{Condition, put};
 use crate::item::{id_key, text, to_item};
 use crate::{Ledger, LedgerError};
@@ -187,15 +186,8 @@ impl Ledger {
 
     /// One page of principals, in no order. A page may be empty without being the last. One call.
     pub async fn principals_page(&self, after: Option<&str>) -> Result<PrincipalsPage, LedgerError> {
-        let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
-        let scan =
-            scan.filter_expression("begins_with(id, :prefix)").expression_attribute_values(":prefix", text(PREFIX));
-        let scan = scan.set_exclusive_start_key(after.map(id_key));
-        let answer = scan.send().await.map_err(LedgerError::aws("Scan principals"))?;
-        let next = answer.last_evaluated_key.as_ref().and_then(|key| key.get("id")?.as_s().ok()).cloned();
-        let items = answer.items.unwrap_or_default().into_iter();
-        let principals = items.map(|item| from_prefixed("principal", PREFIX, item)).collect::<Result<_, _>>()?;
-        Ok(PrincipalsPage { principals, next })
+        let (principals, next) = self.access_page("principal", "Scan principals", PREFIX, after).await?;
+        Ok(PrincipalsPage { principals: principals.into_iter().collect(), next })
     }
 
     /// All principals. For operators, not for request paths.

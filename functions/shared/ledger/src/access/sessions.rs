@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::{Act, Action, Actor};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
+use super::{Exchanged, principals::chain};
 use crate::item::{id_key, number};
 use crate::{Ledger, LedgerError};
 
@@ -21,8 +23,12 @@ const PREFIX: &str = "session#";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
     pub principal: PrincipalName,
-    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch) at the start of the session.
+    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch) at the start of the session; with `exchanged`, nothing
+    /// depends on it.
     pub epoch: u64,
+    /// What was exchanged for the session, if its principal did not log in with a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanged: Option<Exchanged>,
     /// SHA-256 of the CSRF token that every changing request must carry.
     pub csrf: Fingerprint,
     /// Idle timeout in seconds.
@@ -51,6 +57,14 @@ impl SessionRecord {
     }
 }
 
+/// One page of sessions, by the SHA-256 of their ids.
+#[derive(Debug)]
+pub struct SessionsPage {
+    pub sessions: Vec<(Fingerprint, SessionRecord)>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
 impl Ledger {
     /// `session`: SHA-256 of its id.
     pub async fn session(&self, session: &Fingerprint) -> Result<Option<SessionRecord>, LedgerError> {
@@ -64,6 +78,24 @@ impl Ledger {
     /// All sessions, by the SHA-256 of their ids. For operators, not for request paths.
     pub async fn sessions(&self) -> Result<BTreeMap<Fingerprint, SessionRecord>, LedgerError> {
         self.access_records("session", PREFIX).await
+    }
+
+    /// In no order. A page may be empty without being the last. One call.
+    pub async fn sessions_page(&self, after: Option<&str>) -> Result<SessionsPage, LedgerError> {
+        let (sessions, next) = self.access_page("session", "Scan sessions", PREFIX, after).await?;
+        Ok(SessionsPage { sessions, next })
+    }
+
+    /// Ends somebody's session, with an entry in the audit chain of whose it is. Returns whether it still existed.
+    pub async fn end_session(
+        &self,
+        session: &Fingerprint,
+        of: &PrincipalName,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<bool, LedgerError> {
+        let act = Act::new(chain(of), Action::Logout, by, now).with("session", session);
+        self.remove_audited("session", session_id(session), &act).await
     }
 
     /// Records a use, unless the session has ended.
@@ -104,6 +136,7 @@ mod tests {
         let session = SessionRecord {
             principal: "ops".parse().unwrap(),
             epoch: 7,
+            exchanged: None,
             csrf: Fingerprint::of(b"csrf"),
             idle: 600,
             expires: began + Duration::minutes(10),

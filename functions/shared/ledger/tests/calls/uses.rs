@@ -314,9 +314,12 @@ async fn a_deployment_starts_with_all_its_records() {
     ]);
     let devices = ["bmc-0", "bmc-1"].map(|id| id.parse::<DeviceId>().unwrap()).into();
     let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
-    let again =
-        NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(binding(1, Some(Stage::InstallCertificate), true)) };
-    let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
+    let again = NewUse {
+        device: device("bmc-1", &[2, 1]),
+        earlier: Some(binding(1, Some(Stage::InstallCertificate), true)),
+        request: None,
+    };
+    let uses = [NewUse { device: device("bmc-0", &[]), earlier: None, request: None }, again];
     ledger(&[&chain(), &written]).deploy(&deployment, &uses, None, &by()).await.unwrap();
 }
 
@@ -419,7 +422,8 @@ async fn the_largest_deployment_fits_into_one_transaction() {
         (0..rootcast_core::deployment::MOST_DEPLOYED).map(|number| format!("bmc-{number}")).collect();
     let devices = ids.iter().map(|id| id.parse().unwrap()).collect();
     let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
-    let uses: Vec<NewUse> = ids.iter().map(|id| NewUse { device: device(id, &[]), earlier: None }).collect();
+    let uses: Vec<NewUse> =
+        ids.iter().map(|id| NewUse { device: device(id, &[]), earlier: None, request: None }).collect();
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 48)
         .then_output(|| TransactWriteItemsOutput::builder().build());

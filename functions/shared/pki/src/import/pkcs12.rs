@@ -19,6 +19,7 @@ use super::problem::{Field, Location, Problem};
 use super::{PKCS12_LIMIT, Secret, Sent, ber};
 
 pub use encryption::ITERATIONS;
+pub(crate) use encryption::sha256_mac_key as mac_key;
 
 const WHOLE: Location = Location { field: Field::Pkcs12, line: 0 };
 

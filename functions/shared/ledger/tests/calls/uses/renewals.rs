@@ -12,7 +12,10 @@ fn renewal(number: u32) -> Renewal {
     let own =
         CertificateRecord { id: certificate(number), device: Some(id.clone()), renew_at: Some(NOW), ..own_record() };
     let earlier = UseRecord { device: id.clone(), ..binding(number, None, false) };
-    Renewal { certificate: own, at: NewUse { device: device(id.as_str(), &[number]), earlier: Some(earlier) } }
+    Renewal {
+        certificate: own,
+        at: NewUse { device: device(id.as_str(), &[number]), earlier: Some(earlier), request: None },
+    }
 }
 
 fn job(renewals: &[Renewal]) -> Deployment {

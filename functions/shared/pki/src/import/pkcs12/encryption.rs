@@ -132,6 +132,11 @@ pub(super) fn verify_mac(
     Err(Problem::Pkcs12Password)
 }
 
+/// Of a file that is written here.
+pub(crate) fn sha256_mac_key(password: &str, salt: &[u8], iterations: NonZeroU32) -> Secret {
+    mac_key(Hash::Sha256, &Password::new(password).bmp, salt, iterations)
+}
+
 /// RFC 7292 Appendix B.2 for a MAC key: it is one hash long, so the first block is enough.
 fn mac_key(hash: Hash, password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Secret {
     const MAC: u8 = 3;
