@@ -59,7 +59,11 @@ impl From<IssuerError> for Diagnostic {
 /// If a scheduled call failed. Messages of the queue fail individually.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, IssuerError> {
     let mut answer = SqsBatchResponse::default();
-    let _running = app.ledger.meter().run(matches!(event.payload, Wake::Queue(_)));
+    let messages = match &event.payload {
+        Wake::Queue(event) => event.records.len(),
+        _ => 0,
+    };
+    let _running = app.ledger.meter().run(messages);
     match event.payload {
         Wake::Schedule { what: Lists::Lists } => {
             let deadline = deadline(event.context.deadline(), (app.clock)());
