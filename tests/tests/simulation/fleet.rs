@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
+use rootcast_core::device::SHARDS;
 use rootcast_core::usage::{Prices, Usage};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -148,7 +149,7 @@ pub fn id(number: u32) -> String {
     format!("bmc-{number:07}")
 }
 
-fn place(number: u32) -> SocketAddr {
+pub fn place(number: u32) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from_bits(0x0A00_0000 + number), 443))
 }
 
@@ -289,8 +290,9 @@ pub fn with_dead(devices: u32) -> (Part, Duration) {
 
 /// The devices of a job with a proof, as they are counted.
 fn proven(world: &World, job: u64) -> u64 {
-    let counters = world.cloud.tables.partition(&format!("{job}#counters"));
-    counters.iter().filter_map(|row| row["acked"].as_u64()).sum()
+    let counter =
+        |shard| world.cloud.tables.of_jobs(&format!("{job}#counters"), &format!("counters#distribute#{shard:02}"));
+    (0..SHARDS).filter_map(counter).filter_map(|row| row["acked"].as_u64()).sum()
 }
 
 fn live<T: 'static>(life: impl AsyncFnOnce(World) -> T) -> T {
