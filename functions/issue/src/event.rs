@@ -19,7 +19,7 @@ use crate::batch::{self, Batch};
 use crate::task::AfterTask;
 use crate::{App, IssuerError};
 
-/// Reserved for recording the last list.
+/// Reserved for recording the last list or certificate, of a long enough invocation.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The queue's batch, or the schedule's input.
@@ -64,9 +64,9 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
         _ => 0,
     };
     let _running = app.ledger.meter().run(messages);
+    let deadline = deadline(event.context.deadline(), (app.clock)());
     match event.payload {
         Wake::Schedule { what: Lists::Lists } => {
-            let deadline = deadline(event.context.deadline(), (app.clock)());
             // What is revoked now is published in the same run.
             let caught_up = app.catch_up(Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2).await;
             caught_up.and(app.renew_lists(deadline).await)?;
@@ -82,7 +82,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
             if !postponed.is_empty() {
                 app.queue.postpone(&app.issue_queue, &postponed).await;
             }
-            let worked = Box::pin(app.work(tasks)).await;
+            let worked = Box::pin(app.work(tasks, deadline)).await;
             let returning = worked.into_iter().filter_map(|(delivery, next)| match next {
                 AfterTask::Again(seconds) => Some(Returning { delivery, seconds, changed: false }),
                 AfterTask::Done => None,
@@ -135,5 +135,5 @@ impl App {
 /// Lambda gives the deadline in wall-clock time.
 fn deadline(at: SystemTime, now: OffsetDateTime) -> Instant {
     let left = at.duration_since(SystemTime::from(now)).unwrap_or(Duration::ZERO);
-    Instant::now() + left.saturating_sub(MARGIN)
+    Instant::now() + left.saturating_sub(MARGIN.min(left / 2))
 }

@@ -56,7 +56,7 @@ struct Gathered {
 
 /// As template.yaml has it.
 const TEN: Gathered = Gathered { most: 10, window: Duration::ZERO };
-const ISSUED: Gathered = Gathered { most: 200, window: Duration::from_secs(1) };
+const ISSUED: Gathered = Gathered { most: 1000, window: Duration::from_secs(1) };
 
 /// What a world is like.
 #[derive(Debug, Clone, Copy)]
