@@ -259,7 +259,7 @@ impl State {
         }
     }
 
-    /// The counter of jobs stands still: the next job needs the number again.
+    /// The next job gets its number again.
     pub(crate) fn forget_job(&mut self, id: u64) {
         self.rows.retain(|key, _| !key.split(' ').any(|part| part.parse() == Ok(id)));
     }
@@ -365,7 +365,7 @@ impl Aws {
     fn tables(&self) -> [Rule; 7] {
         use aws_sdk_dynamodb::Client;
         let (get, batch, query) = (self.clone(), self.clone(), self.clone());
-        let (put, write) = (self.clone(), self.clone());
+        let (put, write, counter) = (self.clone(), self.clone(), self.clone());
         [
             mock!(Client::get_item).then_compute_output(move |request| {
                 let row = get.state().rows.get(&key_of(request.key().unwrap())).cloned();
@@ -396,9 +396,11 @@ impl Aws {
                 QueryOutput::builder().set_items(Some(rows)).build()
             }),
             mock!(Client::scan).then_output(|| ScanOutput::builder().build()),
-            // The counter of job ids.
-            mock!(Client::update_item).then_output(|| {
-                UpdateItemOutput::builder().attributes("last", AttributeValue::N("7".to_owned())).build()
+            // The counter of job ids: the next number that is free.
+            mock!(Client::update_item).then_compute_output(move |_| {
+                let state = counter.state();
+                let free = (7..).find(|id| !state.rows.contains_key(&format!("{id} meta"))).unwrap_or_default();
+                UpdateItemOutput::builder().attributes("last", AttributeValue::N(free.to_string())).build()
             }),
             // A list by itself.
             mock!(Client::put_item).then_compute_response(move |request| {
