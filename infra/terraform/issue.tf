@@ -208,11 +208,12 @@ resource "aws_lambda_function_event_invoke_config" "issue_event_invoke_config" {
 }
 
 resource "aws_lambda_event_source_mapping" "issue_issue" {
-  function_name           = aws_lambda_function.issue.function_name
-  event_source_arn        = aws_sqs_queue.issue_queue.arn
-  batch_size              = 10
-  function_response_types = ["ReportBatchItemFailures"]
-  tags                    = var.tags
+  function_name                      = aws_lambda_function.issue.function_name
+  event_source_arn                   = aws_sqs_queue.issue_queue.arn
+  batch_size                         = 1000
+  maximum_batching_window_in_seconds = 1
+  function_response_types            = ["ReportBatchItemFailures"]
+  tags                               = var.tags
 
   scaling_config {
     maximum_concurrency = 4

@@ -159,6 +159,20 @@ resource "aws_iam_role_policy" "worker_role" {
         Resource = aws_dynamodb_table.jobs.arn
       },
       {
+        Sid      = "Progress"
+        Effect   = "Allow"
+        Action   = "dynamodb:Query"
+        Resource = aws_dynamodb_table.jobs.arn
+        Condition = {
+          "ForAllValues:StringLike" = {
+            "dynamodb:LeadingKeys" = ["*#counters"]
+          }
+          Null = {
+            "dynamodb:LeadingKeys" = "false"
+          }
+        }
+      },
+      {
         Sid      = "Devices"
         Effect   = "Allow"
         Action   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]

@@ -35,8 +35,8 @@ pub(crate) fn path(job: JobId) -> String {
 
 pub(crate) async fn view(parts: &Parts, job: &Deployment) -> Result<native::Job, LenovoError> {
     let ledger = &parts.ledger;
-    let counted = ledger.counters(job.id, Pass::Install).await?.tally;
-    let used = ledger.used_by_devices(job.id, &[Pass::Install]).await?;
+    let counted = ledger.counters(job.id, Pass::Install, job.counted_together).await?.tally;
+    let used = ledger.used_by_devices(job.id, &[Pass::Install], job.counted_together).await?;
     Ok(native::Job { used: Used::of(&used, &parts.prices), ..viewed(job, counted) })
 }
 

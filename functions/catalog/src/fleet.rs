@@ -90,12 +90,23 @@ struct PageStart {
     named: bool,
 }
 
+/// Where the rows are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// Every device is a row.
+    Every,
+    /// Any of the devices may be dropped.
+    Many,
+    /// The failed ones, which are on record as such: a page costs what it shows.
+    Failed,
+}
+
 /// The next rows that `keep` accepts, and a cursor for the rest; no cursor after the last page.
 pub(crate) async fn page(
     list: Cursors<'_>,
     job: &Job,
     paging: &Paging,
-    filtered: bool,
+    among: Among,
     keep: impl Fn(&Row) -> bool,
 ) -> Result<(Vec<Row>, Option<String>), LenovoError> {
     let limit = paging.limit(1000)? as usize;
@@ -109,13 +120,20 @@ pub(crate) async fn page(
     };
     let (mut rows, mut looked_at) = (Rows::new(limit), 0);
     if let DevicesSeen::Named(ids) = seen {
-        let after = among(ledger, job, &ids, at.after, &mut rows, keep).await?;
+        let after = named_rows(ledger, job, &ids, at.after, &mut rows, keep).await?;
         let next = after.map(|after| PageStart { pass, at: Cursor { step: 0, after: Some(after) }, named });
         return Ok((rows.found, cursor(list, next.as_ref()).await?));
     }
+    let listed = match among {
+        Among::Failed => Some(ledger.counters(job.id, pass, job.counted_together).await?.lists_failures),
+        Among::Every | Among::Many => None,
+    };
     while !at.is_at_end() && !rows.is_full() && looked_at < LOOKED_AT {
-        let read = if filtered { FILTERED_READ } else { limit - rows.found.len() };
-        let (found, next) = read_shard(ledger, job, pass, &at, read).await?;
+        let read = if among == Among::Many || listed == Some(false) { FILTERED_READ } else { limit - rows.found.len() };
+        let (found, next) = match listed {
+            Some(listed) => read_failed(ledger, job, listed, &at, read).await?,
+            None => read_shard(ledger, job, pass, &at, read).await?,
+        };
         looked_at += found.len();
         at = take(&mut rows, found, &keep, &at).unwrap_or(next);
     }
@@ -125,7 +143,7 @@ pub(crate) async fn page(
 
 /// Fills the page from these devices, ordered by id, as far as they are in the fleet or have a task. Two calls a hundred
 /// devices. Returns the last device that was looked at, if there are more.
-async fn among(
+async fn named_rows(
     ledger: &Ledger,
     job: &Job,
     ids: &BTreeSet<DeviceId>,
@@ -175,6 +193,24 @@ async fn read_shard(
         None => at.next_shard(),
     };
     Ok((merge(devices, tasks), next))
+}
+
+/// Like [`read_shard`], of the devices that failed.
+async fn read_failed(
+    ledger: &Ledger,
+    job: &Job,
+    listed: bool,
+    at: &Cursor,
+    limit: usize,
+) -> Result<(Vec<Row>, Cursor), LenovoError> {
+    let shard = at.shard(job.id);
+    let page = ledger.troubled((job.id, job.pass()), listed, shard, at.after.as_ref(), limit).await?;
+    let next = match page.last {
+        Some(last) => Cursor { step: at.step, after: Some(last) },
+        None => at.next_shard(),
+    };
+    let row = |task: TaskRecord| Row { device: task.device.clone(), task: Some(task) };
+    Ok((page.tasks.into_iter().map(row).collect(), next))
 }
 
 /// Both inputs are sorted by device id.

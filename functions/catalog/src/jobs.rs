@@ -140,7 +140,7 @@ async fn rollover_for(parts: &Parts, job: &Job, sees: impl Fn(&str) -> bool) -> 
         tally(ledger, job),
         async { Ok(ledger.waves(job.id).await?) },
         async { Ok(ledger.departures(job.id, MOST_LEFT).await?) },
-        async { Ok(ledger.used_by_devices(job.id, passes).await?) },
+        async { Ok(ledger.used_by_devices(job.id, passes, job.counted_together).await?) },
         preflight_before(ledger, job),
     )?;
     let used = Used::of(&(job.used + by_devices), prices);
@@ -229,7 +229,7 @@ pub(crate) fn counts(tally: &Tally, is_counted: bool) -> Counts {
 
 /// The counters of the job's current pass.
 pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, LenovoError> {
-    Ok(job.tally(ledger.counters(job.id, job.pass()).await?.tally))
+    Ok(job.tally(ledger.counters(job.id, job.pass(), job.counted_together).await?.tally))
 }
 
 /// Whether every device of the pass was dispatched. A survey may add devices that joined later.

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use crate::app::{App, Parts};
 use crate::extract::Id;
-use crate::fleet::{Row, page};
+use crate::fleet::{Among, Row, page};
 use crate::jobs::{load, progress, tally};
 use crate::page::Paging;
 use crate::steer::steer;
@@ -80,7 +80,7 @@ async fn results(
 ) -> Result<(Vec<DeviceResult>, Option<String>), LenovoError> {
     let keep = |row: &Row| sees(caller, row) && row.standing(job) != Standing::NotInJob;
     let list = Cursors { ledger, caller, list: &format!("results of job {}", job.id) };
-    let (rows, cursor) = page(list, job, paging, false, keep).await?;
+    let (rows, cursor) = page(list, job, paging, Among::Every, keep).await?;
     let now = clock();
     let results = stream::iter(rows)
         .map(|row| async move {

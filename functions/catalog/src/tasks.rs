@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::deployments::rows;
 use crate::extract::Id;
-use crate::fleet::{Row, page};
+use crate::fleet::{Among, Row, page};
 use crate::jobs::load_any;
 use crate::page::Paging;
 use crate::stamp::stamp;
@@ -76,9 +76,13 @@ pub(crate) async fn list(
     };
     let is_wanted = |row: &Row| state(&job, row).is_some_and(|state| filter.wants(state, row.task.as_ref()));
     let keep = |row: &Row| sees(&caller, row) && is_wanted(row);
-    let is_filtered = filter.state.is_some() || filter.ready.is_some();
+    let among = match filter.state {
+        Some(TaskState::Failed) => Among::Failed,
+        state if state.is_some() || filter.ready.is_some() => Among::Many,
+        _ => Among::Every,
+    };
     let list = Cursors { ledger, caller: &caller, list: &format!("tasks of job {id}") };
-    let (rows, cursor) = page(list, &job, &paging, is_filtered, keep).await?;
+    let (rows, cursor) = page(list, &job, &paging, among, keep).await?;
     let tasks = rows.into_iter().filter_map(|row| Some(shown(job.pass(), state(&job, &row)?, row))).collect();
     let tasks = with_tries(ledger, id, tasks).await?;
     Ok(Envelope::success(Tasks { tasks, cursor }))

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Job, Pass};
 use rootcast_core::rollover::survey::{Finding, find};
 use rootcast_core::rollover::windows::Turn;
@@ -80,12 +81,13 @@ impl App {
         if !job.is_compromise() || !matches!(job.pass(), Pass::Distribute | Pass::Distrust) {
             return Ok(why);
         }
+        let listed = self.ledger.counters(job.id, job.pass(), job.counted_together).await?.lists_failures;
         let mut names = Vec::new();
         let mut place = Some((0, None));
         while let Some((shard, after)) = place.filter(|(shard, _)| *shard < SHARDS && names.len() <= NAMED) {
-            let between = (after.as_ref(), None);
-            let page = self.ledger.task_page(job.id, job.pass(), shard, between, &["failed"], PAGE).await?;
-            names.extend(page.tasks.into_iter().map(|task| task.device.to_string()));
+            let page = self.ledger.troubled((job.id, job.pass()), listed, shard, after.as_ref(), PAGE).await?;
+            let failed = page.tasks.into_iter().filter(|task| task.state == TaskState::Failed);
+            names.extend(failed.map(|task| task.device.to_string()));
             place = Some(page.last.map_or((shard + 1, None), |last| (shard, Some(last))));
         }
         if names.len() > NAMED {

@@ -17,7 +17,7 @@ use crate::{App, ConductError, StepResult};
 impl App {
     /// One step. The caller loads the job again if there may be more to do.
     pub(crate) async fn deploy(&self, mut job: Deployment, deadline: Instant) -> Result<StepResult, ConductError> {
-        let counted = self.ledger.counters(job.id, Pass::Install).await?.tally;
+        let counted = self.ledger.counters(job.id, Pass::Install, job.counted_together).await?.tally;
         let (tally, now) = (job.tally(counted), (self.clock)());
         let Step { action, why } = plan(&job, &tally, now, self.stall);
         match action {

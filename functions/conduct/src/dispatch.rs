@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join_all;
+use futures::try_join;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{TaskRecord, TaskState};
@@ -97,12 +98,16 @@ impl App {
         mut at_most: u64,
         deadline: Instant,
     ) -> Result<StepResult, ConductError> {
+        let mut read = None;
         while at_most > 0 && !job.is_paged() {
             if Instant::now() >= deadline {
                 self.commit(&mut job).await?;
                 return Ok(StepResult::HandOn);
             }
-            let (to, due) = self.next_page(&job, at_most).await?;
+            let (to, due) = match read.take() {
+                Some(page) => page,
+                None => self.next_page(&job, at_most).await?,
+            };
             due.held.iter().for_each(|(_, turn)| job.lap.held.add(*turn));
             let fresh: Vec<&DeviceId> = due.fresh().collect();
             let postponed = due.len() - fresh.len() as u64;
@@ -110,7 +115,14 @@ impl App {
             at_most -= due.len();
             if due.len() > 0 {
                 self.commit(&mut job).await?;
-                self.send_due(held, &job, due).await?;
+                // The next page is read meanwhile. A device that joins after that is found by the survey.
+                let next = async {
+                    match at_most > 0 && !job.is_paged() {
+                        true => Ok(Some(self.next_page(&job, at_most).await?)),
+                        false => Ok(None),
+                    }
+                };
+                ((), read) = try_join!(self.send_due(held, &job, due), next)?;
                 job.sending = None;
             }
         }

@@ -60,7 +60,11 @@ enum Message {
 /// # Errors
 /// If a scheduled call failed. Messages of the queue fail individually.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
-    let _running = app.ledger.meter().run(matches!(event.payload, Wake::Queue(_)));
+    let messages = match &event.payload {
+        Wake::Queue(event) => event.records.len(),
+        _ => 0,
+    };
+    let _running = app.ledger.meter().run(messages);
     let done = Box::pin(work(app, event)).await;
     // Of what is no job's: its steps told of their own.
     app.ledger.tell().await;

@@ -172,7 +172,7 @@ impl App {
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
-        let counted = self.ledger.counters(job.id, job.pass()).await?;
+        let counted = self.ledger.counters(job.id, job.pass(), job.counted_together).await?;
         job.take_over_counts(|| counted.sent);
         let tally = job.tally(counted.tally);
         let step = plan(&job, &tally, (self.clock)(), self.stall);

@@ -3,7 +3,7 @@
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::Job;
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_ledger::{Conducting, TROUBLED, TaskPage};
+use rootcast_ledger::{Conducting, TaskPage};
 use tokio::time::Instant;
 
 use crate::sweep::{PAGE, SETTLED_AT_ONCE};
@@ -20,13 +20,14 @@ impl App {
     ) -> Result<StepResult, ConductError> {
         let sends = !job.begins_to_resend();
         let at = job.reopen.selection().map_or_else(self.clock, |selection| selection.asked);
+        let listed = self.ledger.counters(job.id, job.pass(), job.counted_together).await?.lists_failures;
         while let Some((shard, after)) = job.reopen.place() {
             if Instant::now() >= deadline {
                 self.commit(&mut job).await?;
                 return Ok(StepResult::HandOn);
             }
-            let (pass, between) = (job.pass(), (after.as_ref(), None));
-            let TaskPage { tasks, last } = self.ledger.task_page(job.id, pass, shard, between, &TROUBLED, PAGE).await?;
+            let of = (job.id, job.pass());
+            let TaskPage { tasks, last } = self.ledger.troubled(of, listed, shard, after.as_ref(), PAGE).await?;
             let failed: Vec<TaskRecord> = tasks.iter().filter(|task| job.reopen.opens(job.id, task)).cloned().collect();
             for some in failed.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
@@ -45,7 +46,7 @@ impl App {
                 self.commit(&mut job).await?;
             }
         }
-        let counted = self.ledger.counters(job.id, job.pass()).await?;
+        let counted = self.ledger.counters(job.id, job.pass(), job.counted_together).await?;
         job.note_reopened(counted.tally.failed, (self.clock)());
         self.commit(&mut job).await?;
         Ok(StepResult::Continue)

@@ -19,7 +19,7 @@ use crate::{App, ConductError, StepResult};
 /// Devices per page: one call for them, and one or two for their tasks.
 pub(crate) const PAGE: usize = 1000;
 /// Tasks per transaction. DynamoDB takes 100 writes, including one per shard for the counters, and one for the lease.
-pub(crate) const SETTLED_AT_ONCE: usize = 50;
+pub(crate) const SETTLED_AT_ONCE: usize = 45;
 
 pub(crate) const LOST: &str =
     "No result after 3 resends. See the worker's log and the task dead-letter queue, then resume the job.";

@@ -23,6 +23,7 @@ impl App {
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()).metered(&meter),
             vault,
+            signatures: crate::signatures(),
             queue: Queue::new(client!(aws_sdk_sqs, &config, meter)),
             events: Events::new(client!(aws_sdk_eventbridge, &config, meter), variable::<String>("EVENT_BUS")?),
             issue_queue: variable("ISSUE_QUEUE_URL")?,

@@ -19,7 +19,7 @@ use crate::batch::{self, Batch};
 use crate::task::AfterTask;
 use crate::{App, IssuerError};
 
-/// Reserved for recording the last list.
+/// Reserved for recording the last list or certificate, of a long enough invocation.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The queue's batch, or the schedule's input.
@@ -59,10 +59,14 @@ impl From<IssuerError> for Diagnostic {
 /// If a scheduled call failed. Messages of the queue fail individually.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, IssuerError> {
     let mut answer = SqsBatchResponse::default();
-    let _running = app.ledger.meter().run(matches!(event.payload, Wake::Queue(_)));
+    let messages = match &event.payload {
+        Wake::Queue(event) => event.records.len(),
+        _ => 0,
+    };
+    let _running = app.ledger.meter().run(messages);
+    let deadline = deadline(event.context.deadline(), (app.clock)());
     match event.payload {
         Wake::Schedule { what: Lists::Lists } => {
-            let deadline = deadline(event.context.deadline(), (app.clock)());
             // What is revoked now is published in the same run.
             let caught_up = app.catch_up(Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2).await;
             caught_up.and(app.renew_lists(deadline).await)?;
@@ -78,7 +82,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
             if !postponed.is_empty() {
                 app.queue.postpone(&app.issue_queue, &postponed).await;
             }
-            let worked = Box::pin(app.work(tasks)).await;
+            let worked = Box::pin(app.work(tasks, deadline)).await;
             let returning = worked.into_iter().filter_map(|(delivery, next)| match next {
                 AfterTask::Again(seconds) => Some(Returning { delivery, seconds, changed: false }),
                 AfterTask::Done => None,
@@ -131,5 +135,5 @@ impl App {
 /// Lambda gives the deadline in wall-clock time.
 fn deadline(at: SystemTime, now: OffsetDateTime) -> Instant {
     let left = at.duration_since(SystemTime::from(now)).unwrap_or(Duration::ZERO);
-    Instant::now() + left.saturating_sub(MARGIN)
+    Instant::now() + left.saturating_sub(MARGIN.min(left / 2))
 }

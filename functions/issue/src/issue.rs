@@ -44,12 +44,12 @@ impl App {
     /// Issues the certificate. `binding` always reflects what is recorded.
     pub(crate) async fn issue(&self, binding: &mut UseRecord) -> Result<(), Fault> {
         let (request, address) = request(binding.issuance.as_ref()).map_err(Fault::Final)?;
-        let signer = self.signer().await?;
-        let confirmed = self.vault.confirm(&signer.key, &signer.certificate).await;
-        confirmed.map_err(|error| vault(error, signer.id, Stage::PostCsr))?;
-        let device = self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?;
+        let (signer, device, policy) = futures::try_join!(
+            self.signer(),
+            async { Ok(self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?) },
+            async { Ok(self.ledger.issuance_policy().await?.policy) },
+        )?;
         let now = (self.clock)();
-        let policy = self.ledger.issuance_policy().await?.policy;
         let limits = Limits { device: &device, requested_at: &address, policy: &policy };
         let reserved = binding.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
         // Device and policy may have changed since the reservation.
@@ -72,18 +72,22 @@ impl App {
             not_after: spec.not_after,
             at: now,
         };
-        self.ledger.note_serial(spec.serial, &serial).await?;
+        let noted = async { Ok(self.ledger.note_serial(spec.serial, &serial).await?) };
+        futures::try_join!(noted, self.have_list(&spec, &signer))?;
         self.sign(binding, &request, &spec, &signer).await
     }
 
-    /// Two calls, whoever signs.
+    /// Two calls, whoever signs. Its key was confirmed.
     async fn signer(&self) -> Result<Signer, Fault> {
         let authority = self.ledger.authority().await?;
         let id = chosen(&authority, self.leaves_from_root)?;
-        match id.issuing() {
+        let signer = match id.issuing() {
             Some(issuing) => ready(id, self.ledger.issuing(issuing).await?),
             None => ready_root(id.generation(), &self.ledger.roots(&authority).await?),
-        }
+        }?;
+        let confirmed = self.vault.confirm(&signer.key, &signer.certificate).await;
+        confirmed.map_err(|error| vault(error, signer.id, Stage::PostCsr))?;
+        Ok(signer)
     }
 
     /// Records what is to be signed before it is signed. Its serial number's own record comes next.
@@ -115,6 +119,14 @@ impl App {
         Ok(spec)
     }
 
+    /// The list that the certificate is to name.
+    async fn have_list(&self, spec: &LeafSpec, signer: &Signer) -> Result<(), Fault> {
+        let Some(url) = &spec.crl else { return Ok(()) };
+        let list = CrlId::of(signer.id, &spec.serial);
+        let there = self.ensure_list(signer, list, url).await;
+        there.map_err(|error| issuer(error, signer.id, Stage::RetrieveCertificate))
+    }
+
     async fn sign(
         &self,
         binding: &mut UseRecord,
@@ -123,13 +135,11 @@ impl App {
         signer: &Signer,
     ) -> Result<(), Fault> {
         let stage = Stage::RetrieveCertificate;
-        let list = CrlId::of(signer.id, &spec.serial);
-        if let Some(url) = &spec.crl {
-            self.ensure_list(signer, list, url).await.map_err(|error| issuer(error, signer.id, stage))?;
-        }
         let refused = |error| Fault::Final(Failure::new(ErrorClass::Authority, format!("{error}.")).at(stage));
         let prepared = prepare_server_leaf(spec, request.spki_der(), &signer.certificate).map_err(refused)?;
+        let place = self.signatures.acquire().await;
         let leaf = self.vault.sign_prepared(&signer.key, prepared).await;
+        drop(place);
         let leaf = leaf.map_err(|error| vault(error, signer.id, stage))?;
 
         let now = (self.clock)();

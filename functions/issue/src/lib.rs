@@ -19,13 +19,25 @@ use rootcast_queue::{Queue, QueueError};
 use rootcast_vault::{Vault, VaultError};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
+use tokio::sync::Semaphore;
 
 pub use event::{Lists, Wake, handle};
+
+/// Signatures that an invocation asks KMS for at the same time. Four invocations, and 100 ms a signature: well below KMS's 1 000 a
+/// second for the whole account. An invocation has more certificates than that in hand, so that KMS works while other
+/// certificates wait for DynamoDB.
+const SIGNATURES: usize = 10;
+
+/// The places of an [`App`]'s signatures.
+pub fn signatures() -> Semaphore {
+    Semaphore::new(SIGNATURES)
+}
 
 /// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub vault: Vault,
+    pub signatures: Semaphore,
     pub queue: Queue,
     pub events: Events,
     pub issue_queue: String,

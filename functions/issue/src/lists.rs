@@ -64,7 +64,7 @@ impl App {
         let below = issuing.iter().filter(|each| above(each).is_some_and(|root| is_kept_below(root, each, now)));
         let kept = roots.iter().filter(|root| is_kept(root, now)).map(|root| SignerId::root(root.generation));
         let signers = kept.chain(below.map(|each| each.id().into()));
-        let lists = self.ledger.crls(signers).await?;
+        let lists = self.ledger.crls(signers, now).await?;
         if let Some(hours) = hours_left(&lists, now) {
             self.gauge(Metric::CrlHoursLeft, hours);
         }
@@ -119,6 +119,7 @@ impl App {
         let sign = |spec| async move {
             let prepared = prepare_crl(&spec, certificate).map_err(|source| NotMade { list, source })?;
             self.vault.confirm(key, certificate).await?;
+            let _place = self.signatures.acquire().await;
             Ok(self.vault.sign_prepared(key, prepared).await?)
         };
         rootcast_lists::publish(&self.ledger, list, url.as_slice(), &[], None, (self.clock)(), sign).await

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::event::Event;
 use rootcast_core::inventory::id::CertificateId;
@@ -11,6 +11,7 @@ use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Failure, Outcome};
 use rootcast_ledger::{LedgerError, OpenTask, Settlement, UseRecord};
 use rootcast_queue::Delivery;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::App;
@@ -19,6 +20,18 @@ use crate::issue::Fault;
 
 /// Seconds until a message returns after its records could not be read or written; doubles each time.
 const SOON: u32 = 5;
+
+/// Certificates in hand at the same time: with twelve calls one after another for each, of which one is the signature, as many as
+/// keep the places for signatures taken.
+const IN_HAND: usize = 160;
+/// Messages whose records are read at once: as many as a call to DynamoDB takes.
+const READ: usize = 100;
+
+/// A message, and what there is to do.
+enum Read {
+    Open(OpenTask<Delivery<Task>, CertificateId>, Option<UseRecord>),
+    Done(Delivery<Task>, AfterTask),
+}
 
 /// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,31 +46,57 @@ impl App {
         backoff::seconds(SOON, receives, (self.random)())
     }
 
-    /// Works on the tasks concurrently. Returns each with what happens to its message, in no order.
-    pub(crate) async fn work(&self, deliveries: Vec<Delivery<Task>>) -> Vec<(Delivery<Task>, AfterTask)> {
+    /// Works on the tasks concurrently. Returns each with what happens to its message, in no order. None begins after the deadline:
+    /// what is left comes back.
+    pub(crate) async fn work(
+        &self,
+        mut deliveries: Vec<Delivery<Task>>,
+        deadline: Instant,
+    ) -> Vec<(Delivery<Task>, AfterTask)> {
+        let mut some = Vec::new();
+        while !deliveries.is_empty() {
+            some.push(deliveries.split_off(deliveries.len().saturating_sub(READ)));
+        }
+        let read = stream::iter(some).map(|some| self.read(some)).buffered(2).flat_map(stream::iter);
+        let worked = read.map(|read| async move {
+            match read {
+                Read::Done(delivery, next) => (delivery, next),
+                Read::Open(task, _) if Instant::now() >= deadline => {
+                    let seconds = self.soon(task.message.receives);
+                    (task.message, AfterTask::Again(seconds))
+                }
+                Read::Open(task, binding) => self.attempt(task, binding).await,
+            }
+        });
+        worked.buffer_unordered(IN_HAND).collect().await
+    }
+
+    async fn read(&self, deliveries: Vec<Delivery<Task>>) -> Vec<Read> {
         let records = match self.ledger.batch_records(&deliveries).await {
             Ok(records) => records,
             Err(error) => return self.unread(deliveries, &error),
         };
         let (open, dropped) = records.open(deliveries, judge);
-        let mut done: Vec<_> = dropped.into_iter().map(|delivery| (delivery, AfterTask::Done)).collect();
+        let mut read: Vec<_> = dropped.into_iter().map(|delivery| Read::Done(delivery, AfterTask::Done)).collect();
         let bindings: Vec<_> = open.iter().map(|task| (task.work, &task.message.body.device)).collect();
         match self.ledger.uses(&bindings).await {
-            Ok(uses) => done.extend(join_all(open.into_iter().map(|task| self.attempt(task, &uses))).await),
-            Err(error) => done.extend(self.unread(open.into_iter().map(|task| task.message), &error)),
+            Ok(uses) => read.extend(open.into_iter().map(|task| {
+                let device = &task.message.body.device;
+                let is_its = |each: &UseRecord| each.certificate == task.work && each.device == *device;
+                // One message may be there twice.
+                let binding = uses.iter().find(|each| is_its(each)).cloned();
+                Read::Open(task, binding)
+            })),
+            Err(error) => read.extend(self.unread(open.into_iter().map(|task| task.message), &error)),
         }
-        done
+        read
     }
 
-    fn unread(
-        &self,
-        deliveries: impl IntoIterator<Item = Delivery<Task>>,
-        why: &LedgerError,
-    ) -> Vec<(Delivery<Task>, AfterTask)> {
+    fn unread(&self, deliveries: impl IntoIterator<Item = Delivery<Task>>, why: &LedgerError) -> Vec<Read> {
         error!(error = why as &dyn Error, "the batch's records could not be read");
         let again = |delivery: Delivery<Task>| {
             let seconds = self.soon(delivery.receives);
-            (delivery, AfterTask::Again(seconds))
+            Read::Done(delivery, AfterTask::Again(seconds))
         };
         deliveries.into_iter().map(again).collect()
     }
@@ -65,13 +104,11 @@ impl App {
     async fn attempt(
         &self,
         open: OpenTask<Delivery<Task>, CertificateId>,
-        uses: &[UseRecord],
+        mut binding: Option<UseRecord>,
     ) -> (Delivery<Task>, AfterTask) {
-        let OpenTask { message: mut delivery, work: certificate, wave, history } = open;
+        let OpenTask { message: mut delivery, work: _, wave, history } = open;
         delivery.body.wave = wave;
         let task = &delivery.body;
-        let mut binding =
-            uses.iter().find(|each| each.certificate == certificate && each.device == task.device).cloned();
         let next = match (stand(task, binding.as_ref()), &mut binding) {
             (IssuanceState::Passed(why), _) => {
                 info!(job.id = task.job.0, device.id = %task.device, "task dropped: {why}");

@@ -27,7 +27,7 @@ pub fn is_event(event: &str) -> bool {
 /// # Errors
 /// See [`Unmet`].
 pub async fn carry_out(app: &App, event: &str) -> Result<(), Unmet> {
-    let _running = app.ledger.meter().run(false);
+    let _running = app.ledger.meter().run(0);
     let done = if Wake::is(event) {
         look(app).await.map(drop).map_err(|why| Unmet::Passing(why.to_string()))
     } else if KeyChange::is_one(event) {

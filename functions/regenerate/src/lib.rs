@@ -69,7 +69,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Runs before anything else: only callers with a token learn whether a path exists.
 async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, LenovoError> {
-    let _running = app.ledger.meter().run(false);
+    let _running = app.ledger.meter().run(0);
     let (mut parts, body) = request.into_parts();
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
     parts.extensions.insert(caller);

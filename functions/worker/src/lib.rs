@@ -73,7 +73,7 @@ pub struct App {
 
 /// Never fails as a whole: the response names each message that is not done.
 pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
-    let _running = app.ledger.meter().run(true);
+    let _running = app.ledger.meter().run(event.payload.records.len());
     let remaining =
         event.context.deadline().duration_since(SystemTime::from((app.clock)())).unwrap_or(app.device_timeout);
     let until = Instant::now() + remaining.saturating_sub(MARGIN);

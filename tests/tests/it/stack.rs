@@ -252,8 +252,8 @@ impl Stack {
     }
 
     pub async fn tally(&self, id: JobId, pass: Pass) -> Tally {
-        let counted = self.ledger.counters(id, pass).await.unwrap();
         let job = self.job(id).await;
+        let counted = self.ledger.counters(id, pass, job.counted_together).await.unwrap();
         if job.pass() == pass { job.tally(counted.tally) } else { counted.tally }
     }
 

@@ -10,7 +10,6 @@ use aws_sdk_kms::types::{MessageType, SigningAlgorithmSpec};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
-use rootcast_core::device::SHARDS;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -85,8 +84,7 @@ async fn send_bare(world: &World, devices: usize) {
     let (database, queue, _) = world.functions.bare();
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let record = "x".repeat(1500);
-    let a_shard = devices.div_ceil(usize::from(SHARDS));
-    let pages = (0..devices).step_by(a_shard.min(PAGE));
+    let pages = (0..devices).step_by(PAGE);
     for (number, from) in pages.enumerate() {
         let put = Put::builder().table_name(JOBS).item("pk", text("bare")).item("sk", text("meta"));
         let put = put.item("record", text(&record)).item("revision", text(&number.to_string()));
@@ -106,7 +104,7 @@ async fn send_bare(world: &World, devices: usize) {
             TransactWriteItem::builder().update(counters.build().unwrap()).build(),
         ];
         database.transact_write_items().set_transact_items(Some(writes)).send().await.unwrap();
-        let to = devices.min(from + a_shard.min(PAGE));
+        let to = devices.min(from + PAGE);
         let numbers: Vec<usize> = (from..to).collect();
         stream::iter(numbers.chunks(BATCH).map(Ok))
             .try_for_each_concurrent(CALLS, |some| {
@@ -168,7 +166,7 @@ pub fn issuing(devices: u32) -> Beside {
 
 #[test]
 fn sending_and_signing_are_measured_beside_the_sdk() {
-    let (sending, issuing) = (sending(400), issuing(40));
+    let (sending, issuing) = (sending(400), issuing(200));
     let work = [sending.work_ratio(), issuing.work_ratio()];
-    assert!(sending.ratio() > 0.3 && issuing.ratio() > 0.02 && work[0] > 0.0, "{sending:?} {issuing:?} {work:?}");
+    assert!(sending.ratio() > 0.3 && issuing.ratio() > 0.1 && work[0] > 0.0, "{sending:?} {issuing:?} {work:?}");
 }

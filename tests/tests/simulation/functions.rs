@@ -92,7 +92,7 @@ pub struct Functions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Runs {
     pub invocations: u64,
-    /// Those with a batch of messages.
+    /// Batches of at most ten messages, which Lambda receives and deletes.
     pub batches: u64,
     pub lasted: Duration,
     /// The most that one of them held in memory, in bytes.
@@ -239,7 +239,7 @@ impl Functions {
             })
         };
         let batch = json!({ "Records": messages.iter().map(record).collect::<Vec<_>>() });
-        self.runs.lock().unwrap().entry(function).or_default().batches += 1;
+        self.runs.lock().unwrap().entry(function).or_default().batches += messages.len().div_ceil(10) as u64;
         let answer = self.event(function, batch).await?;
         Ok(answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect())
     }
@@ -519,6 +519,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
         Function::Issue => App::Issue(Box::new(issue::App {
             ledger,
             vault,
+            signatures: issue::signatures(),
             queue,
             events,
             issue_queue,

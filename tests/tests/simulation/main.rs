@@ -53,6 +53,7 @@ mod scenarios;
 mod services;
 mod signatures;
 mod snapshot;
+mod sparse;
 mod trust;
 mod truth;
 mod world;

@@ -411,10 +411,12 @@ fn adds(at: &Place, row: &Value) -> Vec<(Counter, i64)> {
     let job = at.pk.split('#').next().unwrap_or_default();
     let (kind, rest) = at.sk.split_once('#').unwrap_or_default();
     let pass = rest.split('#').next().unwrap_or_default();
-    let names = ["acked", "failed", "skipped", "waived", "postponed"].into_iter();
+    let names = ["acked", "failed", "skipped", "waived", "postponed", "listed"].into_iter();
     let of = |name| match kind {
         "counters" => row[name].as_i64().unwrap_or(0),
         "task" if row["state"] == name => -1,
+        // Each failure has its record.
+        "task" if name == "listed" && row["state"] == "failed" => -1,
         _ => 0,
     };
     let adds = names.map(|name| ((job.to_owned(), pass.to_owned(), name), of(name)));

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::clock;
 use crate::cloud::{Cloud, Faults};
@@ -46,6 +46,17 @@ pub const REAL: Pace = Pace(Duration::from_secs(60), Duration::from_secs(900));
 pub const SLOW: Pace = Pace(Duration::from_secs(300), Duration::from_secs(900));
 /// In which the conductor is woken less often while nothing is under way.
 const IDLE: Duration = Duration::from_secs(900);
+
+/// The messages of an invocation: at most so many, and how long it is waited for them after the first.
+#[derive(Debug, Clone, Copy)]
+struct Gathered {
+    most: usize,
+    window: Duration,
+}
+
+/// As template.yaml has it.
+const TEN: Gathered = Gathered { most: 10, window: Duration::ZERO };
+const ISSUED: Gathered = Gathered { most: 1000, window: Duration::from_secs(1) };
 
 /// What a world is like.
 #[derive(Debug, Clone, Copy)]
@@ -132,25 +143,25 @@ impl World {
             };
             self.functions.ledger().put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
         }
-        self.serve("control", Function::Conduct, 2);
-        self.serve("task", Function::Worker, workers);
+        self.serve("control", Function::Conduct, 2, TEN);
+        self.serve("task", Function::Worker, workers, TEN);
         self.serve_issuers(issuers);
         self.schedule_by(Function::Conduct, Self::until_woken, json!({ "wake": "running" }));
         self.schedule_by(Function::Issue, |world| world.pace.get().1, json!({ "wake": "lists" }));
     }
 
     pub fn serve_issuers(&self, at_once: usize) {
-        self.serve("issue", Function::Issue, at_once);
+        self.serve("issue", Function::Issue, at_once, ISSUED);
     }
 
-    /// A queue's event source mapping: at most `at_once` concurrent invocations, of ten messages at most.
-    fn serve(&self, queue: &'static str, function: Function, at_once: usize) {
+    /// A queue's event source mapping: at most `at_once` concurrent invocations.
+    fn serve(&self, queue: &'static str, function: Function, at_once: usize, of: Gathered) {
         let world = self.clone();
         spawn_local(async move {
             let free = Arc::new(Semaphore::new(at_once));
             loop {
                 let mine = Arc::clone(&free).acquire_owned().await.unwrap();
-                let batch = loop {
+                let mut batch = loop {
                     match world.cloud.queues.receive(&world.cloud, queue) {
                         Ok(batch) if !batch.is_empty() => break batch,
                         Ok(_) => world.cloud.queues.wait(queue).await,
@@ -158,6 +169,16 @@ impl World {
                         Err(_) => sleep(Duration::from_secs(1)).await,
                     }
                 };
+                let until = clock::age() + of.window;
+                while batch.len() < of.most && clock::age() < until {
+                    match world.cloud.queues.receive(&world.cloud, queue) {
+                        Ok(more) if !more.is_empty() => batch.extend(more),
+                        _ => {
+                            let left = until.saturating_sub(clock::age());
+                            let _ = timeout(left, world.cloud.queues.wait(queue)).await;
+                        }
+                    }
+                }
                 let world = world.clone();
                 spawn_local(async move {
                     // If the invocation died, none of its messages is deleted.

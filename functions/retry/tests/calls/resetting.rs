@@ -38,7 +38,8 @@ async fn a_reset_gives_up_all_unproven_uses() {
                 == [
                     format!("put {CERTIFICATE} use#bmc-2"),
                     "put 8#15 task#install#bmc-2".to_owned(),
-                    "update 8#15 counters#install".to_owned(),
+                    "put 8#15 trouble#install#bmc-2".to_owned(),
+                    "update 8#counters counters#install#15".to_owned(),
                 ]
         })
         .then_output(|| TransactWriteItemsOutput::builder().build());

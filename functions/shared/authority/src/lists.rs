@@ -44,7 +44,7 @@ impl CertificateAuthority {
         if root.retirement.as_ref().is_none_or(|retirement| retirement.needs(0, now).is_none()) {
             return Ok(());
         }
-        let lists = self.ledger.crls([SignerId::root(root.generation)]).await?;
+        let lists = self.ledger.crls([SignerId::root(root.generation)], now).await?;
         for of_leaves in lists.iter().filter(|published| published.list.shard().is_some()) {
             self.publish_list(root, of_leaves.list, &[], &[], Some(until), now).await?;
         }
@@ -108,7 +108,7 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
         let mut outcome = self.publish_authorities(root, None, now).await;
-        let lists = self.ledger.crls([SignerId::root(root.generation)]).await?;
+        let lists = self.ledger.crls([SignerId::root(root.generation)], now).await?;
         for due in due(&lists, now) {
             // A list that cannot be made says nothing about the next one. A key that cannot sign does.
             if !matches!(outcome, Ok(()) | Err(AuthorityError::List(_))) {

@@ -59,6 +59,9 @@ pub struct Deployment {
     /// Whether the messages of all open tasks were sent.
     #[serde(default)]
     pub sent: bool,
+    /// As of a [rollover](crate::job::Job::counted_together).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counted_together: bool,
     /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
@@ -108,6 +111,7 @@ impl Deployment {
             devices,
             requested_by,
             sent: false,
+            counted_together: true,
             reopen: Reopen::NOTHING,
             haste: None,
             resends: 0,
@@ -184,6 +188,7 @@ impl Deployment {
     /// Records that all open tasks are about to be sent again.
     pub fn begin_resend(&mut self, now: OffsetDateTime) {
         self.resends += 1;
+        self.counted_together = false;
         self.progress_at = now;
     }
 

@@ -267,6 +267,10 @@ pub struct Job {
     /// writes meet no worker's. `None`: an earlier release began the job, and counted them there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<Vec<u64>>,
+    /// All of its results are counted in the job's own partition, of which one query reads a pass's counters. `false`: an earlier
+    /// release began the job, and counted in each shard, or its messages were sent again, since one of its workers may have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counted_together: bool,
     /// Approved devices when the pass began; 0 if that is not known.
     #[serde(default, skip_serializing_if = "none_open")]
     pub fleet: u64,
@@ -370,6 +374,7 @@ impl Job {
             cursor: Front::default(),
             bound: None,
             sent: Some(Vec::new()),
+            counted_together: true,
             fleet: 0,
             lap: Lap::default(),
             labelled: 0,

@@ -14,6 +14,7 @@ mod changes;
 mod commit;
 mod conducting;
 mod consumed;
+mod counters;
 mod denials;
 mod departures;
 mod deployments;
@@ -33,6 +34,7 @@ mod joining;
 mod leases;
 mod listed;
 mod listing;
+mod made_lists;
 mod open;
 mod renewals;
 mod requests;
@@ -42,6 +44,7 @@ mod retries;
 mod revocation;
 mod spared;
 mod tasks;
+mod troubled;
 mod uses;
 
 pub use access::{
@@ -62,6 +65,7 @@ pub use certificates::{
 pub use changes::Outlet;
 pub use commit::Change;
 pub use conducting::Conducting;
+pub use counters::Counters;
 pub use departures::{Departure, Leave};
 pub use deployments::{NewUse, RunningPage};
 pub use devices::{DeviceRecord, Editor, Identity, ObservedTrustStore, Page, Unapproved};
@@ -87,7 +91,7 @@ pub use retirement::{Kept, Retirement, StillValid};
 pub use retries::pause;
 pub use revocation::{CrlHead, CrlRecord, Revocation, RevokedRecord, SignedCrl};
 pub use spared::{MOST_SPARED, Spared};
-pub use tasks::{Counters, Settled, Settlement, TROUBLED, TaskKey, TaskPage};
+pub use tasks::{Settled, Settlement, TaskKey, TaskPage};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use std::sync::{Arc, Mutex};

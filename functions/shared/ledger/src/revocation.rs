@@ -10,7 +10,6 @@ use rootcast_core::audit::Act;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_pki::crl::{Crl, CrlId, Reason};
 use rootcast_pki::root::Serial;
-use rootcast_pki::signer::SignerId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -137,7 +136,7 @@ impl Condition {
     }
 }
 
-fn list_key(list: CrlId) -> Item {
+pub(crate) fn list_key(list: CrlId) -> Item {
     job_key(partition(list), LIST)
 }
 
@@ -175,13 +174,6 @@ impl Ledger {
         Ok(get.send().await.map_err(LedgerError::aws("GetItem revocation list"))?.item)
     }
 
-    /// What is on record about all lists of some signers, in no order. Eleven calls a signer, whatever the lists contain.
-    pub async fn crls(&self, signers: impl IntoIterator<Item = SignerId>) -> Result<Vec<CrlHead>, LedgerError> {
-        let keys = signers.into_iter().flat_map(CrlId::all).map(list_key).collect();
-        let found = self.batch_get(keys, "BatchGetItem revocation lists").await?;
-        found.into_iter().map(|item| from_item("revocation list", item)).collect()
-    }
-
     /// The published list, and all revocations that belong to it. One call per megabyte.
     pub async fn crl_and_revoked(&self, list: CrlId) -> Result<(Option<CrlRecord>, Vec<RevokedRecord>), LedgerError> {
         let mut pages = self
@@ -217,6 +209,9 @@ impl Ledger {
     /// [`LedgerError::Conflict`] if another list was published since, or a certificate was revoked that this list may
     /// lack.
     pub async fn publish_crl(&self, record: &CrlRecord) -> Result<(), LedgerError> {
+        if let (0, Some(shard)) = (record.revision, record.list.shard()) {
+            self.note_made(record.list.signer(), [shard], None).await?;
+        }
         let head = CrlHead { revision: record.revision + 1, ..record.into() };
         let signed = SignedCrl { number: record.number, crl: record.crl.clone() };
         // Two writes cost half of a transaction. Who dies between them leaves a list that is newer than what is on record about

@@ -1,19 +1,19 @@
-//! Device tasks and their counters, which always change together.
+//! Device tasks, which always change together with their [counters](crate::counters).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use rootcast_core::deployment::lifecycle::Entry;
-use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
+use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Outcome, TaskRecord, TaskState};
-use rootcast_core::job::{JobId, JobRecord, Pass, Tally};
+use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::usage::Usage;
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};
+use crate::counters::{LISTED, counter};
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::jobs::from_job_item;
 use crate::{Conducting, Ledger, LedgerError};
@@ -55,20 +55,13 @@ pub struct Settled {
     pub stale: Vec<TaskKey>,
 }
 
-pub(crate) fn counters_key(job: JobId, pass: Pass, shard: u8) -> Item {
-    job_key(format!("{job}#{shard:02}"), format!("counters#{pass}"))
-}
-
-fn task_key(key: &TaskKey) -> Item {
+pub(crate) fn task_key(key: &TaskKey) -> Item {
     job_key(format!("{}#{:02}", key.job, key.device.shard()), format!("{}{}", prefix(key.pass), key.device))
 }
 
-fn prefix(pass: Pass) -> String {
+pub(crate) fn prefix(pass: Pass) -> String {
     format!("task#{pass}#")
 }
-
-/// The states of tasks that a retry is about.
-pub const TROUBLED: [&str; 2] = ["failed", "waiting"];
 
 /// Some tasks of a shard.
 #[derive(Debug)]
@@ -78,91 +71,7 @@ pub struct TaskPage {
     pub last: Option<DeviceId>,
 }
 
-/// What one item of a pass's counters holds. Only their sum says anything: a transaction counts all of its results in one item,
-/// and a result may be counted in one and taken back in another.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Counts {
-    dispatched: i64,
-    acked: i64,
-    failed: i64,
-    skipped: i64,
-    waived: i64,
-    postponed: i64,
-}
-
-/// A pass's counters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// The sum. Without the devices that were sent to, unless an earlier release began the job: see [`Job::tally`](rootcast_core::job::Job::tally).
-    pub tally: Tally,
-    /// The devices that were sent to, by shard, as an earlier release counted them.
-    pub sent: Vec<u64>,
-}
-
-impl Counters {
-    fn of(items: impl IntoIterator<Item = (usize, Counts)>) -> Self {
-        let (mut sum, mut sent) = (Counts::default(), vec![0; usize::from(SHARDS)]);
-        for (shard, counts) in items {
-            sum.dispatched += counts.dispatched;
-            sum.acked += counts.acked;
-            sum.failed += counts.failed;
-            sum.skipped += counts.skipped;
-            sum.waived += counts.waived;
-            sum.postponed += counts.postponed;
-            if let Some(sent) = sent.get_mut(shard) {
-                *sent = u64::try_from(counts.dispatched).unwrap_or(0);
-            }
-        }
-        let whole = |count| u64::try_from(count).unwrap_or(0);
-        let tally = Tally {
-            dispatched: whole(sum.dispatched),
-            acked: whole(sum.acked),
-            failed: whole(sum.failed),
-            skipped: whole(sum.skipped),
-            waived: whole(sum.waived),
-            postponed: whole(sum.postponed),
-        };
-        Self { tally, sent }
-    }
-}
-
 impl Ledger {
-    /// The pass's counters. One call.
-    pub async fn counters(&self, job: JobId, pass: Pass) -> Result<Counters, LedgerError> {
-        Ok(self.counters_and(job, pass, None).await?.0)
-    }
-
-    /// The pass's counters, and its job. One call.
-    pub async fn progress(&self, job: JobId, pass: Pass) -> Result<(Counters, Option<JobRecord>), LedgerError> {
-        self.counters_and(job, pass, Some(job_key(job.to_string(), "meta"))).await
-    }
-
-    async fn counters_and(
-        &self,
-        job: JobId,
-        pass: Pass,
-        meta: Option<Item>,
-    ) -> Result<(Counters, Option<JobRecord>), LedgerError> {
-        let keys = (0..SHARDS).map(|shard| counters_key(job, pass, shard)).chain(meta).collect();
-        let (mut counted, mut found) = (Vec::new(), None);
-        for item in self.batch_get(keys, "BatchGetItem counters").await? {
-            let shard = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| pk.rsplit_once('#')?.1.parse().ok());
-            match shard {
-                Some(shard) => counted.push((shard, from_item("counters", item)?)),
-                None => found = Some(from_job_item(item)?),
-            }
-        }
-        Ok((Counters::of(counted), found))
-    }
-
-    /// What the devices of these passes used at AWS.
-    pub async fn used_by_devices(&self, job: JobId, passes: &[Pass]) -> Result<Usage, LedgerError> {
-        let keys = passes.iter().flat_map(|pass| (0..SHARDS).map(|shard| counters_key(job, *pass, shard)));
-        let items = self.batch_get(keys.collect(), "BatchGetItem counters").await?;
-        items.into_iter().map(|item| from_item::<Usage>("counters", item)).sum()
-    }
-
     /// The jobs and task records that a batch of messages names. One call per 100 records.
     pub async fn jobs_and_tasks(
         &self,
@@ -195,11 +104,6 @@ impl Ledger {
         to: Option<&DeviceId>,
     ) -> Result<Vec<TaskRecord>, LedgerError> {
         self.query_tasks(job, pass, shard, (after, to), &[]).await
-    }
-
-    /// Failed tasks of a shard, and those waiting for a retry, ordered by device id. All tasks of the shard are read.
-    pub async fn troubled_tasks(&self, job: JobId, pass: Pass, shard: u8) -> Result<Vec<TaskRecord>, LedgerError> {
-        self.query_tasks(job, pass, shard, (None, None), &TROUBLED).await
     }
 
     /// Of the next `limit` tasks of a shard, those in one of these states (empty: all). One call.
@@ -314,6 +218,7 @@ impl Ledger {
             for settlement in &settlements {
                 writes.push(self.settlement(settlement)?);
             }
+            writes.extend(self.troubles(&settlements)?);
             writes.extend(self.counts(&settlements, used)?);
             writes.extend(demands.iter().cloned());
             let Err(codes) = self.transact_by_write(writes, "TransactWriteItems tasks").await? else {
@@ -384,6 +289,9 @@ impl Ledger {
         for task in settled {
             let Some(counter) = counter(task.state) else { continue };
             *counts.entry(counter).or_default() -= 1;
+            if task.state == TaskState::Failed {
+                *counts.entry(LISTED).or_default() -= 1;
+            }
             let key = TaskKey { job, pass, device: task.device.clone() };
             let next = TaskRecord { state: TaskState::Waiting, attempt: task.attempt + 1, at: now, ..task.clone() };
             writes.push(self.replace_settled(&key, task, &next)?);
@@ -410,7 +318,8 @@ impl Ledger {
         let waived = TaskRecord { state: TaskState::Waived, of, waiver: Some(why.to_owned()), at: now, ..task.clone() };
         let writes = vec![
             self.replace_settled(key, task, &waived)?,
-            self.counted(key.job, key.pass, key.device.shard(), [("failed", -1), ("waived", 1)])?,
+            self.trouble(key, true)?,
+            self.counted(key.job, key.pass, key.device.shard(), [("failed", -1), (LISTED, -1), ("waived", 1)])?,
         ];
         self.transact(writes).await
     }
@@ -459,69 +368,9 @@ impl Ledger {
         put(self.jobs()?, "task", &record, task_key(key), Some(condition))
     }
 
-    /// One write a pass, to the counters of the first device's shard: writers of one wave meet no more often, and pay once.
-    /// `used`: each job's share goes to the first of its passes.
-    pub(crate) fn counts(
-        &self,
-        settlements: &[Settlement],
-        used: &Usage,
-    ) -> Result<Vec<TransactWriteItem>, LedgerError> {
-        let mut counts: BTreeMap<(JobId, Pass), (u8, Deltas)> = BTreeMap::new();
-        for Settlement { key, outcome, .. } in settlements {
-            let Some(name) = counter(outcome.state()) else { continue };
-            let (_, deltas) = counts.entry((key.job, key.pass)).or_insert_with(|| (key.device.shard(), Deltas::new()));
-            *deltas.entry(name).or_default() += 1;
-        }
-        let of_jobs = counts.iter().map(|((job, _), (_, deltas))| (*job, deltas.values().sum::<i64>().unsigned_abs()));
-        let of_jobs: Vec<(JobId, u64)> = of_jobs.collect();
-        let all = of_jobs.iter().map(|(_, count)| count).sum();
-        let mut seen = BTreeSet::new();
-        for ((job, _), (_, deltas)) in counts.iter_mut().filter(|((job, _), _)| seen.insert(*job)) {
-            let count = of_jobs.iter().filter(|(id, _)| id == job).map(|(_, count)| count).sum();
-            let share = used.share(count, all);
-            deltas.extend(share.parts().filter_map(|(name, part)| Some((name, i64::try_from(part).ok()?))));
-        }
-        counts.into_iter().map(|((job, pass), (shard, deltas))| self.counted(job, pass, shard, deltas)).collect()
-    }
-
-    fn counted(
-        &self,
-        job: JobId,
-        pass: Pass,
-        shard: u8,
-        deltas: impl IntoIterator<Item = (&'static str, i64)>,
-    ) -> Result<TransactWriteItem, LedgerError> {
-        let deltas: Vec<_> = deltas.into_iter().collect();
-        let clauses: Vec<String> = deltas.iter().map(|(name, _)| format!("{name} :{name}")).collect();
-        let values = deltas.iter().map(|(name, delta)| (format!(":{name}"), number(delta))).collect();
-        let update = Update::builder()
-            .table_name(self.jobs()?)
-            .set_key(Some(counters_key(job, pass, shard)))
-            .update_expression(format!("ADD {}", clauses.join(", ")))
-            .set_expression_attribute_values(Some(values))
-            .build()
-            .map_err(|source| LedgerError::Unwritable { what: "counters", source: Box::new(source) })?;
-        Ok(TransactWriteItem::builder().update(update).build())
-    }
-
     /// Consistent reads, for any number of keys of the jobs table.
     pub(crate) async fn batch_get(&self, keys: Vec<Item>, operation: &'static str) -> Result<Vec<Item>, LedgerError> {
         self.batch_get_of(self.jobs()?, keys, operation).await
-    }
-}
-
-/// By how much each counter of an item grows.
-type Deltas = BTreeMap<&'static str, i64>;
-
-/// The counter of a state; it has the state's name. Waiting tasks have no counter.
-const fn counter(state: TaskState) -> Option<&'static str> {
-    match state {
-        TaskState::Waiting => None,
-        TaskState::Acked => Some("acked"),
-        TaskState::Failed => Some("failed"),
-        TaskState::Skipped => Some("skipped"),
-        TaskState::Waived => Some("waived"),
-        TaskState::Postponed => Some("postponed"),
     }
 }
 

@@ -307,6 +307,7 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let Ok(record) = read.after(settlement) else { return Ok(false) };
         let mut writes = vec![self.settlement(settlement)?];
+        writes.extend(self.troubles(std::slice::from_ref(settlement))?);
         writes.extend(self.counts(std::slice::from_ref(settlement), used)?);
         writes.push(self.put_use(&record)?);
         if let Some(proven) = proven {
@@ -334,6 +335,7 @@ impl Ledger {
                 Outcome::Failed(Failure { stage: read.lifecycle.stage, ..Failure::new(ErrorClass::Reset, why) });
             let given_up = Settlement { key, attempt: read.lifecycle.attempt, wave, of: None, outcome, history, at };
             writes.push(self.settlement(&given_up)?);
+            writes.extend(self.troubles(std::slice::from_ref(&given_up))?);
             writes.extend(self.counts(&[given_up], &Usage::default())?);
         }
         self.transact_by_write(writes, "TransactWriteItems reset").await?.map_err(|_| LedgerError::Conflict)

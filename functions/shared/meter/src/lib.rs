@@ -16,6 +16,8 @@ use rootcast_core::job::JobId;
 use rootcast_core::usage::Usage;
 use tokio::time::Instant;
 
+/// Lambda receives and deletes so many messages by a request.
+const BATCH: usize = 10;
 /// For each batch: Lambda receives it, and deletes it.
 const REQUESTS_OF_BATCH: u64 = 2;
 /// Jobs that a process remembers. A conductor has few.
@@ -69,13 +71,13 @@ impl Meter {
         Some(self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts an invocation, and its time until the answer is dropped. `has_batch`: whether Lambda took messages for it from a
-    /// queue.
+    /// Counts an invocation, and its time until the answer is dropped. `messages`: so many Lambda took for it
+    /// from a queue.
     #[must_use]
-    pub fn run(&self, has_batch: bool) -> Running {
+    pub fn run(&self, messages: usize) -> Running {
         if let Some(mut counted) = self.counted() {
             counted.used.invocations += 1;
-            counted.used.queue_requests += if has_batch { REQUESTS_OF_BATCH } else { 0 };
+            counted.used.queue_requests += REQUESTS_OF_BATCH * messages.div_ceil(BATCH) as u64;
             counted.since = Some(Instant::now());
         }
         Running(self.clone())
@@ -156,14 +158,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_the_time_of_invocations_counts() {
         let meter = Meter::new(256);
-        let running = meter.run(true);
+        let running = meter.run(3);
         sleep(Duration::from_secs(2)).await;
         let used = meter.take();
         assert_eq!((used.megabyte_millis, used.invocations, used.queue_requests), (512_000, 1, 2));
         sleep(Duration::from_secs(1)).await;
         drop(running);
         sleep(Duration::from_secs(60)).await;
-        let running = meter.run(false);
+        let running = meter.run(0);
         drop(running);
         assert_eq!(meter.take(), Usage { megabyte_millis: 256_000, invocations: 1, ..Usage::default() });
     }
@@ -184,7 +186,7 @@ mod tests {
     async fn the_default_counts_nothing() {
         let meter = Meter::default();
         meter.add(Usage { database_calls: 1, ..Usage::default() });
-        let _running = meter.run(true);
+        let _running = meter.run(1);
         assert!(!meter.is_on() && meter.take().is_nothing());
     }
 }

@@ -20,6 +20,9 @@ use tokio::time::Instant;
 use crate::attempts::{attempts, attempts_until};
 use crate::{JobRefusal, NotDone, Operations};
 
+/// Failed devices read at once of a shard.
+const PAGE: usize = 1000;
+
 /// A failed device is chosen if every filter that is set matches it. Without filters, every failed device is.
 #[derive(Debug, Default)]
 pub struct Filters {
@@ -177,7 +180,7 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
         JobRecord::Deployment(job) => return Ok(chosen(&mut of_deployment(ledger, job).await?.into_iter())),
     };
     if selection.is_everything() {
-        return Ok(ledger.counters(job.id, job.pass()).await?.tally.failed);
+        return Ok(ledger.counters(job.id, job.pass(), job.counted_together).await?.tally.failed);
     }
     if !selection.devices.is_empty() {
         let key = |device: &DeviceId| TaskKey { job: job.id, pass: job.pass(), device: device.clone() };
@@ -185,9 +188,20 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
         let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
         return Ok(chosen(&mut tasks.into_values()));
     }
-    let in_shard = |shard| ledger.troubled_tasks(job.id, job.pass(), shard);
+    let listed = ledger.counters(job.id, job.pass(), job.counted_together).await?.lists_failures;
+    let in_shard = |shard| async move {
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = ledger.troubled((job.id, job.pass()), listed, shard, after.as_ref(), PAGE).await?;
+            count += chosen(&mut page.tasks.into_iter());
+            after = page.last;
+            if after.is_none() {
+                return Ok::<u64, LedgerError>(count);
+            }
+        }
+    };
     let counts = stream::iter(0..SHARDS).map(in_shard).buffer_unordered(usize::from(SHARDS));
-    counts.try_fold(0, |sum, tasks| async move { Ok(sum + chosen(&mut tasks.into_iter())) }).await
+    counts.try_fold(0, |sum, count| async move { Ok(sum + count) }).await
 }
 
 /// The chosen devices without a result; if they are named, those that wait for their next try.
@@ -201,7 +215,7 @@ async fn waiting(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Res
         };
         return Ok(devices.values().filter(is_waiting).count() as u64);
     }
-    let counted = ledger.counters(job.id(), job.pass()).await?.tally;
+    let counted = ledger.counters(job.id(), job.pass(), job.is_counted_together()).await?.tally;
     Ok(match job {
         JobRecord::Rollover(job) => job.tally(counted).waiting(),
         JobRecord::Deployment(job) => job.tally(counted).waiting(),

@@ -288,6 +288,7 @@ impl Scene {
         issue::App {
             ledger: regenerator.ledger_over(wire),
             vault: regenerator.vault_over(wire),
+            signatures: issue::signatures(),
             queue: Queue::new(regenerator.sqs_over(wire)),
             events: regenerator.events_over(wire),
             issue_queue: regenerator.queue.clone(),

@@ -29,9 +29,6 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Behind the whole fleet.
-    pub const END: Self = Self { step: SHARDS, after: None };
-
     pub const fn is_at_end(&self) -> bool {
         self.step >= SHARDS
     }

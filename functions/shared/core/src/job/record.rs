@@ -73,6 +73,14 @@ impl JobRecord {
         }
     }
 
+    /// Whether one query reads all of a pass's counters.
+    pub const fn is_counted_together(&self) -> bool {
+        match self {
+            Self::Rollover(job) => job.counted_together,
+            Self::Deployment(job) => job.counted_together,
+        }
+    }
+
     /// Which waiting tasks are not to wait for their next try.
     pub const fn haste(&self) -> Option<&Haste> {
         match self {

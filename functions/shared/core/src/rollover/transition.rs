@@ -189,6 +189,7 @@ impl Job {
     pub fn begin_resend(&mut self, now: OffsetDateTime) {
         self.sweep_lap(Purpose::Resend);
         self.resends += 1;
+        self.counted_together = false;
         self.progress_at = now;
     }
 

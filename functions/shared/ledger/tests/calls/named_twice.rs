@@ -13,7 +13,6 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{DeviceRecord, Ledger, Tables, TaskKey, UseRecord};
-use rootcast_pki::signer::SignerId;
 use time::OffsetDateTime;
 
 type Item = HashMap<String, AttributeValue>;
@@ -100,7 +99,6 @@ async fn other_records_named_twice_are_found_once() {
     let nothing = strict(None);
     let (ledger, id) = (ledger(&nothing), device());
     assert!(ledger.certificates_or_pending([certificate(), certificate()]).await.unwrap().is_empty());
-    assert!(ledger.crls([SignerId::root(3), SignerId::root(3)]).await.unwrap().is_empty());
     assert!(ledger.fleet_versions([&id, &id]).await.unwrap().is_empty());
     assert!(ledger.jobs_and_tasks([JobId(7), JobId(7)], &[]).await.unwrap().0.is_empty());
 }

@@ -242,7 +242,7 @@ async fn a_proven_device_drops_all_uses_not_under_way() {
     ]);
     let written = accepted(&[
         "put 7#12 task#install#bmc-1",
-        "update 7#12 counters#install ADD acked :acked [:acked=1]",
+        "update 7#counters counters#install#12 ADD acked :acked [:acked=1]",
         "put scs0000000000001 use#bmc-1",
         "update bmc-1 SET #certificate = :certificate, #pins = :pins, #bindings = :bindings, #revision = :revision, begun = :zero \
          REMOVE lease, working \
@@ -279,7 +279,8 @@ async fn a_failure_changes_neither_other_uses_nor_the_device() {
     let failure = Failure::new(ErrorClass::NotStored, "Still the old one.").at(Stage::CheckConfiguration);
     let written = accepted(&[
         "put 7#12 task#install#bmc-1",
-        "update 7#12 counters#install ADD failed :failed [:failed=1]",
+        "put 7#12 trouble#install#bmc-1",
+        "update 7#counters counters#install#12 ADD failed :failed, listed :listed [:failed=1 :listed=1]",
         "put scs0000000000001 use#bmc-1",
     ]);
     let failed = settlement(Outcome::Failed(failure));
