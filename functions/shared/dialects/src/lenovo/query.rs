@@ -72,6 +72,7 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::answer::Dialect;
 
     #[derive(Debug, Deserialize)]
     struct Page {
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(of("limit=1&state=pending").await.unwrap(), (Some(1), Some("pending".to_owned())));
         let refused = of("limit=1&stat=pending").await.unwrap_err();
         assert_eq!((refused.status().as_u16(), refused.text()), (400, "There is no parameter stat."));
-        assert_eq!(refused.recovery(), "The parameters are limit, state.");
+        assert_eq!(refused.refusal().recovery(), "The parameters are limit, state.");
         assert_eq!(of("limit=x").await.unwrap_err().status(), 400);
     }
 
