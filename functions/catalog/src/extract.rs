@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_gate::Reads;
+use serde::Deserialize;
 
 /// `dryRun=true`: the answer says what would be done, and nothing is.
 #[derive(Deserialize)]

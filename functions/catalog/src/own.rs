@@ -13,7 +13,7 @@ use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::Pass;
 use rootcast_core::job::visit::TaskAttempt;
-use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, Params};
 use rootcast_dialects::native::{Issued, OwnCertificate};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord};
@@ -26,7 +26,7 @@ use tracing::info;
 use crate::app::App;
 use crate::deployments::path;
 use crate::devices::{may, no_such_device};
-use crate::extract::{Dry, Id, Params};
+use crate::extract::{Dry, Id};
 use crate::stamp::stamp;
 use crate::tasks::{past, visits};
 
@@ -47,7 +47,7 @@ pub(crate) async fn renew(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
-    Params(Dry { dry_run }): Params<Dry>,
+    Params(Dry { dry_run }, _): Params<Dry>,
     Id(id): Id<DeviceId>,
 ) -> Result<(HeaderMap, Envelope<Begun>), LenovoError> {
     may(&caller, Right::Write, &id)?;

@@ -10,7 +10,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobId, MOST_RETRIED, MOST_WAVES};
-use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, Params};
 use rootcast_dialects::native;
 use rootcast_gate::{BODY_LIMIT, Principal, RequestId, media_type, parse_json, read};
 use rootcast_operations::Filters;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use crate::app::App;
-use crate::extract::{Dry, Id, Params};
+use crate::extract::{Dry, Id};
 use crate::jobs::{load_any, view};
 use crate::refused::{Asked, nothing_chosen, refused};
 
@@ -45,7 +45,7 @@ pub(crate) async fn retry(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(request_id): Extension<RequestId>,
-    Params(Dry { dry_run }): Params<Dry>,
+    Params(Dry { dry_run }, _): Params<Dry>,
     Id(id): Id<JobId>,
     request: Request,
 ) -> Result<Envelope<Retried>, LenovoError> {

@@ -148,8 +148,8 @@ impl CertificateAuthority {
             }
             signed => signed?,
         }
-        if claimed.taken_over && claimed.claim.job.is_none() {
-            // A job has them given up when it ends. The conductor alone can delete a key.
+        if claimed.taken_over {
+            // Of a crash before. The conductor alone can delete a key; not each end of a job does.
             claimed.authority.unswept.insert(claimed.claim.generation);
         }
         let job = match claimed.claim.job {

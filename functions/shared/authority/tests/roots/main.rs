@@ -221,14 +221,20 @@ async fn a_lost_write_makes_no_second_root() {
 
 #[tokio::test]
 async fn a_key_that_only_tags_identify_becomes_no_root() {
-    let aws = Aws::new();
-    aws.state().lost_key = true;
-    aws.make_root().await.unwrap_err();
-    assert_eq!(aws.make_root().await.unwrap().generation, 1);
-    let authority = aws.ledger().authority().await.unwrap();
-    let state = aws.state();
-    assert_eq!(state.roots()[0].key.as_deref(), Some("key 2"));
-    assert_eq!((state.keys.len(), authority.unswept), (2, [1].into()), "the other is given up");
+    // Also if a job follows, which may end without looking for keys.
+    for job in [None, Some(JOB)] {
+        let aws = Aws::new();
+        if job.is_some() {
+            aws.approve();
+        }
+        aws.state().lost_key = true;
+        aws.make_root().await.unwrap_err();
+        assert_eq!(aws.make_root().await.unwrap(), Made { generation: 1, job });
+        let authority = aws.ledger().authority().await.unwrap();
+        let state = aws.state();
+        assert_eq!(state.roots()[0].key.as_deref(), Some("key 2"));
+        assert_eq!((state.keys.len(), authority.unswept), (2, [1].into()), "the other is given up");
+    }
 }
 
 #[tokio::test]
