@@ -50,6 +50,7 @@ pub(super) fn issuer_with(
     issue::App {
         ledger: regenerator.ledger_over(wire),
         vault,
+        signatures: issue::signatures(),
         queue: Queue::new(regenerator.sqs_over(wire)),
         events: regenerator.events_over(wire),
         issue_queue: regenerator.queue().to_owned(),
