@@ -111,8 +111,8 @@ async fn an_invalid_query_is_refused_with_a_remedy() {
             ("wavePause=99999999999999999999", "wavePause", "decimal digits"),
             ("reason=two%0Alines", "reason", "on one line"),
             (&long, "reason", "more briefly"),
-            ("colour=blue", "colour", "Known are activation, reason, canary"),
-            ("Canary=5", "Canary", "Known are activation, reason, canary"),
+            ("colour=blue", "colour", "The parameters are activation, reason, canary"),
+            ("Canary=5", "Canary", "The parameters are activation, reason, canary"),
         ] {
             for path in ["/signingCertificate", "/signingcertificate"] {
                 let message = stack.api.put(&format!("{path}?{query}")).await.refused(400);

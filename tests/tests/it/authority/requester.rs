@@ -68,6 +68,12 @@ pub(super) fn issuer_with(
     }
 }
 
+fn context(app: &issue::App) -> Context {
+    let mut context = Context::default();
+    context.deadline = u64::try_from(((app.clock)().unix_timestamp() + 60) * 1000).unwrap();
+    context
+}
+
 /// Whether the message was processed.
 pub(super) async fn deliver(app: &issue::App, body: &Value, receives: u32) -> bool {
     let event = json!({ "Records": [{
@@ -75,7 +81,7 @@ pub(super) async fn deliver(app: &issue::App, body: &Value, receives: u32) -> bo
         "attributes": { "ApproximateReceiveCount": receives.to_string() },
     }] });
     let wake = Wake::Queue(serde_json::from_value(event).unwrap());
-    issue::handle(app, LambdaEvent::new(wake, Context::default())).await.unwrap().batch_item_failures.is_empty()
+    issue::handle(app, LambdaEvent::new(wake, context(app))).await.unwrap().batch_item_failures.is_empty()
 }
 
 pub(super) async fn publish(app: &issue::App, crl: rootcast_pki::crl::CrlId) -> bool {
@@ -83,9 +89,7 @@ pub(super) async fn publish(app: &issue::App, crl: rootcast_pki::crl::CrlId) -> 
 }
 
 pub(super) async fn wake(app: &issue::App) {
-    let mut context = Context::default();
-    context.deadline = u64::try_from(((app.clock)().unix_timestamp() + 60) * 1000).unwrap();
-    issue::handle(app, LambdaEvent::new(Wake::Schedule { what: Lists::Lists }, context)).await.unwrap();
+    issue::handle(app, LambdaEvent::new(Wake::Schedule { what: Lists::Lists }, context(app))).await.unwrap();
 }
 
 impl<'a> Requester<'a> {

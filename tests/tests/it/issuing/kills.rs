@@ -184,7 +184,9 @@ impl Scene {
     async fn take(&self, turn: Turn, wire: &Wire, clock: fn() -> OffsetDateTime) {
         match turn {
             Turn::Issue => {
-                let event = LambdaEvent::new(serde_json::from_value(self.message()).unwrap(), Context::default());
+                let mut context = Context::default();
+                context.deadline = u64::try_from((clock().unix_timestamp() + 60) * 1000).unwrap();
+                let event = LambdaEvent::new(serde_json::from_value(self.message()).unwrap(), context);
                 issue::handle(&self.issuer(wire, clock), event).await.unwrap();
             }
             Turn::Request | Turn::Install => {
