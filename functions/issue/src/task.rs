@@ -29,7 +29,7 @@ const READ: usize = 100;
 
 /// A message, and what there is to do.
 enum Read {
-    Open(OpenTask<Delivery<Task>, CertificateId>, Option<UseRecord>),
+    Open(OpenTask<Delivery<Task>, CertificateId>, Option<Box<UseRecord>>),
     Done(Delivery<Task>, AfterTask),
 }
 
@@ -65,7 +65,7 @@ impl App {
                     let seconds = self.soon(task.message.receives);
                     (task.message, AfterTask::Again(seconds))
                 }
-                Read::Open(task, binding) => self.attempt(task, binding).await,
+                Read::Open(task, binding) => self.attempt(task, binding.map(|binding| *binding)).await,
             }
         });
         worked.buffer_unordered(IN_HAND).collect().await
@@ -84,7 +84,7 @@ impl App {
                 let device = &task.message.body.device;
                 let is_its = |each: &UseRecord| each.certificate == task.work && each.device == *device;
                 // One message may be there twice.
-                let binding = uses.iter().find(|each| is_its(each)).cloned();
+                let binding = uses.iter().find(|each| is_its(each)).cloned().map(Box::new);
                 Read::Open(task, binding)
             })),
             Err(error) => read.extend(self.unread(open.into_iter().map(|task| task.message), &error)),
