@@ -6,7 +6,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use rootcast_core::access::permission::Role;
 use rootcast_gate::routes::Function;
-use serde_json::{Value, json};
+use serde_json::json;
 use tower::ServiceExt;
 
 use crate::tables::Caller;
@@ -124,7 +124,7 @@ async fn nobody_is_led_elsewhere_than_to_the_provider() {
         json!({ "authorization_endpoint": "javascript:alert(1)" }),
         json!({ "authorization_endpoint": "https://id.test/authorize#" }),
         json!({ "token_endpoint": "http://id.test/token" }),
-        Value::from(json!({ "token_endpoint": 7 })),
+        json!({ "token_endpoint": 7 }),
     ] {
         *world.provider.published.lock().unwrap() = published.clone();
         let response = get(&world, "/console/oidc", None).await;

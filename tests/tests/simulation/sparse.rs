@@ -81,7 +81,8 @@ fn failures_of_an_earlier_release_are_found_all_the_same() {
         let apart = old.values().filter(|row| row["pk"]["S"] == format!("{job}#counters")).cloned();
         let apart: Vec<Value> = apart.collect();
         old.retain(|(table, _), row| *table != JOBS || row["pk"]["S"] != format!("{job}#counters"));
-        for row in old.values_mut().filter(|row| row["pk"]["S"] == job.to_string() && row["sk"]["S"] == "meta") {
+        let partition = job.to_string();
+        for row in old.values_mut().filter(|row| row["pk"]["S"] == partition.as_str() && row["sk"]["S"] == "meta") {
             row.as_object_mut().unwrap().remove("countedTogether");
         }
         tables.restore(&old);
