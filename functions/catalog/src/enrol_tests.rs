@@ -95,10 +95,15 @@ fn the_second_row_of_an_id_is_refused() {
     assert!(parse(row(), &rules, &mut seen).is_ok());
     assert!(parse(row(), &rules, &mut seen).unwrap_err().row.message.unwrap().contains("earlier row"));
     // One device under two ids; two devices behind one address have different slots.
-    let again = |id: &str, slot: Value| json!({ "id": id, "address": "https://10.0.0.7", "slot": slot, "credential": format!("/rootcast/devices/{id}") });
-    let refused = parse(again("bmc-2", Value::Null), &rules, &mut seen).unwrap_err().row.message.unwrap();
-    assert!(refused.contains("this address, as bmc-1"), "{refused}");
-    assert!(parse(again("bmc-3", json!("/redfish/v1/Managers/2/Truststore/Certificates")), &rules, &mut seen).is_ok());
+    let again = |address: &str, slot: Value| json!({ "id": "bmc-2", "address": address, "slot": slot, "credential": "/rootcast/devices/bmc-2" });
+    for same in ["https://10.0.0.7", "https://10.0.0.7:443", "https://10.7"] {
+        let refused =
+            parse(again(same, Value::Null), &rules, &mut Seen { ids: HashSet::new(), places: seen.places.clone() });
+        let refused = refused.unwrap_err().row.message.unwrap();
+        assert!(refused.contains("this address, as bmc-1"), "{same}: {refused}");
+    }
+    let other = again("https://10.0.0.7", json!("/redfish/v1/Managers/2/Truststore/Certificates"));
+    assert!(parse(other, &rules, &mut seen).is_ok());
 }
 
 #[test]

@@ -18,7 +18,8 @@ use crate::{App, ConductError, StepResult};
 
 /// Devices per page: one call for them, and one or two for their tasks.
 pub(crate) const PAGE: usize = 1000;
-/// Tasks per transaction. DynamoDB takes 100 writes, including one per shard for the counters, and one for the lease.
+/// Tasks per transaction, each with the record of its failure. DynamoDB takes 100 writes, including those of the counters and one for
+/// the lease.
 pub(crate) const SETTLED_AT_ONCE: usize = 45;
 
 pub(crate) const LOST: &str =

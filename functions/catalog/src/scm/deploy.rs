@@ -100,6 +100,7 @@ pub(crate) async fn deploy(
     Body(wanted): Body<DeployRequest>,
 ) -> Result<(HeaderMap, Json<Answer>), HuaweiError> {
     wanted.check()?;
+    let is_dry = is_dry(uri.query().unwrap_or_default())?;
     let parts = app.parts().await?;
     load(&parts.ledger, &caller, Right::Write, id).await?;
     let (mut devices, mut failure_list) = wanted.devices();
@@ -108,7 +109,7 @@ pub(crate) async fn deploy(
         failure_list.extend(lacks.iter().map(|why| failure(device.as_str(), why)));
         lacks.is_none()
     });
-    if is_dry(&uri) {
+    if is_dry {
         let planned = parts.operations().would_deploy(id, &devices).await;
         let Planned { devices, refused } = planned.map_err(refusal)?;
         failure_list.extend(refused.into_iter().map(|(device, why)| failure(device.as_str(), why.to_string())));
@@ -127,10 +128,16 @@ pub(crate) async fn deploy(
     Ok((HeaderMap::from_iter([(LOCATION, location)]), answer(failure_list, Some(job.id))))
 }
 
-/// As of our own API; the vendor's has no query here.
-fn is_dry(uri: &Uri) -> bool {
-    let mut said = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    said.any(|(name, value)| name == "dryRun" && value == "true")
+/// As of our own API; the vendor's has no query here. Whoever misspells it wants no deployment.
+fn is_dry(query: &str) -> Result<bool, HuaweiError> {
+    let is_meant = |name: &str| name.replace(['_', '-'], "").eq_ignore_ascii_case("dryrun");
+    let mut said = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| is_meant(name));
+    match (said.next(), said.next()) {
+        (None, _) => Ok(false),
+        (Some((name, value)), None) if name == "dryRun" && value == "true" => Ok(true),
+        (Some((name, value)), None) if name == "dryRun" && value == "false" => Ok(false),
+        _ => Err(HuaweiError::invalid("The parameter dryRun is true or false, and is there once.")),
+    }
 }
 
 /// Why the caller may not deploy to the device.
@@ -176,6 +183,17 @@ mod tests {
         ] {
             assert!(!check(refused.clone()), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_misspelt_dry_run_deploys_nothing() {
+        for (query, expected) in [("", false), ("x=1", false), ("dryRun=false", false), ("x=1&dryRun=true", true)] {
+            assert_eq!(is_dry(query).unwrap(), expected, "{query}");
+        }
+        for refused in ["dryRun", "dryRun=", "dryRun=True", "dryRun=1", "dryrun=true", "dry_run=true", "dry-run=true"] {
+            assert!(is_dry(refused).is_err(), "{refused}");
+        }
+        assert!(is_dry("dryRun=true&dryRun=false").is_err());
     }
 
     #[test]
