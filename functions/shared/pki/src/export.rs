@@ -9,6 +9,7 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::import::der::tlv;
 use crate::import::mac_key;
 
 /// What OWASP recommends for PBKDF2 with SHA-256, and our own import reads.
@@ -89,7 +90,8 @@ fn made(bundle: &Bundle<'_>, password: &str, random: &[[u8; 16]; 5]) -> Result<V
         let own: &[u8] = if place == 0 { &attributes } else { &[] };
         tlv(SEQUENCE, &[CERTIFICATE, &tlv(EXPLICIT, &[&content]), own])
     });
-    let bags = tlv(SEQUENCE, &[&bags.collect::<Vec<_>>().concat()]);
+    let bags: Vec<_> = bags.collect();
+    let bags = tlv(SEQUENCE, &bags.iter().map(|bag| bag.as_slice()).collect::<Vec<_>>());
     let (algorithm, sealed) = encrypted(&bags, password, certificates_salt, certificates_iv)?;
     let content = tlv(SEQUENCE, &[DATA, &algorithm, &tlv(IMPLICIT, &[&sealed])]);
     let content = tlv(SEQUENCE, &[&tlv(INTEGER, &[&[0]]), &content]);
@@ -102,29 +104,32 @@ fn made(bundle: &Bundle<'_>, password: &str, random: &[[u8; 16]; 5]) -> Result<V
 
     let safe = tlv(SEQUENCE, &[&certificates, &key]);
     let mac = mac(&safe, password, mac_salt);
-    Ok(tlv(SEQUENCE, &[&tlv(INTEGER, &[&[3]]), &data(&safe), &mac]))
+    Ok(tlv(SEQUENCE, &[&tlv(INTEGER, &[&[3]]), &data(&safe), &mac]).to_vec())
 }
 
 /// A ContentInfo of plain data.
-fn data(content: &[u8]) -> Vec<u8> {
+fn data(content: &[u8]) -> Zeroizing<Vec<u8>> {
     tlv(SEQUENCE, &[DATA, &tlv(EXPLICIT, &[&tlv(OCTETS, &[content])])])
 }
 
 /// By which a program knows that key and certificate belong together.
-fn attributes(bundle: &Bundle<'_>) -> Vec<u8> {
+fn attributes(bundle: &Bundle<'_>) -> Zeroizing<Vec<u8>> {
     let own = bundle.certificates.first().map_or(&[][..], Vec::as_slice);
     let id = digest::digest(&digest::SHA256, own);
     let id = tlv(SEQUENCE, &[LOCAL_KEY_ID, &tlv(SET, &[&tlv(OCTETS, &[id.as_ref()])])]);
     let name: Vec<u8> = bundle.name.encode_utf16().flat_map(u16::to_be_bytes).collect();
     let name = tlv(SEQUENCE, &[FRIENDLY_NAME, &tlv(SET, &[&tlv(BMP_STRING, &[&name])])]);
     // DER orders a set by its members' encodings, and the shorter of the two begins with the smaller length.
-    let mut both = [id, name];
-    both.sort();
-    tlv(SET, &[&both.concat()])
+    if *id < *name { tlv(SET, &[&id, &name]) } else { tlv(SET, &[&name, &id]) }
 }
 
 /// AlgorithmIdentifier and ciphertext.
-fn encrypted(plain: &[u8], password: &str, salt: &[u8; 16], iv: &[u8; 16]) -> Result<(Vec<u8>, Vec<u8>), NotExported> {
+fn encrypted(
+    plain: &[u8],
+    password: &str,
+    salt: &[u8; 16],
+    iv: &[u8; 16],
+) -> Result<(Zeroizing<Vec<u8>>, Vec<u8>), NotExported> {
     let mut key = Zeroizing::new([0; 32]);
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, salt, password.as_bytes(), &mut *key);
     // With room for the padding: growing would leave a copy behind.
@@ -142,36 +147,19 @@ fn encrypted(plain: &[u8], password: &str, salt: &[u8; 16], iv: &[u8; 16]) -> Re
 }
 
 /// MacData over the content of the file.
-fn mac(safe: &[u8], password: &str, salt: &[u8; 16]) -> Vec<u8> {
+fn mac(safe: &[u8], password: &str, salt: &[u8; 16]) -> Zeroizing<Vec<u8>> {
     let key = mac_key(password, salt, MAC_ITERATIONS);
     let value = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), safe);
     let info = tlv(SEQUENCE, &[&tlv(SEQUENCE, &[SHA256, NULL]), &tlv(OCTETS, &[value.as_ref()])]);
     tlv(SEQUENCE, &[&info, &tlv(OCTETS, &[salt]), &count(MAC_ITERATIONS)])
 }
 
-fn count(number: NonZeroU32) -> Vec<u8> {
+fn count(number: NonZeroU32) -> Zeroizing<Vec<u8>> {
     // Minimal, and positive: X.690 §8.3.
     let bytes = u64::from(number.get()).to_be_bytes();
     let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1);
     let from = if bytes[from] < 0x80 { from } else { from - 1 };
     tlv(INTEGER, &[&bytes[from..]])
-}
-
-/// X.690 §8.1.
-fn tlv(tag: u8, content: &[&[u8]]) -> Vec<u8> {
-    let length: usize = content.iter().map(|part| part.len()).sum();
-    let mut made = vec![tag];
-    match u8::try_from(length) {
-        Ok(short) if short < 0x80 => made.push(short),
-        _ => {
-            let bytes = length.to_be_bytes();
-            let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
-            made.push(0x80 | u8::try_from(bytes.len() - from).unwrap_or(8));
-            made.extend(&bytes[from..]);
-        }
-    }
-    content.iter().for_each(|part| made.extend(*part));
-    made
 }
 
 #[cfg(test)]
@@ -233,7 +221,7 @@ mod tests {
         assert_eq!(tlv(4, &[&[7; 127]])[..2], [4, 127]);
         assert_eq!(tlv(4, &[&[7; 128]])[..3], [4, 0x81, 128]);
         assert_eq!(tlv(4, &[&[7; 300]])[..4], [4, 0x82, 1, 44]);
-        let number = |number| count(NonZeroU32::new(number).unwrap());
+        let number = |number| count(NonZeroU32::new(number).unwrap()).to_vec();
         assert_eq!(
             (number(1), number(200), number(600_000)),
             (vec![2, 1, 1], vec![2, 2, 0, 200], vec![2, 3, 9, 0x27, 0xc0])

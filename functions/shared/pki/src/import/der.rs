@@ -3,6 +3,8 @@
 
 use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag};
 
+use super::Secret;
+
 /// The content of one SEQUENCE with nothing after it.
 pub(crate) fn sequence(der: &[u8]) -> Option<&[u8]> {
     element(der, Tag::Sequence).filter(|(rest, _)| rest.is_empty()).map(|(_, content)| content)
@@ -44,4 +46,22 @@ pub(super) fn dotted(content: &[u8]) -> Option<String> {
 pub(super) fn oid_of(any: &Any<'_>) -> Option<String> {
     let fits = any.tag() == Tag::Oid && any.class() == Class::Universal && !any.header.is_constructed();
     fits.then(|| dotted(any.data))?
+}
+
+/// Tag, length (X.690 §10.1) and content.
+pub(crate) fn tlv(tag: u8, content: &[&[u8]]) -> Secret {
+    let length = content.iter().map(|part| part.len()).sum::<usize>();
+    let bytes = length.to_be_bytes();
+    let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len() - 1);
+    let bytes = &bytes[from..];
+    let mut der = Secret::new(Vec::with_capacity(2 + bytes.len() + length));
+    der.push(tag);
+    if length >= 0x80 {
+        der.push(0x80 | u8::try_from(bytes.len()).unwrap_or(8));
+    }
+    der.extend_from_slice(bytes);
+    for part in content {
+        der.extend_from_slice(part);
+    }
+    der
 }

@@ -10,7 +10,7 @@ use x509_parser::asn1_rs::Tag;
 
 use super::{Key, Pair, PrivateKey};
 use crate::import::Secret;
-use crate::import::der::{dotted, element, identifier, oid_of, sequence, tagged};
+use crate::import::der::{dotted, element, identifier, oid_of, sequence, tagged, tlv};
 use crate::import::problem::Problem;
 use crate::import::public_key::{self, KeyFault, Kind, LeafKey, PublicKey};
 
@@ -192,22 +192,6 @@ fn private_key_info(algorithm: &[u8], key: &[u8]) -> Secret {
 fn ec_private_key(secret: &[u8], public: &[u8]) -> Secret {
     let public = tlv(0xa1, &[&tlv(0x03, &[&[0], public])]);
     tlv(0x30, &[&[0x02, 0x01, 0x01], &tlv(0x04, &[secret]), &public])
-}
-
-/// Tag, length (X.690 §10.1) up to 65535, and content.
-fn tlv(tag: u8, content: &[&[u8]]) -> Secret {
-    let length = content.iter().map(|part| part.len()).sum::<usize>();
-    let [.., high, low] = length.to_be_bytes();
-    let mut der = Secret::new(Vec::with_capacity(length + 4));
-    match length {
-        0..=0x7f => der.extend([tag, low]),
-        0x80..=0xff => der.extend([tag, 0x81, low]),
-        _ => der.extend([tag, 0x82, high, low]),
-    }
-    for part in content {
-        der.extend_from_slice(part);
-    }
-    der
 }
 
 /// Parses what follows the key: attributes [0] and the public key [1], each at most once. Returns the public key;
