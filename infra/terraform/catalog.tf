@@ -199,6 +199,12 @@ resource "aws_iam_role_policy" "catalog_role" {
         }
       },
       {
+        Sid      = "Parameters"
+        Effect   = "Allow"
+        Action   = "ssm:ListTagsForResource"
+        Resource = "arn:${local.partition}:ssm:${local.region}:${local.account_id}:parameter${var.credential_prefix}*"
+      },
+      {
         Sid      = "Tokens"
         Effect   = "Allow"
         Action   = "dynamodb:GetItem"

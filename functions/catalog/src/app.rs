@@ -41,6 +41,8 @@ pub struct Parts {
     pub sealer: Sealer,
     /// The prefix of the SSM parameters that hold the devices' credentials.
     pub credential_prefix: String,
+    /// Says whether they exist.
+    pub ssm: aws_sdk_ssm::Client,
     pub second: SecondPerson,
     /// Of what jobs use.
     pub prices: Prices,
@@ -106,6 +108,7 @@ impl Parts {
             networks: std::env::var("DEVICE_CIDRS").unwrap_or_default().parse()?,
             sealer: Sealer::new(&kms, set("SEALING_KEY_ARN")?),
             credential_prefix: set("CREDENTIAL_PREFIX")?,
+            ssm: aws_sdk_ssm::Client::new(&aws),
             prices: std::env::var("PRICES").unwrap_or_default().parse()?,
             clock: OffsetDateTime::now_utc,
         })

@@ -28,6 +28,7 @@ use crate::extract::Id;
 use crate::inventory::{Rules, shown};
 use crate::issuance_policy;
 use crate::page::{Paging, cursor};
+use crate::parameters;
 use crate::stamp::stamp;
 
 /// Attempts to write an edit: another operator may edit the same device at the same time.
@@ -117,6 +118,11 @@ pub(crate) fn editor<'a>(caller: &'a Principal, id: &DeviceId, RequestId(request
     }
 }
 
+/// Who has an address: a device by name only if the caller may see it.
+pub(crate) fn holder(caller: &Principal, by: &DeviceId) -> String {
+    if caller.sees(&application_dn(by)) { format!("device {by}") } else { "another device".to_owned() }
+}
+
 /// To take out a device that a rollover waits for, a second person is asked if that is all that is lacking.
 fn not_written(caller: &Principal, error: LedgerError) -> LenovoError {
     match &error {
@@ -124,6 +130,10 @@ fn not_written(caller: &Principal, error: LedgerError) -> LenovoError {
             Err(why @ Forbidden::SecondPerson(_)) => why.into(),
             _ => error.into(),
         },
+        LedgerError::Claimed { by } => LenovoError::conflict(
+            format!("The address is taken: {} has it.", holder(caller, by)),
+            "Use that device, or give it another address, or delete it. To swap the addresses of two devices, first give one of them a free one, such as its own with another port.",
+        ),
         // The denial's entry names this right.
         LedgerError::Certified { device } => {
             let _ = caller.require(Right::Write, &CertificateDn::of_device(device).to_string());
@@ -228,8 +238,15 @@ pub(crate) async fn edit(
     let parts = app.parts().await?;
     let refused = |why: String| LenovoError::invalid(why, "Correct the body and send the request again.");
     edit.check(&id, &parts.into()).map_err(refused)?;
+    let mut asked = false;
     for _ in 0..ATTEMPTS {
         let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
+        // Only now: whether a parameter exists is nobody's business who may not write the device.
+        if let (Some(SentCredential::Parameter(name)), false) = (&edit.credential, std::mem::replace(&mut asked, true))
+            && parameters::missing(&parts.ssm, [name.clone()]).await.contains(name)
+        {
+            return Err(refused(parameters::none_such(name)));
+        }
         let mut device = before.clone();
         edit.apply(&mut device).map_err(refused)?;
         if let Some(login) = edit.credential.as_ref().and_then(SentCredential::login) {

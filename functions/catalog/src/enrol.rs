@@ -26,11 +26,12 @@ use tracing::info;
 
 use crate::app::{App, Parts};
 use crate::credential::{Login, SentCredential};
+use crate::devices::holder;
 use crate::inventory::Rules;
-use crate::issuance_policy;
+use crate::{issuance_policy, parameters};
 
-/// Rows per request. A transaction of 16 devices takes about 20 ms; ids that were enrolled before take two, and a read
-/// of their audit chains between them. So all of them take at most some 16 s of the function's 29.
+/// Rows per request. A transaction of 13 devices takes about 20 ms; ids that were enrolled before take two, and a read
+/// of their audit chains between them. So all of them take at most some 20 s of the function's 29.
 const MOST_ROWS: usize = 5_000;
 
 /// Concurrent calls to KMS, each of some 10 ms: 5 000 take 2 s.
@@ -56,8 +57,9 @@ pub(crate) async fn enrol(
         .into_iter()
         .map(|row| parse(row?, &rules, &mut seen)?.may_be_created_by(&caller, (parts.clock)()))
         .collect();
-    let sealed = sealed(parts, permitted(parts, parsed).await?).await?;
-    let results = store(parts, sealed, &caller.acting(&id)).await?;
+    let parsed = with_credential(parts, permitted(parts, parsed).await?).await;
+    let sealed = sealed(parts, parsed).await?;
+    let results = store(parts, sealed, &caller, &caller.acting(&id)).await?;
     let created = results.iter().filter(|done| done.row.result == Enrolment::Created).count();
     info!(caller = caller.name, devices.sent = results.len(), devices.created = created, "devices enrolled");
     Ok(answer(results, single))
@@ -167,7 +169,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut Seen) -> Result<RequestedDevi
     if !seen.ids.insert(id.clone()) {
         return Err(Outcome::refused(id.to_string(), "an earlier row of the same request has this id."));
     }
-    let place = (sent.address.to_string(), sent.slot.as_ref().map(ToString::to_string));
+    let place = (sent.address.canonical(), sent.slot.as_ref().map(ToString::to_string));
     if let Some(earlier) = seen.places.insert(place, id.clone()) {
         let why = format!("an earlier row of the same request has this address, as {earlier}: a device has one id.");
         return Err(Outcome::refused(id.to_string(), why));
@@ -221,6 +223,20 @@ async fn permitted(
     Ok(parsed.into_iter().map(|row| row.and_then(check)).collect())
 }
 
+/// Refuses the rows whose credential is a parameter that does not exist.
+async fn with_credential(
+    parts: &Parts,
+    parsed: Vec<Result<RequestedDevice, Outcome>>,
+) -> Vec<Result<RequestedDevice, Outcome>> {
+    let named = parsed.iter().flatten().filter_map(RequestedDevice::parameter).map(str::to_owned);
+    let missing = parameters::missing(&parts.ssm, named).await;
+    let check = |wanted: RequestedDevice| match wanted.parameter().filter(|name| missing.contains(*name)) {
+        Some(name) => Err(Outcome::refused(wanted.record.id.as_str(), parameters::none_such(name))),
+        None => Ok(wanted),
+    };
+    parsed.into_iter().map(|row| row.and_then(check)).collect()
+}
+
 /// Seals the credentials of the valid rows: a call to KMS each.
 async fn sealed(
     parts: &Parts,
@@ -240,12 +256,16 @@ async fn sealed(
 async fn store(
     parts: &Parts,
     parsed: Vec<Result<RequestedDevice, Outcome>>,
+    caller: &Principal,
     by: &Actor,
 ) -> Result<Vec<Outcome>, LenovoError> {
     let records: Vec<DeviceRecord> = parsed.iter().flatten().map(|wanted| wanted.record.clone()).collect();
     let enrolled = parts.ledger.enrol(&records, by, (parts.clock)()).await?;
     let there = records.iter().zip(&enrolled).filter(|(_, enrolled)| !**enrolled).map(|(record, _)| &record.id);
     let there = parts.ledger.devices_by_id(there).await?;
+    let refused =
+        records.iter().zip(&enrolled).filter(|(record, enrolled)| !**enrolled && !there.contains_key(&record.id));
+    let claimants = parts.ledger.claimants(refused.map(|(record, _)| record)).await?;
     let mut enrolled = enrolled.into_iter();
     let outcome = |row: Result<RequestedDevice, Outcome>| match row {
         Ok(wanted) if enrolled.next().unwrap_or(false) => {
@@ -254,13 +274,21 @@ async fn store(
             let row = Enrolled { id: wanted.record.id.to_string(), result: Enrolment::Created, message };
             Outcome { row, kind: Kind::Invalid }
         }
-        Ok(wanted) => wanted.compared(there.get(&wanted.record.id)),
+        Ok(wanted) => match claimants.get(&wanted.record.id) {
+            Some(by) => wanted.elsewhere(&holder(caller, by)),
+            None => wanted.compared(there.get(&wanted.record.id)),
+        },
         Err(refused) => refused,
     };
     Ok(parsed.into_iter().map(outcome).collect())
 }
 
 impl RequestedDevice {
+    /// The name of the parameter with its credential, if that is not sealed.
+    fn parameter(&self) -> Option<&str> {
+        self.login.is_none().then_some(self.record.credential.as_str())
+    }
+
     /// The device is approved with its pins if the caller may approve devices. Otherwise an approver has to look at it.
     fn may_be_created_by(mut self, caller: &Principal, now: OffsetDateTime) -> Result<Self, Outcome> {
         let id = &self.record.id;
@@ -272,6 +300,15 @@ impl RequestedDevice {
             self.record.unapproved = Some(Unapproved { by: caller.name.clone(), at: now, formerly: None });
         }
         Ok(self)
+    }
+
+    /// `holder`: who has its address.
+    fn elsewhere(&self, holder: &str) -> Outcome {
+        let why = format!(
+            "{holder} has the address {} already, and a device has one id: edit or delete that one, or correct the address.",
+            self.record.address
+        );
+        Outcome { kind: Kind::Conflict, ..Outcome::refused(self.record.id.as_str(), why) }
     }
 
     /// Compares the row with the device that has its id, or had it a moment ago.

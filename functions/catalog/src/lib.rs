@@ -30,6 +30,7 @@ mod lxca;
 mod openapi;
 mod own;
 mod page;
+mod parameters;
 mod policy;
 mod probe;
 mod refused;

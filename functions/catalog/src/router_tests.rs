@@ -78,6 +78,9 @@ fn app_for(grants: Grants) -> Router {
         task_queue: String::new(),
         networks: "10.0.0.0/8".parse().unwrap(),
         credential_prefix: "/rootcast/devices/".to_owned(),
+        ssm: aws_sdk_ssm::Client::from_conf(
+            aws_sdk_ssm::Config::builder().behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest()).build(),
+        ),
         prices: Default::default(),
         clock: OffsetDateTime::now_utc,
     }))

@@ -8,16 +8,20 @@ mod issue;
 mod proof;
 mod steps;
 
-use std::{collections::HashMap, io::IsTerminal, path::PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    io::IsTerminal,
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use reqwest::Method;
 use rootcast_core::access::permission::Role;
 use rootcast_core::access::token::{LONGEST, Token};
-use rootcast_core::device::Pin;
+use rootcast_core::device::{DeviceId, Pin};
 use rootcast_core::job::Phase;
-use rootcast_dialects::native::Enrolment;
+use rootcast_dialects::native::{Device, Enrolment};
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
@@ -38,26 +42,32 @@ use crate::{
 const STACK: &str = "rootcast";
 /// Who signs in at the page.
 const PAGE_USER: &str = "operator";
+/// Fakes of OpenBMC in the demo fleet: one for a certificate of its own, one for an imported one.
+const FAKES: usize = 2;
 /// The default of template.yaml's `CredentialPrefix`.
 const CREDENTIAL_PREFIX: &str = "/rootcast/devices/";
 
 #[derive(Debug, Args)]
 pub(crate) struct Local {
-    /// Number of devices, of some 15 MB each
+    /// Number of emulated devices, of some 15 MB each
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=500))]
     devices: u16,
-    /// Stay up after the proof until Ctrl-C (the default at a terminal)
+    /// Stay up until Ctrl-C (the default at a terminal), and keep everything for the next start, in --data or else in
+    /// ~/.local/share/rootcast/local
     #[arg(long)]
     keep: bool,
+    /// Begin with nothing where a stack was kept
+    #[arg(long)]
+    anew: bool,
     /// Port of the API on localhost (default: a free one)
     #[arg(long)]
     port: Option<u16>,
-    /// Folder for logs and the devices' state, which stays after the end (default: a temporary one). A stack that starts there
-    /// again begins anew
+    /// Folder where everything is kept (default: a temporary one): a stack that starts there again goes on with its devices, jobs
+    /// and roots
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Start nothing, but print what a shell needs to use the stack that runs: eval "$(rootcast local --env)"
-    #[arg(long, conflicts_with_all = ["devices", "keep", "port"])]
+    #[arg(long, conflicts_with_all = ["devices", "keep", "anew", "port"])]
     env: bool,
 }
 
@@ -71,14 +81,20 @@ pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
     let mut options = LocalOptions::new(local.devices.into(), steps.progress())?;
     STACK.clone_into(&mut options.stack);
     options.api_port = local.port;
-    options.data = local.data.clone();
+    options.data = match &local.data {
+        None if local.keep => Some(kept_folder()?),
+        data => data.clone(),
+    };
+    options.keep = options.data.is_some();
+    options.anew = local.anew;
+    options.fakes = FAKES;
     let stack = tokio::select! {
         stack = LocalStack::start(options) => stack?,
         () = interrupt.comes() => return Ok(End::Interrupted),
     };
     environment::write(&stack, &profile(&stack), STACK)?;
     let shown = tokio::select! {
-        shown = show(&stack, &steps, format) => shown,
+        shown = async { if stack.goes_on { go_on(&stack, &steps).await } else { show(&stack, &steps, format).await } } => shown,
         () = interrupt.comes() => Ok(End::Interrupted),
     };
     match &shown {
@@ -99,11 +115,28 @@ pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
     Ok(end)
 }
 
+/// As [`cache_folder`](rootcast_local::cache_folder), for what is not made again.
+fn kept_folder() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let shared = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
+    Ok(shared.context("no folder to keep the stack in: name one with --data")?.join("rootcast/local"))
+}
+
+/// What a kept stack lacks: devices that were added, or not yet enrolled or approved when it was ended.
+async fn go_on(stack: &LocalStack, steps: &Steps) -> Result<End> {
+    let api = steps.run("logged in", log_in(stack)).await?;
+    let added = steps.run("devices enrolled, where they were not", enrol(stack, &api)).await?;
+    steps.run("new devices approved", approve(stack, &api, added)).await?;
+    steps.say(&format!("goes on with what {} kept; --anew begins with nothing", stack.data.display()));
+    Ok(End::Done)
+}
+
 /// Two rollovers of the whole fleet, the end of the first root, and each time the proof from the devices' side.
 async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> {
     let api = steps.run("logged in", log_in(stack)).await?;
-    steps.run("devices enrolled", enrol(stack, &api)).await?;
-    steps.run("devices approved, each by the certificate that it was made with", approve(stack, &api)).await?;
+    let devices = steps.run("devices enrolled", enrol(stack, &api)).await?;
+    let approved = approve(stack, &api, devices);
+    steps.run("devices approved, each by the certificate that it was made with", approved).await?;
 
     let rollover = || rotate::run(&api, Rotate::watched_until(Phase::Activate), format);
     steps.say("first rollover: no root yet");
@@ -147,32 +180,33 @@ async fn log_in(stack: &LocalStack) -> Result<Api> {
     Api::connect(&access)
 }
 
-/// Enrols the devices as pending: `approve` is a separate step.
-async fn enrol(stack: &LocalStack, api: &Api) -> Result<()> {
-    let devices = || stack.fleet.devices();
+/// Enrols the devices as pending: `approve` is a separate step. Returns those that were not enrolled before.
+async fn enrol(stack: &LocalStack, api: &Api) -> Result<Vec<DeviceId>> {
+    let devices = || stack.fleet.devices().chain(stack.fleet.fakes());
     store_credentials(&stack.sdk_config, CREDENTIAL_PREFIX, devices()).await?;
-    let records = devices().map(|device| {
+    let known: Vec<Device> = api.pages("/devices", &[], "devices").await?;
+    let known: HashSet<String> = known.into_iter().map(|device| device.id.to_string()).collect();
+    let records = devices().filter(|device| !known.contains(&device.id)).map(|device| {
         let mut record = device.enrolment(CREDENTIAL_PREFIX);
         record.as_object_mut().map(|fields| fields.remove("pins"));
         record
     });
-    for added in add::send(api, records.collect()).await? {
-        let reason = added.message.unwrap_or_default();
+    let added = add::send(api, records.collect()).await?;
+    for added in &added {
+        let reason = added.message.as_deref().unwrap_or_default();
         ensure!(added.result == Enrolment::Created, "{} was not enrolled: {reason}", added.id);
     }
-    Ok(())
+    added.into_iter().map(|added| Ok(added.id.to_string().parse()?)).collect()
 }
 
 /// Approves by the fingerprints with which the fleet was started, as with an inventory: the devices are not trusted
 /// on first use.
-async fn approve(stack: &LocalStack, api: &Api) -> Result<()> {
-    let known = stack.fleet.devices().map(|device| {
+async fn approve(stack: &LocalStack, api: &Api, devices: Vec<DeviceId>) -> Result<()> {
+    let known = stack.fleet.devices().chain(stack.fleet.fakes()).map(|device| {
         let pin = Pin::Certificate(Fingerprint::of(&device.certificate));
         anyhow::Ok((device.id.parse()?, pin))
     });
-    let known = known.collect::<Result<HashMap<_, _>>>()?;
-    let devices = known.keys().cloned().collect();
-    let judge = approve::Judge::Known(known);
+    let judge = approve::Judge::Known(known.collect::<Result<HashMap<_, _>>>()?);
     for decision in approve::decide(api, devices, &judge, false).await? {
         ensure!(decision.is_approval(), "{}: {}", decision.id, decision.verdict.words());
     }
@@ -204,6 +238,8 @@ fn how_to_go_on(stack: &LocalStack, page_user: &str) -> String {
          \x20 cargo rootcast status\n\
          \x20 cargo rootcast device list\n\
          \x20 cargo rootcast rotate --watch\n\
+         \x20 cargo rootcast device renew openbmc-fake-1 --wait        # a certificate for a key that never leaves it\n\
+         \x20 infra/local/README.md says how to deploy an imported one to openbmc-fake-2\n\
          \x20 cargo rootcast access list --stack {STACK}\n\
          The page is {1}/console: {page_user}\n\
          The API is {1} (trust {2}), AWS's are {3}; the stack is called {STACK}; logs are in {0}.",

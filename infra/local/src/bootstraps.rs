@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -23,6 +24,15 @@ const FUNCTIONS: [&str; 10] =
 pub(crate) struct Package {
     pub(crate) function: &'static str,
     pub(crate) zip: Bytes,
+    /// Of its file in the bucket. It changes with the content, or an update of the stack would keep the old program.
+    pub(crate) name: String,
+}
+
+impl Package {
+    pub(crate) fn new(function: &'static str, zip: Vec<u8>) -> Self {
+        let fingerprint = hex::encode(digest(&SHA256, &zip));
+        Self { function, name: format!("{function}-{}.zip", &fingerprint[..16]), zip: zip.into() }
+    }
 }
 
 type Packages = Arc<[Package]>;
@@ -77,7 +87,7 @@ fn pack(function: &'static str, programs: &[PathBuf]) -> Result<Package> {
         .find(|program| program.file_stem().is_some_and(|name| name == function))
         .with_context(|| format!("cargo built no program called {function}"))?;
     let content = std::fs::read(program).with_context(|| format!("{} cannot be read", program.display()))?;
-    Ok(Package { function, zip: zipped(&content)?.into() })
+    Ok(Package::new(function, zipped(&content)?))
 }
 
 /// A zip with one executable file, `bootstrap`. Stored without compression, since it stays on this machine.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use serde::Deserialize;
@@ -28,6 +28,7 @@ const PORT_ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Cloud {
     pub(crate) endpoint: String,
+    pub(crate) port: u16,
     process: Leashed,
 }
 
@@ -56,7 +57,7 @@ impl Cloud {
         let kept = state.map(|folder| [("PERSIST_STATE", "1".into()), ("STATE_DIR", folder.into())]);
         let command = Spawn {
             python: &tools.cloud,
-            arguments: vec![leash.as_os_str(), "ministack".as_ref()],
+            arguments: vec![leash.as_os_str(), "cloud".as_ref()],
             environment: vec![
                 ("GATEWAY_PORT", port.to_string().into()),
                 ("BIND_HOST", "127.0.0.1".into()),
@@ -83,7 +84,7 @@ impl Cloud {
             process.still_runs()?;
             let health = http.get(format!("{endpoint}/_ministack/health")).timeout(Duration::from_secs(2)).send().await;
             if health.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(Self { endpoint, process });
+                return Ok(Self { endpoint, port, process });
             }
             tokio::time::sleep(POLL).await;
         }
@@ -158,6 +159,27 @@ async fn ended(pid: &str) {
     }
 }
 
+/// How long a stack that was killed may take to end; the local cloud keeps its data then.
+const FREED_LIMIT: Duration = Duration::from_secs(10);
+
+/// Waits until nobody listens on a port that was kept.
+pub(crate) async fn freed(port: u16, whose: &str) -> Result<()> {
+    let begun = std::time::Instant::now();
+    while !is_free(port) {
+        if begun.elapsed() > FREED_LIMIT {
+            bail!(
+                "port {port} of {whose}, which a kept stack has again, is taken by another program: end that, or name another folder with --data"
+            );
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
 /// Below the ports that outgoing connections get (from 32768 on, on Linux): between this look and the start of a server,
 /// nobody takes one of these.
 const FIRST_PORT: u16 = 10_000;
@@ -168,7 +190,7 @@ pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % u32::from(PORTS))?;
     let next = || FIRST_PORT + start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let is_free = |port: &u16| is_free(*port);
     let ports: Vec<u16> = std::iter::repeat_with(next).take(PORTS.into()).filter(is_free).take(count).collect();
     if ports.len() < count { Err(anyhow!("no free port on loopback")) } else { Ok(ports) }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
+use aws_sdk_cloudformation::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_cloudformation::types::{Capability, Parameter, StackStatus};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::process::Command;
@@ -20,6 +21,8 @@ use crate::{
 };
 
 const BUCKET: &str = "rootcast-code";
+/// CloudFormation's words for an update that changes nothing.
+const UNCHANGED: &str = "No updates are to be performed.";
 const POLL: Duration = Duration::from_millis(100);
 
 /// The stack's outputs, with their names in template.yaml: API id, table names, queue URLs.
@@ -71,44 +74,49 @@ pub(crate) async fn translate(
     TRANSLATED.or_make(key, translation).await
 }
 
-/// Uploads the packages, creates the stack, and waits until it is complete.
-pub(crate) async fn create(
+/// Uploads the packages, creates the stack (or updates it, if it exists), and waits until it is complete.
+pub(crate) async fn deploy(
     config: &SdkConfig,
     stack: &str,
     template: String,
     packages: &[Package],
     parameters: &BTreeMap<String, String>,
+    exists: bool,
 ) -> Result<Outputs> {
     let endpoint = config.endpoint_url().context("the local cloud has an address")?;
+    // Pass the template by URL, as `sam deploy` does: CloudFormation's limit for an inline template is 51 200 bytes.
     let template_url = upload(endpoint, packages, template).await?;
     let formation = aws_sdk_cloudformation::Client::new(config);
-    formation
-        .create_stack()
-        .stack_name(stack)
-        // Pass the template by URL, as `sam deploy` does: CloudFormation's limit for an inline template is 51 200
-        // bytes.
-        .template_url(template_url)
-        .capabilities(Capability::CapabilityNamedIam)
-        .set_parameters(Some(
-            parameters
-                .iter()
-                .map(|(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build())
-                .collect(),
-        ))
-        .send()
-        .await?;
+    let parameter = |(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build();
+    let parameters = Some(parameters.iter().map(parameter).collect());
+    if exists {
+        let update = formation.update_stack().stack_name(stack).template_url(template_url);
+        let updated = update.capabilities(Capability::CapabilityNamedIam).set_parameters(parameters).send().await;
+        let refused = updated.err().map(SdkError::into_service_error);
+        if let Some(error) = refused.filter(|error| error.message() != Some(UNCHANGED)) {
+            return Err(error)
+                .context("the kept stack cannot be updated to this checkout: name another folder with --data");
+        }
+    } else {
+        let create = formation.create_stack().stack_name(stack).template_url(template_url);
+        create.capabilities(Capability::CapabilityNamedIam).set_parameters(parameters).send().await?;
+    }
     loop {
         let described = formation.describe_stacks().stack_name(stack).send().await?;
         let stack = described.stacks().first().context("the stack is gone")?;
         match stack.stack_status() {
-            Some(StackStatus::CreateComplete) => {
+            Some(StackStatus::CreateComplete | StackStatus::UpdateComplete) => {
                 let pairs = stack
                     .outputs()
                     .iter()
                     .filter_map(|output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned())));
                 return Ok(Outputs(pairs.collect()));
             }
-            Some(StackStatus::CreateInProgress) => tokio::time::sleep(POLL).await,
+            Some(
+                StackStatus::CreateInProgress
+                | StackStatus::UpdateInProgress
+                | StackStatus::UpdateCompleteCleanupInProgress,
+            ) => tokio::time::sleep(POLL).await,
             status => bail!(
                 "the stack is {}: {}{}",
                 status.map_or("in no state", StackStatus::as_str),
@@ -130,9 +138,12 @@ async fn upload(endpoint: &str, packages: &[Package], template: String) -> Resul
         let answer = answer.and_then(reqwest::Response::error_for_status);
         answer.map(|_| ()).with_context(|| format!("{name} could not be uploaded"))
     };
-    let uploads = packages.iter().map(|Package { function, zip }| put(format!("{function}.zip"), zip.clone().into()));
+    let uploads = packages.iter().map(|package| put(package.name.clone(), package.zip.clone().into()));
     stream::iter(uploads).buffer_unordered(2).try_collect::<()>().await?;
-    put("template.json".to_owned(), template.into()).await?;
+    let named = packages.iter().fold(template, |template, package| {
+        template.replace(&format!("\"{}.zip\"", package.function), &format!("\"{}\"", package.name))
+    });
+    put("template.json".to_owned(), named.into()).await?;
     Ok(format!("{store}/template.json"))
 }
 

@@ -1,5 +1,7 @@
 //! The demo fleet: OpenStack's Redfish emulator, one process per device, each with its own certificate, password and
-//! port.
+//! port; and fakes of OpenBMC in this process, which take certificates of their own.
+//!
+//! A folder with a fleet is its state: started there again, every device has its port, its password and its certificates.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use aws_lc_rs::digest::{SHA256, digest};
 use futures::{StreamExt, TryStreamExt, stream};
+use rootcast_core::device::Pin;
+use rootcast_fake::{Fake, Model, PASSWORD, USER};
+use rootcast_pki::fingerprint::Fingerprint;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{
@@ -20,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    cloud::free_ports,
+    cloud::{free_ports, freed},
     leash::{Leashed, Spawn, tail},
     progress::{Progress, Stage},
     tls::Identity,
@@ -33,18 +38,32 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(25);
 const USERNAME: &str = "rootcast";
 
-/// One emulated device.
-#[derive(Clone, Serialize)]
+/// What an emulated device is made from, beside its certificate and key.
+const DEVICE: &str = "device.json";
+/// What a fake holds, and where it listens.
+const FAKE: &str = "fake.json";
+const PORT: &str = "port";
+
+/// How many devices a fleet has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) emulated: usize,
+    pub(crate) fakes: usize,
+}
+
+/// One device.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Device {
-    /// `bmc-0001`, ...
+    /// `bmc-0001`, …; a fake is `openbmc-fake-1`, …
     pub id: String,
+    profile: String,
     pub port: u16,
     pub username: String,
     pub password: String,
     /// The UUID of its only system: `/redfish/v1/Systems/{system}`.
     pub system: String,
     folder: PathBuf,
-    /// Its own TLS certificate, DER.
+    /// The TLS certificate that it was made with, DER.
     #[serde(skip)]
     pub certificate: Vec<u8>,
 }
@@ -67,9 +86,9 @@ impl Device {
             "id": self.id,
             "address": self.address(),
             "driver": "redfish",
-            "profile": "vmedia",
+            "profile": self.profile,
             "credential": self.credential(prefix),
-            "pins": [format!("sha256:{}", hex::encode(digest(&SHA256, &self.certificate)))],
+            "pins": [Pin::Certificate(Fingerprint::of(&self.certificate)).to_string()],
         })
     }
 
@@ -90,25 +109,29 @@ impl fmt::Debug for Device {
 #[derive(Debug)]
 pub struct Fleet {
     devices: BTreeMap<String, Device>,
+    fakes: Vec<(Device, Fake)>,
     yard: Mutex<(ChildStdin, Lines<BufReader<ChildStdout>>)>,
     process: Leashed,
 }
 
 impl Fleet {
-    /// Creates and starts `count` devices with their files below `folder`; returns when all of them answer.
-    pub(crate) async fn start(tools: &Toolchain, folder: &Path, count: usize, progress: &Progress) -> Result<Self> {
+    /// Starts the devices whose files are below `folder`, and creates what is missing; returns when all of them answer.
+    pub(crate) async fn start(tools: &Toolchain, folder: &Path, size: Size, progress: &Progress) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let script = tools.scripts.join("fleet.py");
         let command =
             Spawn { python: &tools.devices, arguments: vec![script.as_os_str()], environment: vec![], talks: true };
         let mut process = Leashed::start("the demo fleet", command, folder, folder.join("yard.log"))?;
         let (commands, answers) = process.pipes()?;
-        let devices = (1..)
-            .zip(free_ports(count)?)
-            .map(|(number, port)| make(folder, number, port))
-            .collect::<Result<Vec<_>>>()?;
+        let devices = emulated(folder, size.emulated).await?;
+        let count = devices.len();
+        let mut fakes = Vec::new();
+        for number in 1..=size.fakes {
+            fakes.push(fake(folder, number).await?);
+        }
         let fleet = Self {
             devices: devices.into_iter().map(|device| (device.id.clone(), device)).collect(),
+            fakes,
             yard: Mutex::new((commands, BufReader::new(answers).lines())),
             process,
         };
@@ -122,7 +145,12 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// In the order of their ids.
+    /// The fakes of OpenBMC, in the order of their ids.
+    pub fn fakes(&self) -> impl ExactSizeIterator<Item = &Device> {
+        self.fakes.iter().map(|(device, _)| device)
+    }
+
+    /// The emulated ones, in the order of their ids.
     pub fn devices(&self) -> impl ExactSizeIterator<Item = &Device> {
         self.devices.values()
     }
@@ -186,30 +214,86 @@ impl Fleet {
     }
 
     pub(crate) async fn end(self) -> Result<()> {
+        for (_, fake) in self.fakes {
+            fake.end().await;
+        }
         drop(self.yard);
         self.process.end().await
     }
 }
 
+/// The emulated devices below this folder: those that are there, and as many more as are missing.
+async fn emulated(folder: &Path, count: usize) -> Result<Vec<Device>> {
+    let mut devices = Vec::new();
+    for number in 1..=count {
+        let folder = folder.join(format!("bmc-{number:04}"));
+        let device = if folder.join(DEVICE).exists() { again(folder).await } else { make(folder, free_ports(1)?[0]) };
+        devices.push(device?);
+    }
+    Ok(devices)
+}
+
+/// A device that was made before.
+async fn again(folder: PathBuf) -> Result<Device> {
+    let device = || {
+        let mut device: Device = serde_json::from_slice(&std::fs::read(folder.join(DEVICE))?)?;
+        device.certificate = CertificateDer::from_pem_file(folder.join("certificate.pem"))?.to_vec();
+        anyhow::Ok(device)
+    };
+    let mut device = device().with_context(|| format!("{} has no device that can be started", folder.display()))?;
+    device.folder = folder;
+    freed(device.port, &device.id).await?;
+    Ok(device)
+}
+
 /// Creates a device's folder, certificate and password.
-fn make(folder: &Path, number: usize, port: u16) -> Result<Device> {
-    let id = format!("bmc-{number:04}");
-    let folder = folder.join(&id);
+fn make(folder: PathBuf, port: u16) -> Result<Device> {
+    let id = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     std::fs::create_dir_all(&folder)?;
     let (identity, certificate) = Identity::self_signed(&id)?;
     std::fs::write(folder.join("certificate.pem"), identity.chain)?;
     std::fs::write(folder.join("key.pem"), identity.key)?;
     let mut secret = [0; 12];
     getrandom::fill(&mut secret)?;
-    Ok(Device {
+    let device = Device {
         id,
+        profile: "vmedia".to_owned(),
         port,
         username: USERNAME.to_owned(),
         password: hex::encode(secret),
         system: uuid::Uuid::new_v4().to_string(),
         folder,
         certificate: certificate.to_vec(),
-    })
+    };
+    // Last: whoever finds it finds the rest.
+    std::fs::write(device.folder.join(DEVICE), serde_json::to_vec(&device)?)?;
+    Ok(device)
+}
+
+/// Starts a fake, which lives in this process until it ends.
+async fn fake(folder: &Path, number: usize) -> Result<(Device, Fake)> {
+    let id = format!("openbmc-fake-{number}");
+    let folder = folder.join(&id);
+    std::fs::create_dir_all(&folder)?;
+    let file = folder.join(PORT);
+    let port = match std::fs::read(&file) {
+        Ok(port) => serde_json::from_slice(&port)?,
+        Err(_) => free_ports(1)?[0],
+    };
+    freed(port, &id).await?;
+    let fake = Fake::start_from(&folder.join(FAKE), Model::OpenBmc, port)?;
+    std::fs::write(file, port.to_string())?;
+    let device = Device {
+        id,
+        profile: "openbmc".to_owned(),
+        port,
+        username: USER.to_owned(),
+        password: PASSWORD.to_owned(),
+        system: String::new(),
+        folder,
+        certificate: fake.certificate(),
+    };
+    Ok((device, fake))
 }
 
 /// The service root needs no password. The request also warms the emulator up, whose first request loads modules.

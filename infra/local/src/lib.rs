@@ -4,6 +4,7 @@ mod bootstraps;
 mod cloud;
 mod deploy;
 mod fleet;
+mod former;
 mod front;
 mod kept;
 mod leash;

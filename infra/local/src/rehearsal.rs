@@ -10,7 +10,7 @@ use crate::{
     bootstraps::{Package, zipped},
     cloud::Cloud,
     deploy,
-    fleet::{Device, Fleet, store_credentials},
+    fleet::{Device, Fleet, Size, store_credentials},
     front,
     progress::Progress,
     proof::{Download, ImageServer, prove},
@@ -32,9 +32,9 @@ async fn requests_reach_the_function_unchanged() {
     let parameters = parameters(&Default::default(), &cloud.endpoint);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rehearsal/echo.yaml");
     let template = deploy::translate(&tools, &template, &parameters).await.unwrap();
-    let package = Package { function: "echo", zip: zipped(include_bytes!("rehearsal/echo.py")).unwrap().into() };
+    let package = Package::new("echo", zipped(include_bytes!("rehearsal/echo.py")).unwrap());
     let config = cloud.sdk_config();
-    let outputs = deploy::create(&config, "rehearsal", template, &[package], &parameters).await.unwrap();
+    let outputs = deploy::deploy(&config, "rehearsal", template, &[package], &parameters, false).await.unwrap();
     let authority = Authority::new("Rehearsal").unwrap();
     let identity = authority.issue("localhost").unwrap();
     let front = front::start(&cloud.endpoint, outputs.of("ApiId").unwrap(), &identity, None).unwrap();
@@ -81,7 +81,7 @@ async fn requests_reach_the_function_unchanged() {
 async fn a_device_accepts_certificates_that_chain_to_its_trust_store() {
     let tools = tools().await;
     let data = tempfile::tempdir().unwrap();
-    let fleet = Fleet::start(&tools, data.path(), 2, &Progress::silent()).await.unwrap();
+    let fleet = Fleet::start(&tools, data.path(), Size { emulated: 2, fakes: 0 }, &Progress::silent()).await.unwrap();
     let device = fleet.device("bmc-0001").unwrap();
     let authority = Authority::new("The new root").unwrap();
     let leaf = authority.issue("image server").unwrap();
@@ -115,7 +115,7 @@ async fn passwords_are_stored_where_the_worker_reads_them() {
     let tools = tools().await;
     let data = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&tools, data.path(), None, None).await.unwrap();
-    let fleet = Fleet::start(&tools, data.path(), 1, &Progress::silent()).await.unwrap();
+    let fleet = Fleet::start(&tools, data.path(), Size { emulated: 1, fakes: 0 }, &Progress::silent()).await.unwrap();
     store_credentials(&cloud.sdk_config(), "/rootcast/devices/", fleet.devices()).await.unwrap();
     let store = aws_sdk_ssm::Client::new(&cloud.sdk_config());
     let found = store.get_parameters().names("/rootcast/devices/bmc-0001").with_decryption(true).send().await.unwrap();

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::{File, TryLockError},
-    io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,7 +15,8 @@ use crate::{
     bootstraps,
     cloud::{CA, Cloud},
     deploy::{self, Outputs},
-    fleet::Fleet,
+    fleet::{Fleet, Size},
+    former::{Former, clear, state},
     front,
     progress::{Progress, Stage},
     tls::{Authority, Server},
@@ -48,8 +48,14 @@ pub struct LocalOptions {
     pub cloud_port: Option<u16>,
     /// Folder with the state of a former cloud's services, which this one begins with and keeps there. Default: none.
     pub state: Option<PathBuf>,
-    /// Number of devices.
+    /// Keep everything in `data`, and go on with what a former stack kept there: its tables, keys, messages, ports and devices.
+    pub keep: bool,
+    /// Remove what a former stack kept.
+    pub anew: bool,
+    /// Number of emulated devices; a kept stack has those that it had, if they are more.
     pub devices: usize,
+    /// Number of fakes of OpenBMC.
+    pub fakes: usize,
     /// Name of the CloudFormation stack.
     pub stack: String,
     /// Parameters of template.yaml; they override the local defaults.
@@ -68,7 +74,10 @@ impl LocalOptions {
             api_port: None,
             cloud_port: None,
             state: None,
+            keep: false,
+            anew: false,
             devices,
+            fakes: 0,
             stack: "rootcast".to_owned(),
             parameters: BTreeMap::new(),
             progress,
@@ -91,6 +100,8 @@ pub struct LocalStack {
     pub fleet: Fleet,
     /// Folder of the logs: `cloud.log`, and `fleet/*/log` per device. For the functions' logs see [`Self::log`].
     pub data: PathBuf,
+    /// Whether it goes on with what a former stack kept.
+    pub goes_on: bool,
     front: Server,
     cloud: Cloud,
     _temporary: Option<TempDir>,
@@ -108,24 +119,33 @@ impl LocalStack {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (data, temporary) = data_folder(options.data.as_deref())?;
         let lock = lock(&data)?;
-        clear(&data)?;
         let progress = &options.progress;
+        let former = if options.keep && !options.anew { Former::read(&data).await? } else { None };
+        clear(&data, former.is_some())?;
+        let state = if options.keep { Some(state(&data)?) } else { options.state };
+        let cloud_port = former.map(|former| former.cloud).or(options.cloud_port);
+        let api_port = options.api_port.or(former.map(|former| former.api));
+        let size = Size {
+            emulated: former.map_or(0, |former| former.devices).max(options.devices),
+            fakes: former.map_or(0, |former| former.fakes).max(options.fakes),
+        };
         let (tools, packages) = tokio::try_join!(
             progress.stage(Stage::Tools, TOOLS_LIMIT, Toolchain::prepare(&options.project, &options.cache, progress)),
             progress.stage(Stage::Build, BUILD_LIMIT, bootstraps::packages(&options.project)),
         )?;
         let yard = data.join("fleet");
         let (fleet, (cloud, sdk_config, outputs)) = tokio::try_join!(
-            progress.stage(Stage::Fleet, FLEET_LIMIT, Fleet::start(&tools, &yard, options.devices, progress)),
+            progress.stage(Stage::Fleet, FLEET_LIMIT, Fleet::start(&tools, &yard, size, progress)),
             async {
-                let cloud = Cloud::start(&tools, &data, options.cloud_port, options.state.as_deref());
+                let cloud = Cloud::start(&tools, &data, cloud_port, state.as_deref());
                 let cloud = progress.stage(Stage::Cloud, CLOUD_LIMIT, cloud).await?;
                 let sdk_config = cloud.sdk_config();
                 let parameters = parameters(&options.parameters, &cloud.endpoint);
                 let deployed = async {
                     let template =
                         deploy::translate(&tools, &options.project.join("template.yaml"), &parameters).await?;
-                    deploy::create(&sdk_config, &options.stack, template, &packages, &parameters).await
+                    deploy::deploy(&sdk_config, &options.stack, template, &packages, &parameters, former.is_some())
+                        .await
                 };
                 let outputs = progress.stage(Stage::Deploy, DEPLOY_LIMIT, deployed).await?;
                 Ok((cloud, sdk_config, outputs))
@@ -136,9 +156,12 @@ impl LocalStack {
             .stage(Stage::Front, CLOUD_LIMIT, async {
                 let authority = Authority::new("Rootcast local API")?;
                 std::fs::write(&ca_pem, authority.pem())?;
-                front::start(&cloud.endpoint, outputs.of("ApiId")?, &authority.issue("localhost")?, options.api_port)
+                front::start(&cloud.endpoint, outputs.of("ApiId")?, &authority.issue("localhost")?, api_port)
             })
             .await?;
+        if options.keep {
+            Former { cloud: cloud.port, api: front.port, devices: size.emulated, fakes: size.fakes }.write(&data)?;
+        }
         Ok(Self {
             endpoint_url: cloud.endpoint.clone(),
             sdk_config,
@@ -147,6 +170,7 @@ impl LocalStack {
             outputs,
             fleet,
             data,
+            goes_on: former.is_some(),
             front,
             cloud,
             _temporary: temporary,
@@ -216,19 +240,6 @@ fn lock(data: &Path) -> Result<File> {
     }
 }
 
-/// What a former stack left: the cloud begins without state, so its devices would be strangers.
-fn clear(data: &Path) -> Result<()> {
-    for folder in ["fleet", "tmp"].map(|name| data.join(name)) {
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("{} cannot be removed", folder.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 fn data_folder(given: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
     match given {
         Some(folder) => {
@@ -246,7 +257,7 @@ fn data_folder(given: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-    use super::{clear, is_running, lock};
+    use super::{is_running, lock};
 
     #[test]
     fn two_stacks_do_not_share_a_folder() {
@@ -258,16 +269,5 @@ mod tests {
         assert!(lock(data).unwrap_err().to_string().contains("another stack runs in"));
         drop(first);
         assert!(!is_running(data) && lock(data).is_ok());
-    }
-
-    #[test]
-    fn a_kept_folder_starts_again_without_its_devices() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path();
-        std::fs::create_dir_all(data.join("fleet/bmc-0001")).unwrap();
-        std::fs::write(data.join("mine"), "kept").unwrap();
-        clear(data).unwrap();
-        clear(data).unwrap();
-        assert!(!data.join("fleet").exists() && data.join("mine").exists());
     }
 }

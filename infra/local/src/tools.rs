@@ -28,7 +28,7 @@ pub(crate) struct Toolchain {
     pub(crate) devices: PathBuf,
     /// Interpreter of the template translator's environment (AWS's `aws-sam-translator`).
     pub(crate) template: PathBuf,
-    /// Folder of `leash.py`, `fleet.py` and `translate.py`.
+    /// Folder of `leash.py`, `cloud.py`, `fleet.py` and `translate.py`.
     pub(crate) scripts: PathBuf,
 }
 

@@ -142,6 +142,7 @@ async fn devices_principals_and_policies_have_chains() {
         let row =
             json!({ "id": "bmc-1", "address": "https://127.0.0.1:7007", "credential": "/rootcast/devices/bmc-1" });
         let pin = format!("spki-sha256:{}", "ab".repeat(32));
+        stack.store_credential("bmc-1", "admin", "correct horse").await;
         stack.api.post("/devices", row.clone()).await.response();
         let edit = json!({ "address": "https://127.0.0.1:7066", "pins": [pin] });
         let pending = operator.patch("/devices/bmc-1", edit).await.response();

@@ -98,7 +98,7 @@ impl Broken {
         let emulated: BTreeMap<_, Device> = kinds.into_iter().zip(order.iter().rev().map(named)).collect();
         let without = &emulated["no-credential"].id;
         let config = &stack.local.sdk_config;
-        store_credentials(config, PREFIX, stack.devices().filter(|device| device.id != *without)).await.unwrap();
+        store_credentials(config, PREFIX, stack.devices()).await.unwrap();
         let mut rows: Vec<Value> = stack.devices().map(|device| device.enrolment(PREFIX)).collect();
 
         let mut fakes = BTreeMap::new();
@@ -125,6 +125,7 @@ impl Broken {
             fakes.insert(kind, (id, fake));
         }
         stack.enrol(rows).await;
+        stack.forget_credential(without).await;
         stack.local.fleet.stop(&emulated["down"].id).await.unwrap();
         stack.local.fleet.hang(&emulated["hanging"].id).await.unwrap();
         Self { fakes, emulated, tokens: BTreeSet::new() }

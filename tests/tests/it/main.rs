@@ -24,14 +24,12 @@ mod clients;
 mod compromise;
 mod console;
 mod cost;
-#[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]
-mod fake;
 mod faults;
 mod import;
 mod import_readers;
 mod interruptions;
 mod issuing;
+mod local;
 mod preflight;
 mod privilege;
 mod proxy;
@@ -46,3 +44,5 @@ mod template;
 mod told;
 mod upgrade;
 mod venafi;
+
+use rootcast_fake as fake;

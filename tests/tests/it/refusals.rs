@@ -77,7 +77,7 @@ async fn a_device_id_has_one_spelling() {
     Stack::run(0, async |stack| {
         let device = |id: &str| {
             json!({ "id": id, "address": "https://127.0.0.1", "driver": "redfish", "profile": "dmtf",
-                "credential": format!("{PREFIX}{id}") })
+                "credential": { "username": "admin", "password": "correct horse" } })
         };
         stack.api.post("/devices", device("case-x")).await.response();
         let why = stack.api.post("/devices", device("CASE-x")).await.refused(400);
@@ -86,8 +86,8 @@ async fn a_device_id_has_one_spelling() {
             stack.api.post("/devices", device(id)).await.refused(400);
         }
         // Devices of an earlier fleet can be read and deleted, and share no rights with others.
-        for id in ["CASE-x", "_"] {
-            let (address, credential) = ("https://127.0.0.1".parse().unwrap(), format!("{PREFIX}{id}"));
+        for (id, address) in [("CASE-x", "https://127.0.0.2"), ("_", "https://127.0.0.3")] {
+            let (address, credential) = (address.parse().unwrap(), format!("{PREFIX}{id}"));
             let (new, id) = (Incarnation::from_random([7; 16]), id.parse().unwrap());
             let old = DeviceRecord::new(id, new, address, Driver::Redfish, Profile::Dmtf, credential);
             assert_eq!(stack.ledger.enrol(&[old], &by_tests(), OffsetDateTime::now_utc()).await.unwrap(), [true]);
@@ -109,7 +109,7 @@ async fn a_cursor_is_for_its_list_and_caller_alone() {
     Stack::run(0, async |stack| {
         let device = |id: &str| {
             json!({ "id": id, "address": format!("https://{id}.example"), "driver": "redfish", "profile": "dmtf",
-                "credential": format!("{PREFIX}{id}") })
+                "credential": { "username": "admin", "password": "correct horse" } })
         };
         stack.api.post("/devices", json!([device("hidden-1"), device("hidden-2")])).await.response();
         let page = stack.api.get("/devices?limit=1").await.response();

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_ssm::error::SdkError;
 use aws_sdk_ssm::types::ParameterType;
 use futures::FutureExt;
 use rootcast_core::access::permission::{Grants, Role};
@@ -160,13 +161,18 @@ impl Stack {
         self.local.fleet.devices()
     }
 
-    /// Enrols every emulated device: its password stored, its certificate approved.
+    /// Enrols every device of the fleet: its password stored, its certificate approved.
     pub async fn enrol_fleet(&self) {
-        store_credentials(&self.local.sdk_config, PREFIX, self.devices()).await.unwrap();
-        self.enrol(self.devices().map(|device| device.enrolment(PREFIX)).collect()).await;
+        let devices = || self.devices().chain(self.local.fleet.fakes());
+        store_credentials(&self.local.sdk_config, PREFIX, devices()).await.unwrap();
+        self.enrol(devices().map(|device| device.enrolment(PREFIX)).collect()).await;
     }
 
+    /// A parameter that a device names as its credential, and that nobody has stored, exists then.
     pub async fn enrol(&self, devices: Vec<Value>) {
+        for name in devices.iter().filter_map(|device| device["credential"].as_str()) {
+            self.parameter(name, "{}", false).await;
+        }
         let answer = self.api.post("/devices", json!({ "devices": devices })).await.response();
         let results = answer["devices"].as_array().unwrap();
         assert_eq!(results.len(), devices.len());
@@ -184,13 +190,27 @@ impl Stack {
     /// Stores a device's user name and password where the worker reads them.
     pub async fn store_credential(&self, id: &str, username: &str, password: &str) {
         self.secrets.keep(password);
-        let put = aws_sdk_ssm::Client::new(&self.local.sdk_config)
-            .put_parameter()
-            .name(format!("{PREFIX}{id}"))
+        let value = json!({ "username": username, "password": password }).to_string();
+        self.parameter(&format!("{PREFIX}{id}"), &value, true).await;
+    }
+
+    async fn parameter(&self, name: &str, value: &str, overwrite: bool) {
+        let put = aws_sdk_ssm::Client::new(&self.local.sdk_config).put_parameter().name(name).value(value);
+        match put
             .r#type(ParameterType::SecureString)
-            .overwrite(true)
-            .value(json!({ "username": username, "password": password }).to_string());
-        put.send().await.unwrap();
+            .overwrite(overwrite)
+            .send()
+            .await
+            .map_err(SdkError::into_service_error)
+        {
+            Err(error) if !error.is_parameter_already_exists() => panic!("{error:?}"),
+            _ => {}
+        }
+    }
+
+    pub async fn forget_credential(&self, id: &str) {
+        let delete = aws_sdk_ssm::Client::new(&self.local.sdk_config).delete_parameter();
+        delete.name(format!("{PREFIX}{id}")).send().await.unwrap();
     }
 
     /// Creates a root that is active at once, because there are no devices yet.

@@ -106,6 +106,7 @@ impl World {
             networks: "10.0.0.0/8".parse().unwrap(),
             sealer: sealer(),
             credential_prefix: "/rootcast/devices/".to_owned(),
+            ssm: ssm(),
             prices: Default::default(),
             second: second.clone(),
             clock,
@@ -244,6 +245,12 @@ fn tagging() -> aws_sdk_resourcegroupstagging::Client {
 fn queue() -> Queue {
     let sent = mock!(aws_sdk_sqs::Client::send_message).then_output(|| SendMessageOutput::builder().build());
     Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, [&sent]))
+}
+
+fn ssm() -> aws_sdk_ssm::Client {
+    let listed = mock!(aws_sdk_ssm::Client::list_tags_for_resource)
+        .then_output(|| aws_sdk_ssm::operation::list_tags_for_resource::ListTagsForResourceOutput::builder().build());
+    mock_client!(aws_sdk_ssm, RuleMode::MatchAny, [&listed])
 }
 
 fn events() -> Events {

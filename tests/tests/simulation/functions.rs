@@ -466,6 +466,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             networks: "10.0.0.0/8".parse().unwrap(),
             sealer: Sealer::new(&kms, SEALING),
             credential_prefix: "/devices/".to_owned(),
+            ssm,
             prices: Default::default(),
             clock,
         }))),

@@ -1,5 +1,7 @@
 //! People, who do ordinary things at any time through the real API; and the weather, which affects devices.
 
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -53,18 +55,16 @@ async fn act(world: &World) {
         51..58 => _ = world.ask("DELETE", &device, Value::Null).await,
         58..66 => {
             let known = format!("d{}", random.below(80));
-            if let Some(at) = random.pick(&world.cloud.fleet.places()) {
-                _ = world.ask("POST", "/devices", world.enrolment(&known, *at)).await;
-            }
+            let at = place(world);
+            _ = world.ask("POST", "/devices", world.enrolment(&known, at)).await;
         }
         66..72 => {
             // The device was moved, or replaced by another one.
-            if let Some(at) = random.pick(&world.cloud.fleet.places()) {
-                world.give_credential(id, *at);
-                let pin = world.cloud.fleet.at(*at, |bmc| bmc.pin());
-                let edit = json!({ "address": format!("https://{}", at.ip()), "pins": [pin] });
-                _ = world.ask("PATCH", &device, edit).await;
-            }
+            let at = place(world);
+            world.give_credential(id, at);
+            let pin = world.cloud.fleet.at(at, |bmc| bmc.pin());
+            let edit = json!({ "address": format!("https://{}", at.ip()), "pins": [pin] });
+            _ = world.ask("PATCH", &device, edit).await;
         }
         72..77 => approve(world, id).await,
         77..79 => _ = world.ask("PATCH", &device, json!({ "pins": [] })).await,
@@ -97,6 +97,23 @@ async fn act(world: &World) {
     }
 }
 
+/// Where a device is to be: mostly a place that no other device has, which may be a new one.
+fn place(world: &World) -> SocketAddr {
+    let random = &world.cloud.random;
+    let places = world.cloud.fleet.places();
+    if let Some(at) = random.pick(&places).filter(|_| random.chance(0.15)) {
+        return *at;
+    }
+    let taken: BTreeSet<SocketAddr> = world.cloud.truth.devices().values().map(|known| known.address).collect();
+    let free: Vec<SocketAddr> = places.iter().filter(|at| !taken.contains(at)).copied().collect();
+    let new = (1..=u8::MAX).find(|number| !places.contains(&(Ipv4Addr::new(10, 0, 0, *number), 443).into()));
+    match (random.pick(&free), new) {
+        (Some(at), _) => *at,
+        (None, Some(number)) => world.install(number),
+        (None, None) => places[0],
+    }
+}
+
 /// The next issuing authority is asked for, or one is compromised.
 async fn replace_issuing(world: &World) {
     let random = &world.cloud.random;
@@ -125,7 +142,7 @@ async fn compromise(world: &World) {
 async fn operate(world: &World, id: &str) {
     let random = &world.cloud.random;
     let device = format!("/devices/{id}");
-    let Some(at) = random.pick(&world.cloud.fleet.places()).copied() else { return };
+    let at = place(world);
     _ = match random.below(5) {
         0 => world.ask_as_operator("DELETE", &device, Value::Null).await,
         1 => world.ask_as_operator("PATCH", &device, json!({ "address": format!("https://{}", at.ip()) })).await,

@@ -1,4 +1,4 @@
-//! SSM, as far as credentials are read from it, and EventBridge, which only records events.
+//! SSM, as far as credentials are read from it, or asked whether they exist, and EventBridge, which only records events.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -29,6 +29,7 @@ impl Services {
         let body: Value = serde_json::from_slice(body).unwrap();
         match operation {
             "GetParameters" => self.parameters(&body),
+            "ListTagsForResource" => self.tags(&body),
             "PutEvents" => {
                 let entries = body["Entries"].as_array().map_or(0, Vec::len);
                 if !(1..=10).contains(&entries) {
@@ -38,6 +39,14 @@ impl Services {
                 Ok(json!({ "FailedEntryCount": 0, "Entries": vec![json!({ "EventId": "e" }); entries] }))
             }
             other => Err(Refusal::new("UnknownOperationException", other)),
+        }
+    }
+
+    fn tags(&self, body: &Value) -> Answer {
+        assert_eq!(body["ResourceType"], "Parameter");
+        match self.parameters.lock().unwrap().contains_key(body["ResourceId"].as_str().unwrap_or_default()) {
+            true => Ok(json!({ "TagList": [] })),
+            false => Err(Refusal::new("InvalidResourceId", "")),
         }
     }
 

@@ -124,6 +124,10 @@ impl Truth {
     }
 
     fn device_changed(&self, cloud: &Cloud, by: Function, id: &str) {
+        // Whose an address is, beside the devices.
+        if id.starts_with("address#") {
+            return;
+        }
         let mut devices = self.devices.lock().unwrap();
         let Some(row) = cloud.tables.named(DEVICES, id) else {
             if let Some(gone) = devices.remove(id) {
@@ -148,6 +152,12 @@ impl Truth {
                 clock::age()
             }
         };
+        let is_there = |(other, known): &(&String, &Known)| {
+            *other != id && known.address == address && known.endpoint[3] == row["slot"]
+        };
+        if let Some((other, _)) = devices.iter().find(is_there) {
+            self.accuse(cloud, format!("{id} and {other} have the address {address}"));
+        }
         devices.insert(id.to_owned(), Known { endpoint, address, approved, since });
     }
 

@@ -223,6 +223,12 @@ impl From<LedgerError> for Refusal {
                 ),
                 "Wait until the device has proven what it holds or the job has ended, or ask somebody with this permission to waive the device.",
             ),
+            // Who has it is said by whoever knows that the caller may see that device.
+            LedgerError::Claimed { .. } => Self::new(
+                Kind::Conflict,
+                "Another device has this address.",
+                "Use the device that is enrolled, or give one of them another address.",
+            ),
             LedgerError::Certified { device } => Self::new(
                 Kind::Forbidden,
                 format!(

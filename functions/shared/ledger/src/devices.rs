@@ -1,5 +1,6 @@
 //! Device records: the managed devices, and the last known contents of their trust stores.
 
+pub(crate) mod claims;
 mod deletion;
 mod record;
 mod told;
@@ -30,9 +31,9 @@ pub use self::record::{DeviceRecord, Editor, Identity, ObservedTrustStore, Unapp
 
 /// Tries of a write despite concurrent changes to the device.
 const ATTEMPTS: u32 = 5;
-/// Most devices enrolled in one transaction of 100 writes: five per device (the device, its fleet entry, its entry in
+/// Most devices enrolled in one transaction of 100 writes: six per device (the device, its claim, its fleet entry, its entry in
 /// the joining list, two for its audit chain), sixteen for the fleet's shards, one for the authority.
-const ENROLLED_AT_ONCE: usize = 16;
+const ENROLLED_AT_ONCE: usize = 13;
 /// Attributes that an operator's edit changes, directly or indirectly.
 const EDITED: [&str; 13] = [
     "name",
@@ -57,8 +58,8 @@ pub struct Page<T> {
 }
 
 impl Ledger {
-    /// Enrols any number of devices, 16 per transaction; approved ones also join the fleet. Returns for each whether it
-    /// was enrolled; `false`: its id is taken.
+    /// Enrols any number of devices, 13 per transaction; approved ones also join the fleet. Returns for each whether it
+    /// was enrolled; `false`: its id is taken, or another device has its address ([`Ledger::claimants`]).
     pub async fn enrol(
         &self,
         devices: &[DeviceRecord],
@@ -90,6 +91,9 @@ impl Ledger {
                 let record = DeviceRecord { revision: 1, ..(*device).clone() };
                 writes.push(put(self.devices()?, "device", &record, Item::new(), Some(Condition::absent("id")))?);
             }
+            for device in &records {
+                writes.push(self.put_claim(device)?);
+            }
             if records.iter().any(|device| device.approved_version().is_some()) {
                 let authority = self.authority().await?;
                 let changes = records.iter().map(|device| FleetChange::between(None, Some(device), &device.id));
@@ -114,7 +118,9 @@ impl Ledger {
                 return Ok(enrolled);
             };
             // If no device was refused, the authority's or the fleet's record has changed: try again.
-            let mut refused = codes.into_iter().map(|code| code == "ConditionalCheckFailed");
+            let refused: Vec<bool> = codes.into_iter().map(|code| code == "ConditionalCheckFailed").collect();
+            let (devices, claims) = refused.split_at(records.len().min(refused.len()));
+            let mut refused = devices.iter().zip(claims).map(|(device, claim)| *device || *claim);
             open.retain(|_| !refused.next().unwrap_or(false));
         }
         if open.is_empty() { Ok(enrolled) } else { Err(LedgerError::Conflict) }
@@ -152,18 +158,29 @@ impl Ledger {
 
     /// A page of devices, in no meaningful order.
     pub async fn devices_after(&self, after: Option<&DeviceId>, limit: u32) -> Result<Page<DeviceRecord>, LedgerError> {
-        let answer = self
-            .client
-            .scan()
-            .table_name(self.devices()?)
-            .set_exclusive_start_key(after.map(|id| id_key(id.as_str())))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(LedgerError::aws("Scan devices"))?;
-        let next = answer.last_evaluated_key.map(|key| device_id(&key)).transpose()?;
-        let items = answer.items.unwrap_or_default().into_iter().map(|item| from_item("device", item));
-        Ok(Page { items: items.collect::<Result<_, _>>()?, next })
+        let mut items: Vec<DeviceRecord> = Vec::new();
+        let mut from = after.map(|id| id_key(id.as_str()));
+        // Claims lie between the devices, and DynamoDB counts what it filters out: as many again will follow.
+        let mut passed_over = 0;
+        loop {
+            let missing =
+                limit.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX)).saturating_add(passed_over);
+            let scan = self.client.scan().table_name(self.devices()?).set_exclusive_start_key(from);
+            let scan = scan.filter_expression(claims::NO_CLAIM).limit(i32::try_from(missing).unwrap_or(i32::MAX));
+            let page = scan.send().await.map_err(LedgerError::aws("Scan devices"))?;
+            passed_over += u32::try_from(page.scanned_count() - page.count()).unwrap_or_default();
+            for item in page.items.unwrap_or_default() {
+                items.push(from_item("device", item)?);
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() || items.len() >= limit as usize {
+                break;
+            }
+        }
+        let more = from.is_some() || items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| more).map(|last| last.id.clone());
+        Ok(Page { items, next })
     }
 
     /// A page of those of these devices that exist, ordered by id. One call a hundred ids.
@@ -188,7 +205,8 @@ impl Ledger {
     /// the edit.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] if the device was edited since it was read, or deleted; [`LedgerError::Awaited`].
+    /// [`LedgerError::Conflict`] if the device was edited since it was read, or deleted; [`LedgerError::Awaited`];
+    /// [`LedgerError::Claimed`].
     pub async fn edit_device(
         &self,
         before: &DeviceRecord,
@@ -232,6 +250,7 @@ impl Ledger {
         let moved = before.endpoint_revision != edited.endpoint_revision;
         let forgets = (moved || was != is) && before.tries.iter().any(|tries| tries.task.pass == Pass::Join);
         let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
+        writes.extend(self.move_claim(before, Some(&edited)).await?);
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
         if change.is_some() {
             let (authority, moved) = (self.authority().await?, change.before != change.after);
@@ -385,10 +404,5 @@ impl Ledger {
     }
 }
 
-pub(crate) fn device_id(item: &Item) -> Result<DeviceId, LedgerError> {
-    let id = item.get("id").and_then(|id| id.as_s().ok()).map(String::as_str).unwrap_or_default();
-    id.parse().map_err(|source| LedgerError::Corrupt { what: "device", source: Box::new(source) })
-}
-
 const _: () = assert!(SHARDS <= 100, "one BatchGetItem reads all counters");
-const _: () = assert!(5 * ENROLLED_AT_ONCE + (SHARDS as usize) < 100, "a transaction takes 100 writes");
+const _: () = assert!(6 * ENROLLED_AT_ONCE + (SHARDS as usize) < 100, "a transaction takes 100 writes");

@@ -39,6 +39,9 @@ pub enum LedgerError {
     /// The device may not be deleted: it has a valid certificate, which this caller may not revoke. Nothing was written.
     #[error("device {device} has a valid certificate")]
     Certified { device: DeviceId },
+    /// Another device has this address. Nothing was written.
+    #[error("device {by} has this address")]
+    Claimed { by: DeviceId },
     #[error("the environment variable {0} is not set")]
     Unconfigured(&'static str),
 }

@@ -7,9 +7,6 @@ mod check;
 mod classes;
 mod expired;
 mod expression;
-#[path = "../../../shared/drivers/tests/fake/mod.rs"]
-#[allow(dead_code, unused_imports, unreachable_pub, reason = "it serves other tests too")]
-mod fake;
 mod probes;
 mod recording;
 mod tries;
@@ -29,6 +26,8 @@ use rootcast_core::job::{Activation, Job, JobId, NewJob, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
+use rootcast_fake as fake;
+use rootcast_fake::{Fake, Model, PASSWORD, Request, USER};
 use rootcast_ledger::{DeviceRecord, Ledger, Tables};
 use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
@@ -39,7 +38,6 @@ use time::OffsetDateTime;
 use worker::App;
 
 use aws::{Aws, plain, wire};
-use fake::{Fake, Model, PASSWORD, Request, USER};
 
 const MAX_TRIES: u32 = 3;
 

@@ -15,7 +15,7 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/deployer";
 const ISSUER: &str = "https://login.example.com";
 
 /// The program, built with the other test binaries.
-async fn rootcast() -> PathBuf {
+pub(crate) async fn rootcast() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["build", "--release", "--quiet", "--workspace", "--bin", "rootcast"])
@@ -186,6 +186,8 @@ async fn grave_commands_need_a_yes_and_errors_have_codes() {
 
         let device =
             "device add --address https://127.0.0.1:9 --device-profile dmtf --credential /rootcast/devices/shared/rack";
+        stack.api_command(device).await.refused(1, "aws ssm put-parameter");
+        stack.store_credential("shared/rack", "admin", "correct horse").await;
         let id = stack.api_command(device).await.done()["id"].as_str().unwrap().to_owned();
         let pin = ["AB"; 32].join(":");
         let edited = stack.api_command(&format!("device edit {id} --name dead --pin {pin}")).await.done();

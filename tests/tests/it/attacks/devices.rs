@@ -41,11 +41,17 @@ async fn an_operator_obtains_no_other_devices_credential() {
         let told = operator.post("/devices", row.clone()).await.refused(400);
         assert!(told.to_string().contains(&format!("{PREFIX}thief")), "{told}");
         row["credential"] = json!(format!("{PREFIX}thief"));
+        let told = operator.post("/devices", row.clone()).await.refused(400);
+        assert!(told.to_string().contains("put-parameter"), "there is no such parameter: {told}");
+        stack.store_credential("thief", USER, PASSWORD).await;
         operator.post("/devices", row).await.response();
         operator.patch("/devices/thief", json!({ "credential": theirs })).await.refused(400);
 
         // The other's device is moved to the operator's server.
         let moved = json!({ "address": thief.address.to_string(), "pins": [thief.pin.to_string()] });
+        let told = operator.patch("/devices/victim", moved.clone()).await.refused(409);
+        assert!(told["text"].as_str().unwrap().contains("device thief has it"), "{told}");
+        operator.delete("/devices/thief").await.response();
         let pending = patched(&operator, "victim", moved).await;
         assert_eq!((&pending["state"], &pending["unapproved"]["by"]), (&json!("pending"), &json!("eve")));
         let approval =

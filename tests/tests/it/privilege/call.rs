@@ -40,6 +40,10 @@ pub fn calls(asked: &Recorded) -> Vec<Call> {
             vec![(action, format!("arn:aws:sqs:{PLACE}:{name}"), BTreeMap::new())]
         }
         "TrentService" => kms(operation, &body),
+        "AmazonSSM" if operation == "ListTagsForResource" => {
+            let arn = format!("arn:aws:ssm:{PLACE}:parameter{}", text(&body["ResourceId"]));
+            vec![(format!("ssm:{operation}"), arn, BTreeMap::new())]
+        }
         "AmazonSSM" => list(&body["Names"])
             .map(|name| {
                 (format!("ssm:{operation}"), format!("arn:aws:ssm:{PLACE}:parameter{}", text(name)), BTreeMap::new())

@@ -115,7 +115,11 @@ impl Scene {
         world.must("PUT", "/signingCertificate", Value::Null).await;
         let rows = [world.enrolment(VICTIM, VICTIMS), world.enrolment(SLOW, SLOWS)];
         world.must("POST", "/devices", json!(rows)).await;
-        _ = world.ask_as_operator("POST", "/devices", world.enrolment(MINE, THEIRS)).await;
+        // With a slot of its own, so that the attacker's server may be named as the address of others too.
+        let mut mine = world.enrolment(MINE, THEIRS);
+        mine["slot"] = json!("/redfish/v1/Managers/bmc/Truststore/Certificates");
+        _ = world.ask_as_operator("POST", "/devices", mine).await;
+        world.credential(FREE, OWN_PASSWORD);
         // The schedule finds the devices that joined.
         sleep(Duration::from_secs(65)).await;
         settle(&world).await;

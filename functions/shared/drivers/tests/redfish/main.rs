@@ -1,9 +1,6 @@
 //! The Redfish driver against a fake management controller, over real TLS on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests fail by panicking")]
 
-#[path = "../fake/mod.rs"]
-mod fake;
-
 mod absence;
 mod check;
 mod clock;
@@ -24,12 +21,13 @@ mod vendors;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::{Fake, PASSWORD, USER};
 use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::Failure;
 use rootcast_drivers::{
     Assignment, Converged, Credential, Ended, Endpoint, Enquiry, Monitor, Progress, Redfish, TrustGoal,
 };
+use rootcast_fake as fake;
+use rootcast_fake::{Fake, PASSWORD, USER};
 use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 

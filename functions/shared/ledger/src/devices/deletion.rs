@@ -31,6 +31,7 @@ impl Ledger {
             }
             let mut act = told::deleted(&device, editor, now);
             let mut writes = vec![self.delete_as_read(&device, now)?];
+            writes.extend(self.move_claim(&device, None).await?);
             if device.approved_version().is_some() {
                 let authority = self.authority().await?;
                 writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], None)?);

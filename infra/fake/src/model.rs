@@ -40,6 +40,12 @@ pub(super) struct Web {
     pub(super) rsa: Option<Vec<u8>>,
 }
 
+impl Web {
+    pub(super) const fn new(text: String) -> Self {
+        Self { text, replaced: None, pending: None, restarts: false, rsa: None }
+    }
+}
+
 pub const GENERATE: &str = "/redfish/v1/CertificateService/Actions/CertificateService.GenerateCSR";
 pub const REPLACE: &str = "/redfish/v1/CertificateService/Actions/CertificateService.ReplaceCertificate";
 
@@ -54,7 +60,7 @@ pub struct State {
     pub csr: Csr,
     /// The services that keep its certificates are down.
     pub(super) down: bool,
-    next: u32,
+    pub(super) next: u32,
 }
 
 impl State {
@@ -72,8 +78,12 @@ impl State {
         self.next
     }
 
+    /// What its web server lists, DER.
+    pub(super) fn chain(&self) -> Vec<Vec<u8>> {
+        ders(&self.web.text)
+    }
+
     /// Its web server has this chain and key from now on, DER.
-    #[allow(dead_code, reason = "other tests record no exchange")]
     pub fn install(&mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) {
         self.web.replaced = Some((chain, key));
     }
@@ -334,7 +344,7 @@ pub fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n", BASE64_STANDARD.encode(der))
 }
 
-fn ders(text: &str) -> Vec<Vec<u8>> {
+pub(super) fn ders(text: &str) -> Vec<Vec<u8>> {
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
     let bodies = blocks.filter_map(|block| Some(block.split_once("-----END CERTIFICATE-----")?.0));
     bodies.filter_map(|body| BASE64_STANDARD.decode(body.split_whitespace().collect::<String>()).ok()).collect()

@@ -1,11 +1,19 @@
-//! A FAKE management controller for tests: it speaks enough Redfish over real TLS on loopback to behave, and
-//! misbehave, like devices. Its behaviour was observed on running OpenBMC, or read in Lenovo's and the DMTF's
-//! documents; it proves nothing else about real devices.
+//! A FAKE management controller for tests and the demo fleet: it speaks enough Redfish over real TLS on loopback to
+//! behave, and misbehave, like devices. Its behaviour was observed on running OpenBMC, or read in Lenovo's and the DMTF's
+//! documents; it proves nothing else about real devices. It creates certificate requests with the `openssl` program.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a fake stops at the first surprise, so that a test fails there"
+)]
 
 mod csr;
+mod kept;
 mod model;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -22,6 +30,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
 pub use csr::{Csr, Flaw};
+use kept::Kept;
 use model::Web;
 pub use model::{GENERATE, Model, REPLACE, State, error, pem};
 
@@ -49,6 +58,13 @@ pub struct Fake {
     /// Pin of its TLS key.
     pub key_pin: Pin,
     shared: Arc<Mutex<Shared>>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+impl std::fmt::Debug for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fake").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 struct Shared {
@@ -66,6 +82,10 @@ struct Shared {
     down: Arc<Mutex<Instant>>,
     /// The `Date` of its answers.
     date: Option<&'static str>,
+    /// The private key of its web server, PKCS #8 DER.
+    key: Vec<u8>,
+    /// Where it writes what it holds.
+    file: Option<PathBuf>,
 }
 
 /// Replaces the fake's answer if it returns something.
@@ -115,6 +135,30 @@ impl Fake {
         Self::start_as(model, &identity, key, rustls::DEFAULT_VERSIONS).await
     }
 
+    /// On this port, with what it held when it was last started with this file, or new. From now on it keeps there what
+    /// it holds.
+    ///
+    /// # Errors
+    /// The port is taken, or the file is not one of a fake.
+    pub fn start_from(file: &Path, model: Model, port: u16) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let kept = match Kept::read(file)? {
+            Some(kept) => kept,
+            None => {
+                let new = Identity::new();
+                Kept::new(&new.certificate, new.key.serialize_der())
+            }
+        };
+        let key = kept.key.clone();
+        let fake =
+            Self::serve(listener, kept.state(model), kept.chain(), key, kept.key_pin(), rustls::DEFAULT_VERSIONS);
+        let mut shared = fake.lock();
+        shared.file = Some(file.to_owned());
+        shared.keep();
+        drop(shared);
+        Ok(fake)
+    }
+
     /// `key` need not match the certificate.
     pub async fn start_as(
         model: Model,
@@ -123,13 +167,26 @@ impl Fake {
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let state = State::new(model, Web::new(pem(&identity.certificate)));
+        let key_pin = Pin::Key(Fingerprint::of(&identity.key.subject_public_key_info()));
+        Self::serve(listener, state, vec![identity.certificate.to_vec()], key.secret_der().to_vec(), key_pin, versions)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        state: State,
+        chain: Vec<Vec<u8>>,
+        key: Vec<u8>,
+        key_pin: Pin,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Self {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let web = Web { text: pem(&identity.certificate), replaced: None, pending: None, restarts: false, rsa: None };
-        let tls = RustlsConfig::from_config(Arc::new(identity.server(key, versions)));
+        let pin = Pin::Certificate(Fingerprint::of(&chain[0]));
+        let tls = RustlsConfig::from_config(Arc::new(server(chain, key.clone(), versions)));
         let down = Arc::new(Mutex::new(Instant::now()));
         let shared = Arc::new(Mutex::new(Shared {
-            state: State::new(model, web),
+            state,
             requests: Vec::new(),
             fault: None,
             tls: tls.clone(),
@@ -138,6 +195,8 @@ impl Fake {
             next: None,
             down: Arc::clone(&down),
             date: None,
+            key,
+            file: None,
         }));
         let answering = Arc::clone(&shared);
         let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
@@ -146,13 +205,19 @@ impl Fake {
         });
         let acceptor = RustlsAcceptor::new(tls).acceptor(Door { down });
         let server = axum_server::from_tcp(listener).unwrap().acceptor(acceptor);
-        tokio::spawn(server.serve(router.into_make_service()));
-        Self {
-            address: format!("https://127.0.0.1:{port}").parse().unwrap(),
-            pin: Pin::Certificate(Fingerprint::of(&identity.certificate)),
-            key_pin: Pin::Key(Fingerprint::of(&identity.key.subject_public_key_info())),
-            shared,
-        }
+        let server = tokio::spawn(server.serve(router.into_make_service()));
+        Self { address: format!("https://127.0.0.1:{port}").parse().unwrap(), pin, key_pin, shared, server }
+    }
+
+    /// Frees its port.
+    pub async fn end(self) {
+        self.server.abort();
+        let _ = self.server.await;
+    }
+
+    /// What its web server shows, DER.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.lock().state.chain().swap_remove(0)
     }
 
     pub fn fault(&self, fault: impl FnMut(&Request, &mut State) -> Option<Reply> + Send + 'static) {
@@ -271,7 +336,6 @@ impl Identity {
     }
 
     /// A new key with a certificate that webpki refuses.
-    #[allow(dead_code, reason = "other tests have no odd devices")]
     pub fn odd(how: Odd) -> Self {
         let mut new = Self::new();
         let mut tbs = parts(&parts(&new.certificate)[0]);
@@ -294,19 +358,10 @@ impl Identity {
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
     }
-
-    fn server(
-        &self,
-        key: PrivateKeyDer<'static>,
-        versions: &[&'static rustls::SupportedProtocolVersion],
-    ) -> ServerConfig {
-        server(vec![self.certificate.clone()], key, versions)
-    }
 }
 
 /// What webpki has no tolerance for.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "other tests have no odd devices")]
 pub enum Odd {
     NegativeSerial,
     Version1,
@@ -341,11 +396,9 @@ fn tlv(tag: u8, content: &[Vec<u8>]) -> Vec<u8> {
     }
 }
 
-fn server(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    versions: &[&'static rustls::SupportedProtocolVersion],
-) -> ServerConfig {
+/// With a key in PKCS #8 DER.
+fn server(chain: Vec<Vec<u8>>, key: Vec<u8>, versions: &[&'static rustls::SupportedProtocolVersion]) -> ServerConfig {
+    let (chain, key) = (chain.into_iter().map(CertificateDer::from).collect(), PrivateKeyDer::Pkcs8(key.into()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let signing = provider.key_provider.load_private_key(key).unwrap();
     let certified = rustls::sign::CertifiedKey::new(chain, signing);
@@ -383,8 +436,8 @@ impl Shared {
 
     /// Serves the new certificate as soon as the restart is over.
     fn change_certificate(&mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) {
-        let chain = chain.into_iter().map(CertificateDer::from).collect();
-        let config = Arc::new(server(chain, PrivateKeyDer::Pkcs8(key.into()), &self.versions));
+        self.key.clone_from(&key);
+        let config = Arc::new(server(chain, key, &self.versions));
         let (gone, old) = self.restart;
         *self.down.lock().unwrap() = Instant::now() + gone;
         if old.is_zero() {
@@ -433,6 +486,9 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> 
         }
         if std::mem::take(&mut shared.state.web.restarts) {
             shared.restart_controller();
+        }
+        if request.method != "GET" {
+            shared.keep();
         }
         (reply, shared.date)
     };
