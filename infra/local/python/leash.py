@@ -3,7 +3,7 @@
     leash.py MODULE [ARGUMENT ...]
 
 Standard input is the leash: nothing is written to it, and it closes when the parent closes it or ends, however it ends.
-Then the module gets a SIGTERM and five seconds to clean up.
+Then the module gets a SIGTERM and a minute to clean up: a cloud that is kept writes what it holds.
 """
 
 import os
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-CLEAN_UP_SECONDS = 5
+CLEAN_UP_SECONDS = 60
 
 
 def hold():

@@ -160,7 +160,7 @@ async fn ended(pid: &str) {
 }
 
 /// How long a stack that was killed may take to end; the local cloud keeps its data then.
-const FREED_LIMIT: Duration = Duration::from_secs(10);
+const FREED_LIMIT: Duration = Duration::from_secs(65);
 
 /// Waits until nobody listens on a port that was kept.
 pub(crate) async fn freed(port: u16, whose: &str) -> Result<()> {

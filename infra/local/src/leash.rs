@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// `leash.py` gives its module five seconds to clean up and then ends it.
-const END_LIMIT: Duration = Duration::from_secs(8);
+/// `leash.py` gives its module a minute to clean up and then ends it.
+const END_LIMIT: Duration = Duration::from_secs(63);
 
 /// The program to start.
 pub(crate) struct Spawn<'a> {

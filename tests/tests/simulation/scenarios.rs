@@ -1,5 +1,6 @@
 //! Ordinary actions while a job runs, step by step. Each scenario has once broken the gate.
 
+mod addresses;
 mod anchors;
 mod bmc;
 mod chains;

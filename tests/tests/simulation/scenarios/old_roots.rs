@@ -7,9 +7,16 @@ const ALL_THE_WAY: &str = "?canary=20&errorBudget=100&holdDown=600&until=retire"
 
 impl Scene {
     pub(super) async fn roll_over(&self, query: &str) -> u64 {
-        let job = self.world.regenerate(query).await.unwrap();
-        self.job_is(job, "ended").await;
-        job
+        // A function may have died of it, or its answer may be lost.
+        let running = || self.world.newest_job().filter(|job| job["state"] != "ended")?["id"].as_u64();
+        for _ in 0..20 {
+            if let Some(job) = self.world.regenerate(query).await.or_else(running) {
+                self.job_is(job, "ended").await;
+                return job;
+            }
+            sleep(Duration::from_secs(10)).await;
+        }
+        panic!("no rollover begins\n{}", self.world.cloud.trace())
     }
 
     fn record(&self, id: &str) -> Row {

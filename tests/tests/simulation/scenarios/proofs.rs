@@ -118,6 +118,7 @@ fn an_entry_of_an_edited_device_is_not_removed() {
             due
         };
         let read = entries().await;
+        scene.world.credential("shared/other", crate::world::PASSWORD);
         scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/shared/other" })).await;
         let edited = entries().await;
         assert_eq!((read.len(), edited.len(), edited[0].due), (1, 1, read[0].due), "in the place of the other");

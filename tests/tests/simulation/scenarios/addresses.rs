@@ -1,0 +1,126 @@
+//! An address belongs to one device.
+
+use std::net::Ipv4Addr;
+
+use rootcast_core::access::permission::Grants;
+use rootcast_ledger::TokenRecord;
+use rootcast_pki::fingerprint::Fingerprint;
+
+use super::*;
+
+impl Scene {
+    async fn refused(&self, method: &str, path: &str, body: Value) -> String {
+        let (status, told) = self.world.ask(method, path, body).await.unwrap();
+        assert_eq!(status, 409, "{told}");
+        told.to_string()
+    }
+
+    async fn move_to(&self, number: u8, address: &str) {
+        self.world.must("PATCH", &format!("/devices/{}", id(number)), json!({ "address": address })).await;
+    }
+
+    /// Of everybody who may read all devices, page by page.
+    async fn listed(&self) -> Vec<String> {
+        let (mut listed, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page =
+                self.world.must("GET", &format!("/devices?limit=2{cursor}"), Value::Null).await["response"].take();
+            listed.extend(page["devices"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()));
+            match page["cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        listed.sort_unstable();
+        listed
+    }
+}
+
+#[test]
+fn an_address_is_of_one_device_in_any_spelling() {
+    scene(3, async |scene| {
+        let world = &scene.world;
+        let mut row = world.enrolment("other", world.install(9));
+        for address in ["https://10.0.0.1", "https://10.0.0.1:443", "https://0x0a.0.0.1", "https://[::ffff:10.0.0.1]"] {
+            row["address"] = json!(address);
+            let told = scene.refused("POST", "/devices", row.clone()).await;
+            assert!(told.contains("device bmc-1 has the address"), "{told}");
+        }
+        let told = scene.refused("PATCH", "/devices/bmc-2", json!({ "address": "https://10.0.0.1" })).await;
+        assert!(told.contains("device bmc-1 has it") && told.contains("To swap"), "{told}");
+
+        // Whoever may not see the other device is not told which it is.
+        let mut few = Grants::default();
+        few.add(r"\VED\Policy\Devices\bmc-2=read,write".parse().unwrap());
+        let record = TokenRecord {
+            principal: "few".to_owned(),
+            grants: few,
+            granted: None,
+            exchanged: None,
+            expires: clock::now() + time::Duration::HOUR,
+            created: clock::now(),
+        };
+        world.functions.ledger().put_token(&Fingerprint::of(b"few"), &record).await.unwrap();
+        let (status, told) =
+            world.ask_as("few", "PATCH", "/devices/bmc-2", json!({ "address": "https://10.0.0.1" })).await.unwrap();
+        let told = told.to_string();
+        assert!(status == 409 && told.contains("another device has it") && !told.contains("bmc-1"), "{told}");
+
+        // The devices' own rows are unchanged, and an edit that keeps the address is none of a place.
+        scene.move_to(1, "https://10.0.0.1:443").await;
+        assert_eq!(scene.listed().await, ["bmc-1", "bmc-2", "bmc-3"]);
+
+        // A deletion frees the address, and the same row may be sent again.
+        world.must("DELETE", "/devices/bmc-1", Value::Null).await;
+        row["address"] = json!("https://10.0.0.1");
+        world.must("POST", "/devices", row.clone()).await;
+        assert_eq!(world.must("POST", "/devices", row).await["response"]["devices"][0]["result"], "unchanged");
+        assert_eq!(scene.listed().await, ["bmc-2", "bmc-3", "other"]);
+    });
+}
+
+#[test]
+fn two_devices_swap_their_addresses_by_a_free_one() {
+    scene(2, async |scene| {
+        scene.move_to(1, "https://10.0.0.1:8443").await;
+        scene.move_to(2, "https://10.0.0.1").await;
+        scene.move_to(1, "https://10.0.0.2").await;
+        let devices = scene.world.cloud.truth.devices();
+        let at = |id: &str| devices[id].address.ip().to_string();
+        assert_eq!((at("bmc-1").as_str(), at("bmc-2").as_str()), ("10.0.0.2", "10.0.0.1"));
+        // What they left is free.
+        scene
+            .world
+            .must(
+                "POST",
+                "/devices",
+                json!({ "id": "late", "address": "https://10.0.0.1:8443",
+            "credential": { "username": "a", "password": "b" } }),
+            )
+            .await;
+    });
+}
+
+/// Many at once, in several transactions, half of them twice.
+#[test]
+fn of_rows_with_one_address_the_first_is_enrolled() {
+    scene(0, async |scene| {
+        let row = |name: &str, number: u8| {
+            json!({ "id": format!("{name}-{number}"), "address": format!("https://{}", Ipv4Addr::new(10, 0, 1, number)),
+                "credential": { "username": "a", "password": "b" } })
+        };
+        let first: Vec<Value> = (0..40).map(|number| row("first", number)).collect();
+        let second: Vec<Value> = (20..60).map(|number| row("second", number)).collect();
+        scene.world.must("POST", "/devices", json!(first)).await;
+        let before = scene.world.cloud.tables.write_units();
+        let (status, told) = scene.world.ask("POST", "/devices", json!(second)).await.unwrap();
+        let units = scene.world.cloud.tables.write_units() - before;
+        assert_eq!(status, 207, "{told}");
+        let results = told["response"]["devices"].as_array().unwrap();
+        let refused: Vec<&Value> = results.iter().filter(|row| row["result"] == "refused").collect();
+        assert_eq!(refused.len(), 20, "{told}");
+        assert!(refused[0]["message"].as_str().unwrap().starts_with("device first-20 has the address"), "{told}");
+        assert_eq!(scene.listed().await.len(), 60);
+        println!("{units} write units for twenty devices");
+    });
+}
