@@ -32,6 +32,7 @@ WILDCARDS = {
     ("ConductRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
     ("ConductRole", "NameKey"): "an alias a root, all under the stack's name; the key's own policy must permit it too",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
+    ("CatalogRole", "Parameters"): "a credential a device, all under the prefix of the deployment, and only their tags",
     ("AuditCopies", "Copy"): "an object a statement, all in the stack's folder of the auditors' bucket",
     ("Traces", "Record"): "X-Ray has no resource for a segment",
     ("BackupService", "Copies"): "a backup has no name before it is made; all are of the stack's own tables",

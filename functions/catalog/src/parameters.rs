@@ -50,7 +50,7 @@ async fn is_missing(ssm: &Client, name: String) -> Option<String> {
 /// Why a device is refused whose credential is this parameter.
 pub(crate) fn none_such(name: &str) -> String {
     format!(
-        "there is no SSM parameter {name}. Make it first (aws ssm put-parameter --type SecureString --name {name} --value \
+        "credential: there is no SSM parameter {name}. Make it first (aws ssm put-parameter --type SecureString --name {name} --value \
          '{{\"username\":\"…\",\"password\":\"…\"}}'), or send user name and password in place of its name."
     )
 }

@@ -250,7 +250,6 @@ impl Ledger {
         let moved = before.endpoint_revision != edited.endpoint_revision;
         let forgets = (moved || was != is) && before.tries.iter().any(|tries| tries.task.pass == Pass::Join);
         let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
-        writes.extend(self.move_claim(before, Some(&edited)).await?);
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
         if change.is_some() {
             let (authority, moved) = (self.authority().await?, change.before != change.after);
@@ -264,6 +263,8 @@ impl Ledger {
                 act = act.with("left", job);
             }
         }
+        // After what may not be done at all.
+        writes.extend(self.move_claim(before, Some(&edited)).await?);
         self.transact_audited(writes, &[act]).await?;
         self.device_written(Some(before), Some(&edited), editor.name);
         Ok(edited)

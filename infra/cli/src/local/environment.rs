@@ -16,7 +16,8 @@ fn last() -> Result<PathBuf> {
 
 pub(super) fn write(stack: &LocalStack, profile: &Path, name: &str) -> Result<()> {
     let file = stack.data.join(FILE);
-    let text = text(&stack.endpoint_url, profile, name);
+    let addresses = Addresses { endpoint: &stack.endpoint_url, api: &stack.api_url, ca: &stack.ca_pem };
+    let text = text(&addresses, profile, name);
     std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     // Without it, --data has to be said.
     let _ = last().and_then(|last| Ok(std::fs::write(last, stack.data.display().to_string())?));
@@ -36,11 +37,20 @@ pub(super) fn running(data: Option<&Path>) -> Result<String> {
         .with_context(|| format!("the stack in {} is not ready yet", data.display()))
 }
 
-fn text(endpoint: &str, profile: &Path, name: &str) -> String {
+struct Addresses<'a> {
+    endpoint: &'a str,
+    api: &'a str,
+    ca: &'a Path,
+}
+
+fn text(stack: &Addresses<'_>, profile: &Path, name: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let variables = [
         ("ROOTCAST_PROFILE", quoted(&profile.display().to_string())),
-        ("AWS_ENDPOINT_URL", quoted(endpoint)),
+        // The stack's own outputs name an address that only AWS has: without these, `login` would save that.
+        ("ROOTCAST_URL", quoted(stack.api)),
+        ("ROOTCAST_CA", quoted(&stack.ca.display().to_string())),
+        ("AWS_ENDPOINT_URL", quoted(stack.endpoint)),
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ("AWS_REGION", "us-east-1".to_owned()),
@@ -55,14 +65,19 @@ mod tests {
 
     use std::path::Path;
 
-    use super::{running, text};
+    use super::{Addresses, running, text};
 
     #[test]
     fn a_shell_can_evaluate_the_lines() {
-        let text = text("http://127.0.0.1:1", Path::new("/it's/profile.json"), "rootcast");
-        let script = format!("{text}printf %s \"$ROOTCAST_PROFILE $AWS_ENDPOINT_URL\"");
+        let addresses =
+            Addresses { endpoint: "http://127.0.0.1:1", api: "https://localhost:2", ca: Path::new("/it's/ca.pem") };
+        let text = text(&addresses, Path::new("/it's/profile.json"), "rootcast");
+        let script = format!("{text}printf %s \"$ROOTCAST_PROFILE $ROOTCAST_URL $ROOTCAST_CA $AWS_ENDPOINT_URL\"");
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), "/it's/profile.json http://127.0.0.1:1");
+        assert_eq!(
+            String::from_utf8(output.stdout).unwrap(),
+            "/it's/profile.json https://localhost:2 /it's/ca.pem http://127.0.0.1:1"
+        );
     }
 
     #[test]

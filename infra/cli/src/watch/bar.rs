@@ -8,7 +8,7 @@ use rootcast_dialects::native::Job;
 use time::OffsetDateTime;
 
 use super::{
-    lines::{Pause, counts, has_devices, wave},
+    lines::{Pause, counts, estimable, has_devices, wave},
     pace::{self, Pace},
 };
 use crate::{
@@ -48,7 +48,7 @@ impl Bar {
         // Until every page of the fleet was read, the known part is the length.
         self.bar.set_length(devices.total.unwrap_or(devices.dispatched).max(1));
         self.bar.set_position(devices.settled());
-        self.bar.set_message(format!("{}  {}", counts(devices), pace::words(pace, devices.total)));
+        self.bar.set_message(format!("{}  {}", counts(devices), pace::words(pace, estimable(job, waits))));
         self.has_devices = has_devices(job);
         let lines = [Some(plain(&job.summary.reason)), waits.map(str::to_owned)];
         self.below =

@@ -53,7 +53,9 @@ impl Line {
         parts.extend(self.wave.map(|wave| format!("wave {wave}")));
         if has_devices(job) {
             parts.push(counts(&self.devices));
-            parts.extend(Some(pace::words(pace, job.devices.total)).filter(|words| !words.is_empty()));
+            parts.extend(
+                Some(pace::words(pace, estimable(job, self.waits.as_deref()))).filter(|words| !words.is_empty()),
+            );
         }
         if last.is_none_or(|last| last.reason != self.reason) {
             parts.push(self.reason.clone());
@@ -66,6 +68,11 @@ impl Line {
         }
         parts.join("  ")
     }
+}
+
+/// The total of which the rate predicts the end: none while what is left waits for its next visit, whose time `waits` says.
+pub(super) fn estimable(job: &Job, waits: Option<&str>) -> Option<u64> {
+    job.devices.total.filter(|_| waits.is_none())
 }
 
 /// Devices without a result that were tried in vain.
@@ -155,6 +162,11 @@ mod tests {
             let now = datetime!(2026-07-22 10:11:12 UTC);
             let line = Line::of(&job, None, now);
             lines.push(line.text(last.as_ref(), now, &job, &pace));
+            let stuck = Line::of(&job, Some("waits for a"), now).text(Some(&line), now, &job, &pace);
+            assert!(
+                stuck.ends_with("  waits for a") && !stuck.contains(" left"),
+                "the rate says nothing of back-off: {stuck}"
+            );
             last = Some(line);
         }
         assert_eq!(

@@ -15,7 +15,7 @@ const ON_TABLES: &str = "BatchGetItem BatchWriteItem ConditionCheckItem CreateBa
 const ON_QUEUES: &str = "AddPermission ChangeMessageVisibility DeleteMessage DeleteQueue GetQueueAttributes GetQueueUrl PurgeQueue \
     ReceiveMessage RemovePermission SendMessage SetQueueAttributes StartMessageMoveTask";
 const ON_PARAMETERS: &str = "DeleteParameter DeleteParameters GetParameter GetParameterHistory GetParameters \
-    GetParametersByPath LabelParameterVersion PutParameter";
+    GetParametersByPath LabelParameterVersion ListTagsForResource PutParameter";
 const ON_BUSES: &str = "CreateArchive DeleteEventBus DescribeEventBus PutEvents PutPermission PutRule RemovePermission";
 
 /// A resource: what a variable says if it names it, its ARN, and the actions on it.

@@ -121,6 +121,6 @@ fn of_rows_with_one_address_the_first_is_enrolled() {
         assert_eq!(refused.len(), 20, "{told}");
         assert!(refused[0]["message"].as_str().unwrap().starts_with("device first-20 has the address"), "{told}");
         assert_eq!(scene.listed().await.len(), 60);
-        println!("{units} write units for twenty devices");
+        assert_eq!(units, 20.0 * 8.0, "two a device for the claim, two for it, four for its audit");
     });
 }

@@ -91,8 +91,7 @@ fn one_device_ahead_of_the_tables_prevents_a_new_root() {
         };
         world.credential("shared/bmc", crate::world::PASSWORD);
         world.must("POST", "/devices", (0..150).map(row).collect()).await;
-        let is_device = |row: &Value| row["address"].is_string();
-        let last = world.cloud.tables.all(DEVICES).into_iter().rfind(is_device).unwrap()["id"]
+        let last = world.cloud.tables.all(DEVICES).into_iter().rfind(|row| row["address"].is_string()).unwrap()["id"]
             .as_str()
             .unwrap()
             .parse()
