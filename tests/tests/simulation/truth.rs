@@ -125,7 +125,7 @@ impl Truth {
 
     fn device_changed(&self, cloud: &Cloud, by: Function, id: &str) {
         // Whose an address is, beside the devices.
-        if id.starts_with("address#") {
+        if id.starts_with("~address#") {
             return;
         }
         let mut devices = self.devices.lock().unwrap();

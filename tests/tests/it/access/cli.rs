@@ -186,7 +186,12 @@ async fn grave_commands_need_a_yes_and_errors_have_codes() {
 
         let device =
             "device add --address https://127.0.0.1:9 --device-profile dmtf --credential /rootcast/devices/shared/rack";
-        stack.api_command(device).await.refused(1, "aws ssm put-parameter");
+        let refused = stack.api_command(device).await;
+        assert!(
+            refused.code == Some(1) && json!(refused.lines).to_string().contains("aws ssm put-parameter"),
+            "{:?}",
+            refused.lines
+        );
         stack.store_credential("shared/rack", "admin", "correct horse").await;
         let id = stack.api_command(device).await.done()["id"].as_str().unwrap().to_owned();
         let pin = ["AB"; 32].join(":");

@@ -15,8 +15,8 @@ use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key, text};
 use crate::{Ledger, LedgerError};
 
-/// No id of a device contains a number sign.
-const PREFIX: &str = "address#";
+/// No id of a device contains a tilde.
+const PREFIX: &str = "~address#";
 /// What a claim has and a device has not, as a filter.
 pub(crate) const NO_CLAIM: &str = "attribute_not_exists(claimant)";
 
