@@ -39,7 +39,7 @@ OPTIONS = {
         set(),
         {("CloudFront::Distribution", "DistributionConfig")},
     ),
-    "a name of the API": ({}, API, {"ApiName", "ApiNameMapping"}, set()),
+    "a name of the API": ({}, API, {"ApiName", "ApiNameMapping"}, {("ApiGatewayV2::Api", "Body")}),
     "client certificates": (
         API | {"CrlBaseUrl": "http://crl.example.com"},
         {"ApiTruststoreUri": "s3://trust/clients.pem"},
@@ -68,7 +68,7 @@ OPTIONS = {
         {(FUNCTION, "CodeSigningConfigArn")},
     ),
     "copies of the audit": ({}, {"AuditBucket": "audit"}, {"AuditCopies"}, {(FUNCTION, "Environment"), (ROLE, "ManagedPolicyArns")}),
-    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcMayLogIn"}, {("ApiGatewayV2::Api", "Body")}),
+    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, set(), {("ApiGatewayV2::Api", "Body")}),
     "sign-in there": ({"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcClientId": "page"}, set(), {(FUNCTION, "Environment")}),
     "requesters": ({}, {"RequesterArns": "arn:aws:iam::111122223333:role/ops"}, set(), {("Events::EventBusPolicy", "Statement")}),
     "a local cloud": ({}, {"EndpointUrl": "http://127.0.0.1:4566"}, set(), {(FUNCTION, "Environment")}),
@@ -242,7 +242,7 @@ def options_reach_all_that_they_are_for(template):
     backed = {target(each) for _, selection in state("backups").of("Backup::BackupSelection") for each in selection["BackupSelection"]["Resources"]}
     for name in {name for name, _ in protected.of(TABLE)} ^ backed:
         yield f"{name}: in the backups or a table, and not both"
-    api = {target(each["x-amazon-apigateway-integration"]["uri"]) for _, body in protected.of("ApiGatewayV2::Api") for path in body["Body"]["paths"].values() for each in path.values()}
+    api = set(template.integrations().values())
     reserving = {name for name, function in state("reserved concurrency").of(FUNCTION) if "ReservedConcurrentExecutions" in function}
     for name in sorted(api ^ reserving):
         yield f"{name}: answers for the API or has reserved executions, and not both"
