@@ -983,7 +983,7 @@ resource "aws_apigatewayv2_stage" "api_api_gateway_default_stage" {
 
   default_route_settings {
     throttling_burst_limit = 100
-    throttling_rate_limit  = 20
+    throttling_rate_limit  = 40
   }
 
   route_settings {

@@ -297,7 +297,8 @@ def client_certificates_have_no_way_around(template):
     given, parameters, _, _ = OPTIONS["client certificates"]
     for state, wanted in ((Deployment(template, given), False), (Deployment(template, given | parameters), True)):
         for name, api in state.of("ApiGatewayV2::Api"):
-            closed = [server["x-amazon-apigateway-endpoint-configuration"]["disableExecuteApiEndpoint"] for server in api["Body"].get("servers", [])]
+            configured = [server.get("x-amazon-apigateway-endpoint-configuration", {}) for server in api["Body"]["servers"]]
+            closed = [each.get("disableExecuteApiEndpoint") for each in configured]
             if closed != [wanted]:
                 yield f"{name}: API Gateway's own address is {'open' if wanted else 'closed'}"
         for name, domain in state.of("ApiGatewayV2::DomainName"):
