@@ -79,8 +79,7 @@ pub(crate) async fn create(
     packages: &[Package],
     parameters: &BTreeMap<String, String>,
 ) -> Result<Outputs> {
-    let endpoint = config.endpoint_url().context("the local cloud has an address")?;
-    let template_url = upload(endpoint, packages, template).await?;
+    let template_url = upload(config, packages, template).await?;
     let formation = aws_sdk_cloudformation::Client::new(config);
     formation
         .create_stack()
@@ -89,31 +88,66 @@ pub(crate) async fn create(
         // bytes.
         .template_url(template_url)
         .capabilities(Capability::CapabilityNamedIam)
-        .set_parameters(Some(
-            parameters
-                .iter()
-                .map(|(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build())
-                .collect(),
-        ))
+        .set_parameters(Some(given(parameters)))
         .send()
         .await?;
+    complete(&formation, stack).await
+}
+
+/// Updates the stack to the template, with the same code, and waits until it is complete.
+pub(crate) async fn update(
+    config: &SdkConfig,
+    stack: &str,
+    template: String,
+    parameters: &BTreeMap<String, String>,
+) -> Result<Outputs> {
+    let template_url = upload(config, &[], template).await?;
+    let formation = aws_sdk_cloudformation::Client::new(config);
+    formation
+        .update_stack()
+        .stack_name(stack)
+        .template_url(template_url)
+        .capabilities(Capability::CapabilityNamedIam)
+        .set_parameters(Some(given(parameters)))
+        .send()
+        .await?;
+    complete(&formation, stack).await
+}
+
+/// Those that the template has.
+pub(crate) fn known(template: &str, parameters: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let template: serde_json::Value = serde_json::from_str(template)?;
+    let has = |name: &str| template["Parameters"].get(name).is_some();
+    Ok(parameters.iter().filter(|(name, _)| has(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+fn given(parameters: &BTreeMap<String, String>) -> Vec<Parameter> {
+    let parameter = |(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build();
+    parameters.iter().map(parameter).collect()
+}
+
+async fn complete(formation: &aws_sdk_cloudformation::Client, stack: &str) -> Result<Outputs> {
     loop {
         let described = formation.describe_stacks().stack_name(stack).send().await?;
         let stack = described.stacks().first().context("the stack is gone")?;
         match stack.stack_status() {
-            Some(StackStatus::CreateComplete) => {
+            Some(StackStatus::CreateComplete | StackStatus::UpdateComplete) => {
                 let pairs = stack
                     .outputs()
                     .iter()
                     .filter_map(|output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned())));
                 return Ok(Outputs(pairs.collect()));
             }
-            Some(StackStatus::CreateInProgress) => tokio::time::sleep(POLL).await,
+            Some(
+                StackStatus::CreateInProgress
+                | StackStatus::UpdateInProgress
+                | StackStatus::UpdateCompleteCleanupInProgress,
+            ) => tokio::time::sleep(POLL).await,
             status => bail!(
                 "the stack is {}: {}{}",
                 status.map_or("in no state", StackStatus::as_str),
                 stack.stack_status_reason().unwrap_or("no reason given"),
-                failures(&formation, stack.stack_name().unwrap_or_default()).await
+                failures(formation, stack.stack_name().unwrap_or_default()).await
             ),
         }
     }
@@ -121,7 +155,8 @@ pub(crate) async fn create(
 
 /// Returns the template's address. Uses plain HTTP requests, which the local cloud accepts without a signature: the
 /// S3 SDK is the largest of all and not worth it.
-async fn upload(endpoint: &str, packages: &[Package], template: String) -> Result<String> {
+async fn upload(config: &SdkConfig, packages: &[Package], template: String) -> Result<String> {
+    let endpoint = config.endpoint_url().context("the local cloud has an address")?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     let store = format!("{endpoint}/{BUCKET}");
     client.put(&store).send().await?.error_for_status()?;

@@ -52,6 +52,8 @@ pub struct LocalOptions {
     pub devices: usize,
     /// Name of the CloudFormation stack.
     pub stack: String,
+    /// The template, of SAM or CloudFormation. Default: the project's template.yaml, to which [`LocalStack::update`] goes.
+    pub template: Option<PathBuf>,
     /// Parameters of template.yaml; they override the local defaults.
     pub parameters: BTreeMap<String, String>,
     pub progress: Progress,
@@ -70,6 +72,7 @@ impl LocalOptions {
             state: None,
             devices,
             stack: "rootcast".to_owned(),
+            template: None,
             parameters: BTreeMap::new(),
             progress,
         })
@@ -91,6 +94,9 @@ pub struct LocalStack {
     pub fleet: Fleet,
     /// Folder of the logs: `cloud.log`, and `fleet/*/log` per device. For the functions' logs see [`Self::log`].
     pub data: PathBuf,
+    tools: Toolchain,
+    /// The project's template.yaml, the stack's name and its parameters.
+    deployed: (PathBuf, String, BTreeMap<String, String>),
     front: Server,
     cloud: Cloud,
     _temporary: Option<TempDir>,
@@ -115,7 +121,8 @@ impl LocalStack {
             progress.stage(Stage::Build, BUILD_LIMIT, bootstraps::packages(&options.project)),
         )?;
         let yard = data.join("fleet");
-        let (fleet, (cloud, sdk_config, outputs)) = tokio::try_join!(
+        let own = options.project.join("template.yaml");
+        let (fleet, (cloud, sdk_config, parameters, outputs)) = tokio::try_join!(
             progress.stage(Stage::Fleet, FLEET_LIMIT, Fleet::start(&tools, &yard, options.devices, progress)),
             async {
                 let cloud = Cloud::start(&tools, &data, options.cloud_port, options.state.as_deref());
@@ -123,12 +130,17 @@ impl LocalStack {
                 let sdk_config = cloud.sdk_config();
                 let parameters = parameters(&options.parameters, &cloud.endpoint);
                 let deployed = async {
-                    let template =
-                        deploy::translate(&tools, &options.project.join("template.yaml"), &parameters).await?;
-                    deploy::create(&sdk_config, &options.stack, template, &packages, &parameters).await
+                    let template = options.template.as_ref().unwrap_or(&own);
+                    let template = deploy::translate(&tools, template, &parameters).await?;
+                    let given = match options.template {
+                        // A former release's has not all of them.
+                        Some(_) => deploy::known(&template, &parameters)?,
+                        None => parameters.clone(),
+                    };
+                    deploy::create(&sdk_config, &options.stack, template, &packages, &given).await
                 };
                 let outputs = progress.stage(Stage::Deploy, DEPLOY_LIMIT, deployed).await?;
-                Ok((cloud, sdk_config, outputs))
+                Ok((cloud, sdk_config, parameters, outputs))
             },
         )?;
         let ca_pem = data.join(CA);
@@ -147,11 +159,24 @@ impl LocalStack {
             outputs,
             fleet,
             data,
+            tools,
+            deployed: (own, options.stack, parameters),
             front,
             cloud,
             _temporary: temporary,
             _lock: lock,
         })
+    }
+
+    /// Updates the stack to the project's template.yaml, as a deployment of the next release does. The code is the project's before
+    /// and after.
+    ///
+    /// # Errors
+    /// CloudFormation's, with those of the resources.
+    pub async fn update(&self) -> Result<Outputs> {
+        let (template, stack, parameters) = &self.deployed;
+        let template = deploy::translate(&self.tools, template, parameters).await?;
+        deploy::update(&self.sdk_config, stack, template, parameters).await
     }
 
     /// Kills every process that runs `function` (its name, as in [`Self::outputs`]) now, as a crash would. Returns
