@@ -521,13 +521,6 @@ resource "aws_apigatewayv2_api" "api" {
             x-amazon-apigateway-integration = { "$ref" = "#/components/x-amazon-apigateway-integrations/Regenerate" }
           }
         }
-        "/rollovers/{path+}" = {
-          parameters = [{ name = "path+", in = "path", required = true, schema = { type = "string" } }]
-          x-amazon-apigateway-any-method = {
-            responses                       = { default = { description = "JSON" } }
-            x-amazon-apigateway-integration = { "$ref" = "#/components/x-amazon-apigateway-integrations/Regenerate" }
-          }
-        }
         "/roots/{generation}/audit" = {
           parameters = [{ name = "generation", in = "path", required = true, schema = { type = "string" } }]
           get = {

@@ -48,7 +48,7 @@ fn paths(document: &Value) -> String {
     let described = document["paths"].as_object().unwrap();
     let mut conditions = Vec::new();
     for (path, methods) in described {
-        // Without a word, API Gateway makes no route of a path that ends so.
+        // Of a path that ends so there would be no route: https://github.com/aws/serverless-application-model/issues/1949
         for (method, operation) in methods.as_object().unwrap().iter().filter(|_| !path.ends_with('/')) {
             let id = operation["operationId"].as_str().unwrap();
             let row = TABLE.iter().find(|row| operation_id(row) == id).unwrap();
@@ -108,14 +108,15 @@ fn written(path: &str, item: &Item) -> String {
     format!("          {path}:{condition}{}{otherwise}", lines.join(indent))
 }
 
-/// The function that has all paths with this first part for itself, if API Gateway authorizes none of them: a route for all of
-/// them would lead around that.
+/// The function that has all paths with this first part for itself, if it refuses what it does not know, which catalog does for
+/// regenerate, and if API Gateway authorizes none of them: a route for all of them would lead around that.
 fn owner(segment: &str) -> Option<Function> {
     let mut rows = rows().filter(|row| first(row).eq_ignore_ascii_case(segment));
     let function = rows.next()?.function;
-    let is_alone = rows.all(|row| row.function == function) && function != Function::Catalog;
+    let is_alone = rows.all(|row| row.function == function);
+    let refuses = !matches!(function, Function::Catalog | Function::Regenerate);
     let is_open = !ELSEWHERE.iter().any(|row| first(row) == segment);
-    (is_alone && is_open).then_some(function)
+    (is_alone && refuses && is_open).then_some(function)
 }
 
 fn rows() -> impl Iterator<Item = &'static Route> {
