@@ -389,8 +389,8 @@ resource "aws_cloudwatch_metric_alarm" "catalog_errors_alarm" {
   tags                = var.tags
 }
 
-resource "aws_lambda_permission" "catalog_default_permission" {
-  statement_id  = "CatalogDefaultPermission"
+resource "aws_lambda_permission" "api_calls_catalog" {
+  statement_id  = "ApiCallsCatalog"
   function_name = aws_lambda_function.catalog.function_name
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"

@@ -121,18 +121,10 @@ resource "aws_cloudwatch_metric_alarm" "console_errors_alarm" {
   tags                = var.tags
 }
 
-resource "aws_lambda_permission" "console_overview_permission" {
-  statement_id  = "ConsoleOverviewPermission"
+resource "aws_lambda_permission" "api_calls_console" {
+  statement_id  = "ApiCallsConsole"
   function_name = aws_lambda_function.console.function_name
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/console"
-}
-
-resource "aws_lambda_permission" "console_page_permission" {
-  statement_id  = "ConsolePagePermission"
-  function_name = aws_lambda_function.console.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/console/{path+}"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*"
 }

@@ -230,20 +230,12 @@ resource "aws_cloudwatch_metric_alarm" "import_errors_alarm" {
   tags                = var.tags
 }
 
-resource "aws_lambda_permission" "import_import_permission" {
-  statement_id  = "ImportImportPermission"
+resource "aws_lambda_permission" "api_calls_import" {
+  statement_id  = "ApiCallsImport"
   function_name = aws_lambda_function.import.function_name
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/v3/scm/certificates/import"
-}
-
-resource "aws_lambda_permission" "import_export_permission" {
-  statement_id  = "ImportExportPermission"
-  function_name = aws_lambda_function.import.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/v3/scm/certificates/*/export"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*"
 }
 
 resource "aws_cloudwatch_log_metric_filter" "keys_exported" {

@@ -186,99 +186,10 @@ resource "aws_cloudwatch_metric_alarm" "login_errors_alarm" {
   tags                = var.tags
 }
 
-resource "aws_lambda_permission" "oidc_may_log_in" {
-  count         = local.has_oidc ? 1 : 0
-  statement_id  = "OidcMayLogIn"
+resource "aws_lambda_permission" "api_calls_login" {
+  statement_id  = "ApiCallsLogin"
   function_name = aws_lambda_function.login.function_name
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/sessions/oidc"
-}
-
-resource "aws_lambda_permission" "login_principals_permission" {
-  statement_id  = "LoginPrincipalsPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/principals"
-}
-
-resource "aws_lambda_permission" "login_principal_permission" {
-  statement_id  = "LoginPrincipalPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/principals/{path+}"
-}
-
-resource "aws_lambda_permission" "login_requests_permission" {
-  statement_id  = "LoginRequestsPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/requests"
-}
-
-resource "aws_lambda_permission" "login_request_permission" {
-  statement_id  = "LoginRequestPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/requests/{path+}"
-}
-
-resource "aws_lambda_permission" "login_rights_permission" {
-  statement_id  = "LoginRightsPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/GET/rights"
-}
-
-resource "aws_lambda_permission" "login_begin_permission" {
-  statement_id  = "LoginBeginPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/sessions"
-}
-
-resource "aws_lambda_permission" "login_end_permission" {
-  statement_id  = "LoginEndPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/DELETE/sessions"
-}
-
-resource "aws_lambda_permission" "login_sessions_permission" {
-  statement_id  = "LoginSessionsPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/GET/sessions"
-}
-
-resource "aws_lambda_permission" "login_iam_permission" {
-  statement_id  = "LoginIamPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/sessions/iam"
-}
-
-resource "aws_lambda_permission" "login_end_ones_permission" {
-  statement_id  = "LoginEndOnesPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/DELETE/sessions/*"
-}
-
-resource "aws_lambda_permission" "login_vedauth_permission" {
-  statement_id  = "LoginVedauthPermission"
-  function_name = aws_lambda_function.login.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/vedauth/{path+}"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*"
 }

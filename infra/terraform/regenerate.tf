@@ -446,84 +446,12 @@ resource "aws_cloudwatch_metric_alarm" "regenerate_errors_alarm" {
   tags                = var.tags
 }
 
-resource "aws_lambda_permission" "regenerate_rotate_issuing_permission" {
-  statement_id  = "RegenerateRotateIssuingPermission"
+resource "aws_lambda_permission" "api_calls_regenerate" {
+  statement_id  = "ApiCallsRegenerate"
   function_name = aws_lambda_function.regenerate.function_name
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/issuingAuthorities"
-}
-
-resource "aws_lambda_permission" "regenerate_revoke_issuing_permission" {
-  statement_id  = "RegenerateRevokeIssuingPermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/issuingAuthorities/*/compromise"
-}
-
-resource "aws_lambda_permission" "regenerate_preflight_permission" {
-  statement_id  = "RegeneratePreflightPermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/rollovers/preflight"
-}
-
-resource "aws_lambda_permission" "regenerate_keep_root_permission" {
-  statement_id  = "RegenerateKeepRootPermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/roots/*/keep"
-}
-
-resource "aws_lambda_permission" "regenerate_put_permission" {
-  statement_id  = "RegeneratePutPermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/PUT/signingCertificate"
-}
-
-resource "aws_lambda_permission" "regenerate_put_lower_case_permission" {
-  statement_id  = "RegeneratePutLowerCasePermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/PUT/signingcertificate"
-}
-
-resource "aws_lambda_permission" "regenerate_trust_permission" {
-  statement_id  = "RegenerateTrustPermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/trustedCertificates"
-}
-
-resource "aws_lambda_permission" "regenerate_distrust_permission" {
-  statement_id  = "RegenerateDistrustPermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/DELETE/trustedCertificates/*"
-}
-
-resource "aws_lambda_permission" "regenerate_trust_lower_case_permission" {
-  statement_id  = "RegenerateTrustLowerCasePermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/POST/trustedcertificates"
-}
-
-resource "aws_lambda_permission" "regenerate_distrust_lower_case_permission" {
-  statement_id  = "RegenerateDistrustLowerCasePermission"
-  function_name = aws_lambda_function.regenerate.function_name
-  action        = "lambda:InvokeFunction"
-  principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/DELETE/trustedcertificates/*"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*"
 }
 
 resource "aws_lambda_permission" "regenerate_foreign_signature_permission" {

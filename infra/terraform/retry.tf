@@ -263,12 +263,12 @@ resource "aws_cloudwatch_metric_alarm" "retry_errors_alarm" {
   tags                = var.tags
 }
 
-resource "aws_lambda_permission" "retry_vedsdk_permission" {
-  statement_id  = "RetryVedsdkPermission"
+resource "aws_lambda_permission" "api_calls_retry" {
+  statement_id  = "ApiCallsRetry"
   function_name = aws_lambda_function.retry.function_name
   action        = "lambda:InvokeFunction"
   principal     = "apigateway.amazonaws.com"
-  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*/vedsdk/{path+}"
+  source_arn    = "arn:${local.partition}:execute-api:${local.region}:${local.account_id}:${aws_apigatewayv2_api.api.id}/*/*"
 }
 
 resource "aws_lambda_permission" "retry_renew_certificates_permission" {

@@ -3,9 +3,10 @@
 Each check takes a `Template` and yields findings. A check has the name of its function.
 """
 
+import json
 import re
 
-from template import listed, target, text
+from template import listed, target, text, under_condition
 
 FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Console", "Rotate"}
 # Keys that the template creates, and by role what it may do with them, by the encryption context that this requires.
@@ -335,43 +336,16 @@ def tables_have_their_keys(template):
                 yield f"{name}: the index {index['IndexName']} holds whole records, and with them sealed keys"
 
 
+# Who gets in without a token of ours: API Gateway's authorizer, and the condition of the route.
+AUTHORIZED = {("/sessions/iam", "post"): ("AWS_IAM", None), ("/sessions/oidc", "post"): ("Oidc", "HasOidc")}
+
+
 @check
-def routes_lead_to_their_function(template):
-    every = "x-amazon-apigateway-any-method"
-    # Function, authorizer before it, and condition of the route.
-    wanted = {("/signingCertificate", "put"): ("Regenerate", None, None), ("/signingcertificate", "put"): ("Regenerate", None, None)}
-    for path in ("/issuingAuthorities", "/issuingAuthorities/{issuing}/compromise", "/roots/{generation}/keep", "/rollovers/preflight"):
-        wanted[path, "post"] = ("Regenerate", None, None)
-    for path in ("/trustedCertificates", "/trustedcertificates"):
-        wanted[path, "post"] = wanted[path + "/{id}", "delete"] = ("Regenerate", None, None)
-    for path in ("/v3/scm/certificates/import", "/v3/scm/certificates/{certificate}/export"):
-        wanted[path, "post"] = ("Import", None, None)
-    wanted["/vedsdk/{path+}", every] = ("Retry", None, None)
-    for path in ("/vedauth/{path+}", "/principals", "/principals/{path+}", "/requests", "/requests/{path+}"):
-        wanted[path, every] = ("Login", None, None)
-    for path, method in (("/sessions", "post"), ("/sessions", "get"), ("/sessions", "delete"), ("/sessions/{session}", "delete"), ("/rights", "get")):
-        wanted[path, method] = ("Login", None, None)
-    wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)
-    wanted["/sessions/oidc", "post"] = ("Login", "Oidc", "HasOidc")
-    wanted["/console", every] = wanted["/console/{path+}", every] = ("Console", None, None)
-    wanted["/$default", every] = ("Catalog", None, None)
-    public = ("/crl/{signer}/{list}", "/bundle", "/.well-known/est/cacerts")
-    for path in public:
-        wanted[path, "get"] = ("Catalog", None, None)
-    for name, stage in template.of("ApiGatewayV2::Stage"):
-        apart = stage.get("RouteSettings", {})
-        if set(apart) != {f"GET {path}" for path in public} or not all(each.get("ThrottlingRateLimit") for each in apart.values()):
-            yield f"{name}: what is public is not throttled apart from logins: {apart}"
+def the_gateway_authorizes_what_only_it_can(template):
+    authorized = {route: (scheme, condition) for route, (_, scheme, condition) in template.routes().items() if scheme or condition}
+    if authorized != AUTHORIZED:
+        yield f"API Gateway authorizes {authorized}"
     for name, api in template.of("ApiGatewayV2::Api"):
-        routes = {}
-        for path, item in api["Body"]["paths"].items():
-            condition, methods = under_condition(item)
-            for method, route in methods.items():
-                security = [scheme for each in route.get("security", []) for scheme in each]
-                to = target(route["x-amazon-apigateway-integration"]["uri"])
-                routes[path, method] = (to, *(security or [None]), condition)
-        if routes != wanted:
-            yield f"{name} routes {routes}"
         schemes = api["Body"].get("components", {}).get("securitySchemes", {})
         if schemes.get("AWS_IAM", {}).get("x-amazon-apigateway-authtype") != "awsSigv4":
             yield f"{name}: AWS_IAM verifies no signature"
@@ -380,16 +354,52 @@ def routes_lead_to_their_function(template):
         wanted_jwt = {"issuer": {"Ref": "OidcIssuer"}, "audience": {"Ref": "OidcAudience"}}
         if condition != "HasOidc" or authorizer.get("type") != "jwt" or authorizer.get("jwtConfiguration") != wanted_jwt:
             yield f"{name}: Oidc is {oidc} under {condition}"
+
+
+@check
+def nobody_but_the_api_calls_a_function_as_one(template):
+    own = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/*/*"
+    may = []
     for name, permission in template.of("Lambda::Permission"):
         if "SourceArn" not in permission:
             yield f"{name} lets every API or rule of every account call the function"
+        elif permission["Principal"] == "apigateway.amazonaws.com":
+            may.append(target(permission["FunctionName"]))
+            if text(permission["SourceArn"]) != own:
+                yield f"{name} lets another API call the function: {permission['SourceArn']}"
+    if sorted(may) != sorted(template.integrations().values()):
+        yield f"the API leads to {sorted(template.integrations().values())}, and may call {sorted(may)}"
 
 
-def under_condition(value):
-    """The condition and the value under it; None and the value itself if it is unconditional."""
-    if isinstance(value, dict) and "Fn::If" in value:
-        return value["Fn::If"][0], value["Fn::If"][1]
-    return None, value
+# What anybody may fetch, and from which the throttle of nothing else takes.
+PUBLIC = {"GET /crl/{signer}/{list}", "GET /bundle", "GET /.well-known/est/cacerts"}
+
+
+@check
+def the_routes_fit_api_gateway(template):
+    """https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html; a template may have 1 000 000 bytes."""
+    keys = {"$default" if path == "/$default" else f"{'ANY' if method.startswith('x-') else method.upper()} {path}" for path, method in template.routes()}
+    if len(keys) > 300:
+        yield f"{len(keys)} routes: API Gateway has 300 at most"
+    for name, api in template.of("ApiGatewayV2::Api"):
+        body = api["Body"]
+        # A warning of the import fails the deployment: https://github.com/aws/serverless-application-model/issues/2424
+        yield from (f"{name}: an import warns of a server without an address" for server in body.get("servers", []) if "url" not in server)
+        for path, item in body["paths"].items():
+            there = {each["name"] for each in under_condition(item)[1].get("parameters", []) if each["in"] == "path" and each["required"] and "schema" in each}
+            if there != set(re.findall(r"\{([^}]+)\}", path)) or path.endswith("/"):
+                yield f"{name}: {path} declares {sorted(there)}"
+        if len(json.dumps(body)) > 100_000:
+            yield f"{name}: its routes take {len(json.dumps(body))} bytes of the template's 1 000 000"
+    for name, stage in template.of("ApiGatewayV2::Stage"):
+        rates = {key: each["ThrottlingRateLimit"] for key, each in stage.get("RouteSettings", {}).items()}
+        if not PUBLIC <= set(rates):
+            yield f"{name}: what is public is not throttled apart from logins: {sorted(rates)}"
+        yield from (f"{name}: there is no route {key} to throttle" for key in sorted(set(rates) - keys))
+        together = sum(rates.get(key, stage["DefaultRouteSettings"]["ThrottlingRateLimit"]) for key in keys)
+        # If each route has the default for itself. The account has 10 000 a second, for all of its APIs.
+        if together > 6000:
+            yield f"{name}: the routes together take {together} of the account's 10 000 requests a second"
 
 
 def metrics(alarm):

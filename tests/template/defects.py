@@ -19,6 +19,10 @@ def event(source, function, name):
     return properties(source, function)["Events"][name]["Properties"]
 
 
+def body(source):
+    return properties(source, "Api")["DefinitionBody"]
+
+
 def allow(source, role, actions, resource):
     """Adds a statement to a role."""
     statements = source["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
@@ -74,8 +78,16 @@ DEFECTS = [
     ("an alarm that goes nowhere", lambda s: properties(s, "JobsPausedAlarm").pop("AlarmActions"), "alarms_are_sent"),
     ("logs for ever", lambda s: properties(s, "WorkerLogs").pop("RetentionInDays"), "logs_are_kept_for_a_time"),
     ("an API without a log", lambda s: properties(s, "Api").pop("AccessLogSettings"), "the_api_is_logged_and_throttled"),
-    ("a path that leads nowhere", lambda s: properties(s, "Regenerate")["Events"].pop("PutLowerCase"), "routes_lead_to_their_function"),
-    ("a route that the table does not have", lambda s: properties(s, "Import")["Events"]["Export"]["Properties"].update(Path="/v3/scm/certificates/{id}/exports"), "routes_are_those_of_the_table"),
+    ("a path that leads nowhere", lambda s: body(s)["paths"].pop("/signingcertificate"), "routes_are_those_of_the_table"),
+    ("a route that the table does not have", lambda s: body(s)["paths"].update({"/v3/scm/certificates/{id}/exports": body(s)["paths"]["/v3/scm/certificates/{id}/export"]}), "routes_are_those_of_the_table"),
+    ("a route around an authorizer", lambda s: body(s)["paths"].update({"/sessions/{path+}": body(s)["paths"]["/vedauth/{path+}"]}), "routes_are_those_of_the_table"),
+    ("a server without an address", lambda s: body(s)["servers"][0].pop("url"), "the_routes_fit_api_gateway"),
+    ("a part of a path that is not declared", lambda s: body(s)["paths"]["/jobs/{job}"].pop("parameters"), "the_routes_fit_api_gateway"),
+    ("more routes than API Gateway has", lambda s: body(s)["paths"].update({f"/more/{number}": body(s)["paths"]["/bundle"] for number in range(300)}), "the_routes_fit_api_gateway"),
+    ("routes that take the account's requests", lambda s: properties(s, "Api")["DefaultRouteSettings"].update(ThrottlingRateLimit=100), "the_routes_fit_api_gateway"),
+    ("a throttle of no route", lambda s: properties(s, "Api")["RouteSettings"].update({"GET /bundles": {"ThrottlingRateLimit": 1}}), "the_routes_fit_api_gateway"),
+    ("a function that any API may call", lambda s: properties(s, "ApiCallsLogin").update(SourceArn={"Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:*"}), "nobody_but_the_api_calls_a_function_as_one"),
+    ("a function that its API may not call", lambda s: s["Resources"].pop("ApiCallsRetry"), "nobody_but_the_api_calls_a_function_as_one"),
     ("a variable that nobody reads", lambda s: variable(s, "Catalog", "NEVER_READ", "1"), "variables_are_read"),
     ("a table's name without the permission", lambda s: variable(s, "Worker", "ACCESS_TABLE", {"Ref": "Access"}), "variables_name_what_the_role_allows"),
     ("an endpoint that is empty on AWS", lambda s: variable(s, "Worker", "AWS_ENDPOINT_URL", {"Ref": "EndpointUrl"}), "an_empty_endpoint_is_left_out"),
@@ -90,7 +102,7 @@ DEFECTS = [
     ("expiry that nobody looks for", lambda s: properties(s, "Rotate")["Events"].pop("Look"), "schedules_are_well_formed"),
     ("a login that lets anybody in", lambda s: statement(s, "LoginRole", "Give").pop("Condition"), "callers_are_made_where_they_are_administered"),
     ("sessions that anybody makes", lambda s: statement(s, "CatalogRole", "Sessions")["Condition"].pop("ForAllValues:StringEquals"), "callers_are_made_where_they_are_administered"),
-    ("an identity that nobody verified", lambda s: event(s, "Login", "Iam").pop("Auth"), "routes_lead_to_their_function"),
+    ("an identity that nobody verified", lambda s: body(s)["paths"]["/sessions/iam"]["post"].pop("security"), "the_gateway_authorizes_what_only_it_can"),
     ("a login that tells", lambda s: allow(s, "LoginRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
     ("lists that nobody renews", lambda s: properties(s, "Issue")["Events"].pop("Lists"), "schedules_are_well_formed"),
     ("a certificate put aside by throttles", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),

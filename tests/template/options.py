@@ -39,7 +39,7 @@ OPTIONS = {
         set(),
         {("CloudFront::Distribution", "DistributionConfig")},
     ),
-    "a name of the API": ({}, API, {"ApiName", "ApiNameMapping"}, set()),
+    "a name of the API": ({}, API, {"ApiName", "ApiNameMapping"}, {("ApiGatewayV2::Api", "Body")}),
     "client certificates": (
         API | {"CrlBaseUrl": "http://crl.example.com"},
         {"ApiTruststoreUri": "s3://trust/clients.pem"},
@@ -68,7 +68,7 @@ OPTIONS = {
         {(FUNCTION, "CodeSigningConfigArn")},
     ),
     "copies of the audit": ({}, {"AuditBucket": "audit"}, {"AuditCopies"}, {(FUNCTION, "Environment"), (ROLE, "ManagedPolicyArns")}),
-    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcMayLogIn"}, {("ApiGatewayV2::Api", "Body")}),
+    "OpenID Connect": ({}, {"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, set(), {("ApiGatewayV2::Api", "Body")}),
     "sign-in there": ({"OidcIssuer": "https://id.example.com", "OidcAudience": "rootcast,page"}, {"OidcClientId": "page"}, set(), {(FUNCTION, "Environment")}),
     "requesters": ({}, {"RequesterArns": "arn:aws:iam::111122223333:role/ops"}, set(), {("Events::EventBusPolicy", "Statement")}),
     "a local cloud": ({}, {"EndpointUrl": "http://127.0.0.1:4566"}, set(), {(FUNCTION, "Environment")}),
@@ -242,7 +242,7 @@ def options_reach_all_that_they_are_for(template):
     backed = {target(each) for _, selection in state("backups").of("Backup::BackupSelection") for each in selection["BackupSelection"]["Resources"]}
     for name in {name for name, _ in protected.of(TABLE)} ^ backed:
         yield f"{name}: in the backups or a table, and not both"
-    api = {target(each["x-amazon-apigateway-integration"]["uri"]) for _, body in protected.of("ApiGatewayV2::Api") for path in body["Body"]["paths"].values() for each in path.values()}
+    api = set(template.integrations().values())
     reserving = {name for name, function in state("reserved concurrency").of(FUNCTION) if "ReservedConcurrentExecutions" in function}
     for name in sorted(api ^ reserving):
         yield f"{name}: answers for the API or has reserved executions, and not both"
@@ -297,7 +297,8 @@ def client_certificates_have_no_way_around(template):
     given, parameters, _, _ = OPTIONS["client certificates"]
     for state, wanted in ((Deployment(template, given), False), (Deployment(template, given | parameters), True)):
         for name, api in state.of("ApiGatewayV2::Api"):
-            closed = [server["x-amazon-apigateway-endpoint-configuration"]["disableExecuteApiEndpoint"] for server in api["Body"].get("servers", [])]
+            configured = [server.get("x-amazon-apigateway-endpoint-configuration", {}) for server in api["Body"]["servers"]]
+            closed = [each.get("disableExecuteApiEndpoint") for each in configured]
             if closed != [wanted]:
                 yield f"{name}: API Gateway's own address is {'open' if wanted else 'closed'}"
         for name, domain in state.of("ApiGatewayV2::DomainName"):

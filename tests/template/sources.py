@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from checks import USES, check, under_condition
+from checks import AUTHORIZED, USES, check
 from template import listed, target, text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -227,19 +227,17 @@ def routes_are_those_of_the_table(template):
     for folder in sorted({function for _, _, function in table}):
         if re.search(r"\.(route|route_service|nest)\(", code(ROOT / "functions" / folder)):
             yield f"{folder} has a route that is not of the table"
-    for name, api in template.of("ApiGatewayV2::Api"):
-        routes = {
-            path: {method: folders[target(route["x-amazon-apigateway-integration"]["uri"])] for method, route in under_condition(item)[1].items()}
-            for path, item in api["Body"]["paths"].items()
-        }
-        for method, path, function in table:
-            if leads(method, path, routes) != function:
-                yield f"{name} sends {method} {path} to {leads(method, path, routes)}, and the table says {function}"
-        said = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path, _ in table}
-        for path, methods in routes.items():
-            exact = [method for method in methods if "+}" not in path and path != "/$default"]
-            for method in exact:
-                spelled = re.sub(r"\{\w+\}", "{}", path)
-                known = {other for _, other in said} if method == "x-amazon-apigateway-any-method" else set()
-                if (method, spelled) not in said and spelled not in known:
-                    yield f"{name} has {method} {path}, of which the table says nothing"
+    routes = {}
+    for (path, method), (name, _, _) in template.routes().items():
+        routes.setdefault(path, {})[method] = folders[template.integrations()[name]]
+    for method, path, function in table:
+        if leads(method, path, routes) != function:
+            yield f"{method} {path} leads to {leads(method, path, routes)}, and the table says {function}"
+    for path, method in AUTHORIZED:
+        if leads(method, path, {other: routes[other] for other in routes if other != path}) != "catalog":
+            yield f"{method} {path}: another route leads around API Gateway's authorizer"
+    known = {(method, path.lower()) for method, path, _ in table}
+    for path, methods in routes.items():
+        for method in methods:
+            if method != "x-amazon-apigateway-any-method" and (method, path.lower()) not in known:
+                yield f"there is a route {method} {path}, of which the table says nothing"

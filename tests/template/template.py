@@ -65,6 +65,24 @@ class Template:
             for statement in policy["PolicyDocument"]["Statement"]:
                 yield name, statement
 
+    def routes(self):
+        """(path, method) → (integration's name, authorizer or None, condition or None) of every route of the HTTP API."""
+        routes = {}
+        for _, api in self.of("ApiGatewayV2::Api"):
+            for path, item in api["Body"]["paths"].items():
+                condition, operations = under_condition(item)
+                for method, operation in operations.items():
+                    if method != "parameters":
+                        schemes = [scheme for each in operation.get("security", []) for scheme in each]
+                        name = operation["x-amazon-apigateway-integration"]["$ref"].rsplit("/", 1)[1]
+                        routes[path, method] = (name, schemes[0] if schemes else None, condition)
+        return routes
+
+    def integrations(self):
+        """Name → logical id of the function, of what the HTTP API's routes lead to."""
+        bodies = (api["Body"] for _, api in self.of("ApiGatewayV2::Api"))
+        return {name: target(each["uri"]) for body in bodies for name, each in body["components"]["x-amazon-apigateway-integrations"].items()}
+
     def role_of(self, function):
         """Logical id of the role of the function with this logical id."""
         return target(self.resources[function]["Properties"]["Role"])
@@ -77,6 +95,13 @@ class Template:
                 for action in listed(statement["Action"]):
                     for resource in listed(statement["Resource"]):
                         yield action, target(resource)
+
+
+def under_condition(value):
+    """The condition and the value under it; None and the value itself if it is unconditional."""
+    if isinstance(value, dict) and "Fn::If" in value:
+        return value["Fn::If"][0], value["Fn::If"][1]
+    return None, value
 
 
 def listed(value):

@@ -1,8 +1,7 @@
 //! `POST /sessions/iam` and `POST /sessions/oidc`: a token for the identity that API Gateway has verified.
 //!
 //! The route's authorizer has verified the caller. API Gateway states the result in the event's request context, which
-//! no client can write. Of the rest of the request only `?as=session` is read, with which the answer is a session with cookies
-//! instead, as of `POST /sessions`.
+//! no client can write. Of the rest of the request only the query is read.
 
 use std::sync::Arc;
 
@@ -14,10 +13,10 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayRequestAuthorizer;
 use lambda_http::request::RequestContext;
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::token::Token;
-use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Loose};
 use rootcast_gate::{Kind, Refusal, source};
 use rootcast_ledger::{Exchanged, TokenRecord};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::session::{Owner, begun};
@@ -33,15 +32,39 @@ struct IdentityResponse<'a> {
     token_type: &'static str,
 }
 
-pub(crate) async fn of_iam(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, LenovoError> {
-    let arn = authorizer(&parts).and_then(|it| it.iam).and_then(|iam| iam.user_arn);
-    app.exchange(&parts, arn.and_then(|arn| Identity::iam(&arn).ok())).await
+/// Others are ignored: a signature may be in the query as well.
+#[derive(Deserialize)]
+pub(crate) struct Wanted {
+    #[serde(rename = "as", default)]
+    form: Form,
 }
 
-pub(crate) async fn of_oidc(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, LenovoError> {
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Form {
+    #[default]
+    Token,
+    /// With cookies, as of `POST /sessions`.
+    Session,
+}
+
+pub(crate) async fn of_iam(
+    State(app): State<Arc<App>>,
+    Loose(wanted, _): Loose<Wanted>,
+    parts: Parts,
+) -> Result<Response, LenovoError> {
+    let arn = authorizer(&parts).and_then(|it| it.iam).and_then(|iam| iam.user_arn);
+    app.exchange(&parts, &wanted, arn.and_then(|arn| Identity::iam(&arn).ok())).await
+}
+
+pub(crate) async fn of_oidc(
+    State(app): State<Arc<App>>,
+    Loose(wanted, _): Loose<Wanted>,
+    parts: Parts,
+) -> Result<Response, LenovoError> {
     let claims = authorizer(&parts).and_then(|it| it.jwt).map(|jwt| jwt.claims);
     let identity = claims.and_then(|claims| Identity::oidc(claims.get("iss")?, claims.get("sub")?).ok());
-    app.exchange(&parts, identity).await
+    app.exchange(&parts, &wanted, identity).await
 }
 
 fn authorizer(parts: &Parts) -> Option<ApiGatewayRequestAuthorizer> {
@@ -52,7 +75,12 @@ fn authorizer(parts: &Parts) -> Option<ApiGatewayRequestAuthorizer> {
 }
 
 impl App {
-    async fn exchange(&self, parts: &Parts, identity: Option<Identity>) -> Result<Response, LenovoError> {
+    async fn exchange(
+        &self,
+        parts: &Parts,
+        wanted: &Wanted,
+        identity: Option<Identity>,
+    ) -> Result<Response, LenovoError> {
         let identity = identity.ok_or_else(Refusal::unauthenticated)?;
         let now = (self.clock)();
         let owner = self.ledger.identity(&identity).await?;
@@ -66,7 +94,7 @@ impl App {
             return Err(nobodys(&identity));
         };
         let exchanged = Exchanged { identity: Some(identity.clone()), epoch: owner.epoch };
-        if is_for_session(parts) {
+        if matches!(wanted.form, Form::Session) {
             let owner = Owner { principal: owner.principal, epoch: owner.epoch, exchanged: Some(exchanged) };
             return begun(self, owner, &source(parts), "API Gateway has verified the identity.").await;
         }
@@ -90,11 +118,6 @@ impl App {
         })
         .into_response())
     }
-}
-
-fn is_for_session(parts: &Parts) -> bool {
-    let mut said = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-    said.any(|(name, value)| name == "as" && value == "session")
 }
 
 fn nobodys(identity: &Identity) -> LenovoError {

@@ -6,14 +6,16 @@ Four differences from a deployment on AWS:
 1. SAM is translated here, by AWS's own translator: the local cloud accepts the raw file but gives the API no routes.
 2. A function's `CodeUri: target/lambda/<name>/` becomes `s3://BUCKET/<name>.zip`, to which the caller uploads it.
 3. The translator writes an HTTP API's routes into an OpenAPI `Body`, which the local cloud ignores silently.
-   Each path of the Body becomes the Route and Integration that API Gateway would create, each OpenID Connect security
-   scheme an Authorizer, and a part of the Body under a condition becomes a resource with that condition.
+   Each operation of the Body becomes the Route that API Gateway would create, each integration that several share an
+   Integration, each OpenID Connect security scheme an Authorizer, and a part of the Body under a condition becomes a
+   resource with that condition.
 4. CloudFormation converts a parameter's text to a number where a property requires one. The local cloud compares the
    text of `MaximumConcurrency` with a number, and then polls no queue.
 """
 
 import json
 import os
+import re
 import sys
 
 # The translator asks botocore for the region while it loads; no call leaves this process.
@@ -34,6 +36,7 @@ class Policies:
 # The local cloud lets everybody do everything anyway, and backs nothing up.
 UNKNOWN = {"AWS::Events::EventBusPolicy", "AWS::Backup::BackupSelection"}
 ALARM = "AWS::CloudWatch::Alarm"
+INTEGRATIONS = "x-amazon-apigateway-integrations"
 
 
 def without_unknown(template):
@@ -61,20 +64,28 @@ def routes_from_body(template):
             continue
         properties = resource["Properties"]
         body = properties.pop("Body")
-        schemes = authorizers(resources, api, body.get("components", {}).get("securitySchemes", {}))
+        components = body.get("components", {})
+        schemes = authorizers(resources, api, components.get("securitySchemes", {}))
         title = body.get("info", {}).get("title")
         properties.setdefault("Name", title if title else api)
         properties.setdefault("ProtocolType", "HTTP")
-        number = 0
+        for name, each in components.get(INTEGRATIONS, {}).items():
+            integration(resources, api, name, each, {})
         for path, item in body["paths"].items():
             only_if, item = under_condition(item)
             for method, operation in item.items():
+                if method == "parameters":
+                    continue
                 needed = [scheme for each in operation.get("security", []) for scheme in each]
                 if len(needed) > 1:
                     sys.exit(f"{api}: {path} asks for {needed}: the local cloud takes one authorizer a route")
                 authorization = schemes[needed[0]] if needed else {}
-                route(resources, api, number, path, method, operation["x-amazon-apigateway-integration"], authorization, only_if)
-                number += 1
+                leads = operation["x-amazon-apigateway-integration"]
+                shared = leads.get("$ref", "").removeprefix(f"#/components/{INTEGRATIONS}/")
+                name = re.sub(r"\W|_", "", f"{verb(method)}{path}")  # the same in an update
+                if not shared:
+                    integration(resources, api, name, leads, only_if)
+                route(resources, api, name, f"{verb(method)} {path}", shared or name, authorization, only_if)
 
 
 def under_condition(value):
@@ -114,27 +125,34 @@ def authorizers(resources, api, schemes):
     return said
 
 
-def route(resources, api, number, path, method, integration, authorization, only_if):
-    verb = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
-    key = "$default" if path.strip("/") == "$default" else f"{verb} {path}"
-    resources[f"{api}Integration{number}"] = {
+def integration(resources, api, name, said, only_if):
+    resources[f"{api}Integration{name}"] = {
         **only_if,
         "Type": "AWS::ApiGatewayV2::Integration",
         "Properties": {
             "ApiId": {"Ref": api},
-            "IntegrationType": integration["type"].upper(),
-            "IntegrationMethod": integration["httpMethod"],
-            "IntegrationUri": integration["uri"],
-            "PayloadFormatVersion": integration["payloadFormatVersion"],
+            "IntegrationType": said["type"].upper(),
+            "IntegrationMethod": said["httpMethod"],
+            "IntegrationUri": said["uri"],
+            "PayloadFormatVersion": said["payloadFormatVersion"],
         },
     }
-    resources[f"{api}Route{number}"] = {
+
+
+def verb(method):
+    return "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
+
+
+def route(resources, api, name, key, leads, authorization, only_if):
+    if f"{api}Route{name}" in resources:
+        sys.exit(f"{api}: {key} and another route have one name")
+    resources[f"{api}Route{name}"] = {
         **only_if,
         "Type": "AWS::ApiGatewayV2::Route",
         "Properties": {
             "ApiId": {"Ref": api},
-            "RouteKey": key,
-            "Target": {"Fn::Join": ["/", ["integrations", {"Ref": f"{api}Integration{number}"}]]},
+            "RouteKey": "$default" if key.endswith("$default") else key,
+            "Target": {"Fn::Join": ["/", ["integrations", {"Ref": f"{api}Integration{leads}"}]]},
             **authorization,
         },
     }

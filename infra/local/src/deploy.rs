@@ -74,33 +74,67 @@ pub(crate) async fn translate(
     TRANSLATED.or_make(key, translation).await
 }
 
-/// Uploads the packages, creates the stack (or updates it, if it exists), and waits until it is complete.
-pub(crate) async fn deploy(
+/// Uploads the packages, creates the stack, and waits until it is complete.
+pub(crate) async fn create(
     config: &SdkConfig,
     stack: &str,
     template: String,
     packages: &[Package],
     parameters: &BTreeMap<String, String>,
-    exists: bool,
 ) -> Result<Outputs> {
-    let endpoint = config.endpoint_url().context("the local cloud has an address")?;
-    // Pass the template by URL, as `sam deploy` does: CloudFormation's limit for an inline template is 51 200 bytes.
-    let template_url = upload(endpoint, packages, template).await?;
+    let template_url = upload(config, packages, template).await?;
     let formation = aws_sdk_cloudformation::Client::new(config);
-    let parameter = |(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build();
-    let parameters = Some(parameters.iter().map(parameter).collect());
-    if exists {
-        let update = formation.update_stack().stack_name(stack).template_url(template_url);
-        let updated = update.capabilities(Capability::CapabilityNamedIam).set_parameters(parameters).send().await;
-        let refused = updated.err().map(SdkError::into_service_error);
-        if let Some(error) = refused.filter(|error| error.message() != Some(UNCHANGED)) {
-            return Err(error)
-                .context("the kept stack cannot be updated to this checkout: name another folder with --data");
-        }
-    } else {
-        let create = formation.create_stack().stack_name(stack).template_url(template_url);
-        create.capabilities(Capability::CapabilityNamedIam).set_parameters(parameters).send().await?;
+    formation
+        .create_stack()
+        .stack_name(stack)
+        // Pass the template by URL, as `sam deploy` does: CloudFormation's limit for an inline template is 51 200
+        // bytes.
+        .template_url(template_url)
+        .capabilities(Capability::CapabilityNamedIam)
+        .set_parameters(Some(given(parameters)))
+        .send()
+        .await?;
+    complete(&formation, stack).await
+}
+
+/// Updates the stack to the template and the packages, and waits until it is complete.
+pub(crate) async fn update(
+    config: &SdkConfig,
+    stack: &str,
+    template: String,
+    packages: &[Package],
+    parameters: &BTreeMap<String, String>,
+) -> Result<Outputs> {
+    let template_url = upload(config, packages, template).await?;
+    let formation = aws_sdk_cloudformation::Client::new(config);
+    let updated = formation
+        .update_stack()
+        .stack_name(stack)
+        .template_url(template_url)
+        .capabilities(Capability::CapabilityNamedIam)
+        .set_parameters(Some(given(parameters)))
+        .send()
+        .await;
+    match updated.map_err(SdkError::into_service_error) {
+        Err(error) if error.message() != Some(UNCHANGED) => Err(error)
+            .context("the stack cannot be updated; one that was kept can be left: name another folder with --data"),
+        _ => complete(&formation, stack).await,
     }
+}
+
+/// Those that the template has.
+pub(crate) fn known(template: &str, parameters: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let template: serde_json::Value = serde_json::from_str(template)?;
+    let has = |name: &str| template["Parameters"].get(name).is_some();
+    Ok(parameters.iter().filter(|(name, _)| has(name)).map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+fn given(parameters: &BTreeMap<String, String>) -> Vec<Parameter> {
+    let parameter = |(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build();
+    parameters.iter().map(parameter).collect()
+}
+
+async fn complete(formation: &aws_sdk_cloudformation::Client, stack: &str) -> Result<Outputs> {
     loop {
         let described = formation.describe_stacks().stack_name(stack).send().await?;
         let stack = described.stacks().first().context("the stack is gone")?;
@@ -121,7 +155,7 @@ pub(crate) async fn deploy(
                 "the stack is {}: {}{}",
                 status.map_or("in no state", StackStatus::as_str),
                 stack.stack_status_reason().unwrap_or("no reason given"),
-                failures(&formation, stack.stack_name().unwrap_or_default()).await
+                failures(formation, stack.stack_name().unwrap_or_default()).await
             ),
         }
     }
@@ -129,7 +163,8 @@ pub(crate) async fn deploy(
 
 /// Returns the template's address. Uses plain HTTP requests, which the local cloud accepts without a signature: the
 /// S3 SDK is the largest of all and not worth it.
-async fn upload(endpoint: &str, packages: &[Package], template: String) -> Result<String> {
+async fn upload(config: &SdkConfig, packages: &[Package], template: String) -> Result<String> {
+    let endpoint = config.endpoint_url().context("the local cloud has an address")?;
     let client = reqwest::Client::builder().no_proxy().build()?;
     let store = format!("{endpoint}/{BUCKET}");
     client.put(&store).send().await?.error_for_status()?;

@@ -34,7 +34,7 @@ async fn requests_reach_the_function_unchanged() {
     let template = deploy::translate(&tools, &template, &parameters).await.unwrap();
     let package = Package::new("echo", zipped(include_bytes!("rehearsal/echo.py")).unwrap());
     let config = cloud.sdk_config();
-    let outputs = deploy::deploy(&config, "rehearsal", template, &[package], &parameters, false).await.unwrap();
+    let outputs = deploy::create(&config, "rehearsal", template, &[package], &parameters).await.unwrap();
     let authority = Authority::new("Rehearsal").unwrap();
     let identity = authority.issue("localhost").unwrap();
     let front = front::start(&cloud.endpoint, outputs.of("ApiId").unwrap(), &identity, None).unwrap();

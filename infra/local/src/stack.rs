@@ -58,6 +58,8 @@ pub struct LocalOptions {
     pub fakes: usize,
     /// Name of the CloudFormation stack.
     pub stack: String,
+    /// The template, of SAM or CloudFormation. Default: the project's template.yaml, to which [`LocalStack::update`] goes.
+    pub template: Option<PathBuf>,
     /// Parameters of template.yaml; they override the local defaults.
     pub parameters: BTreeMap<String, String>,
     pub progress: Progress,
@@ -79,6 +81,7 @@ impl LocalOptions {
             devices,
             fakes: 0,
             stack: "rootcast".to_owned(),
+            template: None,
             parameters: BTreeMap::new(),
             progress,
         })
@@ -102,6 +105,9 @@ pub struct LocalStack {
     pub data: PathBuf,
     /// Whether it goes on with what a former stack kept.
     pub goes_on: bool,
+    tools: Toolchain,
+    /// The project's template.yaml, the stack's name and its parameters.
+    deployed: (PathBuf, String, BTreeMap<String, String>),
     front: Server,
     cloud: Cloud,
     _temporary: Option<TempDir>,
@@ -134,7 +140,8 @@ impl LocalStack {
             progress.stage(Stage::Build, BUILD_LIMIT, bootstraps::packages(&options.project)),
         )?;
         let yard = data.join("fleet");
-        let (fleet, (cloud, sdk_config, outputs)) = tokio::try_join!(
+        let own = options.project.join("template.yaml");
+        let (fleet, (cloud, sdk_config, parameters, outputs)) = tokio::try_join!(
             progress.stage(Stage::Fleet, FLEET_LIMIT, Fleet::start(&tools, &yard, size, progress)),
             async {
                 let cloud = Cloud::start(&tools, &data, cloud_port, state.as_deref());
@@ -142,13 +149,20 @@ impl LocalStack {
                 let sdk_config = cloud.sdk_config();
                 let parameters = parameters(&options.parameters, &cloud.endpoint);
                 let deployed = async {
-                    let template =
-                        deploy::translate(&tools, &options.project.join("template.yaml"), &parameters).await?;
-                    deploy::deploy(&sdk_config, &options.stack, template, &packages, &parameters, former.is_some())
-                        .await
+                    let template = options.template.as_ref().unwrap_or(&own);
+                    let template = deploy::translate(&tools, template, &parameters).await?;
+                    let given = match options.template {
+                        // A former release's has not all of them.
+                        Some(_) => deploy::known(&template, &parameters)?,
+                        None => parameters.clone(),
+                    };
+                    match former {
+                        Some(_) => deploy::update(&sdk_config, &options.stack, template, &packages, &given).await,
+                        None => deploy::create(&sdk_config, &options.stack, template, &packages, &given).await,
+                    }
                 };
                 let outputs = progress.stage(Stage::Deploy, DEPLOY_LIMIT, deployed).await?;
-                Ok((cloud, sdk_config, outputs))
+                Ok((cloud, sdk_config, parameters, outputs))
             },
         )?;
         let ca_pem = data.join(CA);
@@ -171,11 +185,25 @@ impl LocalStack {
             fleet,
             data,
             goes_on: former.is_some(),
+            tools,
+            deployed: (own, options.stack, parameters),
             front,
             cloud,
             _temporary: temporary,
             _lock: lock,
         })
+    }
+
+    /// Updates the stack to the project's template.yaml, as a deployment of the next release does. The code is the project's before
+    /// and after.
+    ///
+    /// # Errors
+    /// CloudFormation's, with those of the resources.
+    pub async fn update(&self) -> Result<Outputs> {
+        let (template, stack, parameters) = &self.deployed;
+        let packages = bootstraps::packages(template.parent().context("the template lies in the project")?).await?;
+        let template = deploy::translate(&self.tools, template, parameters).await?;
+        deploy::update(&self.sdk_config, stack, template, &packages, parameters).await
     }
 
     /// Kills every process that runs `function` (its name, as in [`Self::outputs`]) now, as a crash would. Returns

@@ -23,6 +23,13 @@ class Call:
 
 
 @dataclass
+class Dense:
+    """A value of which each object is on one line if it fits."""
+
+    value: object
+
+
+@dataclass
 class Choice:
     """`condition ? yes : no`"""
 
@@ -53,8 +60,10 @@ def quoted(text):
     return '"' + escaped.replace("${", "$${").replace("%{", "%%{") + '"'
 
 
-def expression(value):
+def expression(value, dense=False):
     """The lines of a value, not indented."""
+    if isinstance(value, Dense):
+        return expression(value.value, dense=True)
     if isinstance(value, Raw):
         return [value.text]
     if value is None:
@@ -71,9 +80,9 @@ def expression(value):
         yes, no = expression(value.yes), expression(value.no)
         return joined([*hugged(f"{value.condition} ? ", yes, "")], " : ", no)
     if isinstance(value, dict):
-        return entries(value)
+        return entries(value, dense)
     if isinstance(value, list):
-        return elements(value)
+        return elements(value, dense)
     raise TypeError(f"no HCL for {value!r}")
 
 
@@ -85,28 +94,32 @@ def joined(first, between, second):
     return [*first[:-1], first[-1] + between + second[0], *second[1:]]
 
 
-def entries(value):
+def entries(value, dense):
     always = {key: each for key, each in value.items() if not isinstance(each, Under)}
     sometimes = [(key, each) for key, each in value.items() if isinstance(each, Under)]
-    lines = ["{", *(line for key, each in always.items() for line in joined([name(key)], " = ", expression(each))), "}"] if always else ["{}"]
+    rendered = [joined([name(key)], " = ", expression(each, dense)) for key, each in always.items()]
+    lines = ["{", *(line for each in rendered for line in each), "}"] if always else ["{}"]
+    line = "{ " + ", ".join(each[0] for each in rendered) + " }"
+    if dense and always and all(len(each) == 1 for each in rendered) and len(line) < WIDTH:
+        lines = [line]
     if not sometimes:
         return lines
     parts = [lines] if always else []
     # Only the branch that applies has to be possible, and both have to be of one type: so not `? {...} : {}`.
-    parts += [hugged(f"{{ for v in {each.condition} ? ", elements([each.value]), f" : [] : {quoted(key)} => v }}") for key, each in sometimes]
+    parts += [hugged(f"{{ for v in {each.condition} ? ", elements([each.value], dense), f" : [] : {quoted(key)} => v }}") for key, each in sometimes]
     return call("merge", parts)
 
 
-def elements(value):
+def elements(value, dense=False):
     if any(isinstance(each, Under) for each in value):
         parts = []
         for each in value:
             if isinstance(each, Under):
-                parts.append(hugged(f"{each.condition} ? ", elements([each.value]), " : []"))
+                parts.append(hugged(f"{each.condition} ? ", elements([each.value], dense), " : []"))
             else:
-                parts.append(elements([each]))
+                parts.append(elements([each], dense))
         return call("concat", parts)
-    rendered = [expression(each) for each in value]
+    rendered = [expression(each, dense) for each in value]
     line = "[" + ", ".join(each[0] for each in rendered) + "]"
     if all(len(each) == 1 for each in rendered) and len(line) < WIDTH:
         return [line]

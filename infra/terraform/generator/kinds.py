@@ -72,7 +72,7 @@ KINDS = {
         ref="id",
         name="name",
         given={
-            "Body": Document("body"),
+            "Body": Document("body", dense=True),  # a route has many small parts
             **attributes("Description=description DisableExecuteApiEndpoint=disable_execute_api_endpoint FailOnWarnings=fail_on_warnings"),
         },
         attributes={"ApiEndpoint": "api_endpoint"},

@@ -6,7 +6,7 @@ resource or block in the state. The comparison in tests/template reads with the 
 import json
 
 from expressions import NO_VALUE, Unknown, intrinsic
-from hcl import Block, Call, Choice, Raw, Under
+from hcl import Block, Call, Choice, Dense, Raw, Under
 
 
 def shaped(properties, given, at, where):
@@ -48,8 +48,13 @@ class Attribute:
 class Document(Attribute):
     """A JSON document."""
 
+    def __init__(self, name, dense=False):
+        super().__init__(name)
+        self.dense = dense
+
     def write(self, at, value):
-        return [(self.name, Call("jsonencode", at.value(value, document=True)))]
+        written = at.value(value, document=True)
+        return [(self.name, Call("jsonencode", Dense(written) if self.dense else written))]
 
     def read(self, at, state):
         text = state.get(self.name) or ""

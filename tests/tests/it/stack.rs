@@ -322,7 +322,8 @@ impl Stack {
 
     /// A function's log; empty if it never ran.
     pub async fn log(&self, function: &str) -> String {
-        let name = self.local.outputs.of(function).unwrap();
+        // The template of a former release has not all functions.
+        let Ok(name) = self.local.outputs.of(function) else { return String::new() };
         self.local.log(name).await.unwrap_or_default()
     }
 

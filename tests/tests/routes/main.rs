@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod console;
+mod gateway;
 mod openapi;
 mod provider;
 mod requests;

@@ -24,7 +24,7 @@ use crate::walk::{ELSEWHERE, carries};
 use crate::world::World;
 
 /// Set to write the file.
-const WRITE: &str = "ROOTCAST_WRITE_OPENAPI";
+pub(crate) const WRITE: &str = "ROOTCAST_WRITE_OPENAPI";
 const KINDS: [Kind; 11] = [
     Kind::Invalid,
     Kind::Unauthenticated,
@@ -102,7 +102,7 @@ pub(crate) fn dialect(route: &Route) -> &'static str {
     }
 }
 
-async fn document() -> Value {
+pub(crate) async fn document() -> Value {
     let world = World::of(Some(&Caller { grants: Role::Administrator.into(), scope: None })).await;
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for route in TABLE.iter().filter(|route| shown_as(route) == *route) {
@@ -155,9 +155,13 @@ async fn document() -> Value {
                     "type": "apiKey", "in": "header", "name": "X-Csrf-Token",
                     "description": format!("The value of the cookie {CSRF_COOKIE}; not needed to GET"),
                 },
-                "gateway": {
+                "AWS_IAM": {
+                    "type": "apiKey", "in": "header", "name": "Authorization",
+                    "description": "AWS Signature Version 4 of the service execute-api, verified by API Gateway",
+                },
+                "Oidc": {
                     "type": "http", "scheme": "bearer",
-                    "description": "API Gateway authenticates: SigV4 for /sessions/iam, the OpenID Connect provider's token for /sessions/oidc",
+                    "description": "The OpenID Connect provider's token, verified by API Gateway",
                 },
             },
         },
@@ -272,12 +276,12 @@ fn vendors_answer(route: &Route) -> Option<Value> {
     })
 }
 
-fn method(route: &Route) -> String {
+pub(crate) fn method(route: &Route) -> String {
     route.method.as_str().to_ascii_lowercase()
 }
 
 /// `APPROVE_DEVICE` is `approveDevice`.
-fn operation_id(route: &Route) -> String {
+pub(crate) fn operation_id(route: &Route) -> String {
     let words = route.name.split('_').enumerate();
     words
         .map(|(at, word)| if at == 0 { word.to_lowercase() } else { word[..1].to_owned() + &word[1..].to_lowercase() })
@@ -317,11 +321,11 @@ fn needs(route: &Route) -> String {
 }
 
 fn security(route: &Route) -> Value {
-    if ELSEWHERE.contains(route) {
-        return json!([{ "gateway": [] }]);
-    }
-    if route.needs == Needs::Public {
-        return json!([]);
+    match *route {
+        routes::OF_IAM => return json!([{ "AWS_IAM": [] }]),
+        routes::OF_OIDC => return json!([{ "Oidc": [] }]),
+        _ if route.needs == Needs::Public => return json!([]),
+        _ => {}
     }
     let carried = Scheme::ALL.into_iter().filter(|scheme| carries(route, *scheme));
     let named = carried.filter_map(|scheme| match scheme {

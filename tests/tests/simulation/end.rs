@@ -29,8 +29,14 @@ pub async fn put_right(world: &World, all: bool) {
         world.give_credential(&id, known.address);
         world.give_credential(&format!("shared/{id}"), known.address);
         if all || known.approved {
-            approve(world, &id).await;
-            _ = world.ask("PATCH", &format!("/devices/{id}"), json!({ "profile": "openbmc" })).await;
+            let Some(row) = world.cloud.tables.named(DEVICES, &id) else { continue };
+            let pin = world.cloud.fleet.at(known.address, |bmc| bmc.pin());
+            if !row["unapproved"].is_null() || row["pins"] != json!([pin]) {
+                approve(world, &id).await;
+            }
+            if row["profile"] != "openbmc" {
+                _ = world.ask("PATCH", &format!("/devices/{id}"), json!({ "profile": "openbmc" })).await;
+            }
         }
     }
 }

@@ -222,6 +222,14 @@ async fn an_identity_gets_a_session_if_it_asks_for_one() {
     assert_eq!((status, &told["response"]["session"]["UserId"]), (200, &json!("ops")), "{told}");
     assert!(told["response"]["access_token"].is_null(), "{told}");
     assert_eq!(fixture.put.num_calls(), 1);
+    // A signature may be in the query; what else a caller could mean is no token.
+    let role = || iam("arn:aws:iam::123456789012:role/teams/deployer");
+    for (query, expected) in
+        [("as=session", 200), ("as=token&X-Amz-Signature=00", 200), ("as=Session", 400), ("as=", 400)]
+    {
+        let (status, told) = fixture.event(&format!("/sessions/iam?{query}"), role(), json!({}), None).await;
+        assert_eq!(status, expected, "{query}: {told}");
+    }
 }
 
 #[tokio::test]

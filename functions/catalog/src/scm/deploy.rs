@@ -5,8 +5,9 @@
 
 use std::collections::HashSet;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Query, State};
 use axum::http::header::LOCATION;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use axum::{Extension, Json};
 use rootcast_core::access::permission::Right;
@@ -16,7 +17,7 @@ use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
 use rootcast_dialects::huawei::{Body, HuaweiError, Named, no_such_certificate};
 use rootcast_gate::routes::Denied;
-use rootcast_gate::{Principal, RequestId};
+use rootcast_gate::{Parameter, Principal, Reads, RequestId, fields};
 use rootcast_operations::{Begun, DeviceRefusal, NotBegun, NotDone, Planned};
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -24,6 +25,7 @@ use tracing::info;
 use super::show::load;
 use crate::app::App;
 use crate::deployments::path;
+use crate::extract::Dry;
 
 /// The only service that certificates are deployed to.
 pub(super) const SERVICE: &str = "DEVICE";
@@ -95,12 +97,11 @@ pub(crate) async fn deploy(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
-    uri: Uri,
+    DryRun(is_dry): DryRun,
     Named(id): Named,
     Body(wanted): Body<DeployRequest>,
 ) -> Result<(HeaderMap, Json<Answer>), HuaweiError> {
     wanted.check()?;
-    let is_dry = is_dry(uri.query().unwrap_or_default())?;
     let parts = app.parts().await?;
     load(&parts.ledger, &caller, Right::Write, id).await?;
     let (mut devices, mut failure_list) = wanted.devices();
@@ -128,14 +129,30 @@ pub(crate) async fn deploy(
     Ok((HeaderMap::from_iter([(LOCATION, location)]), answer(failure_list, Some(job.id))))
 }
 
-/// As of our own API; the vendor's has no query here. Whoever misspells it wants no deployment.
-fn is_dry(query: &str) -> Result<bool, HuaweiError> {
-    let is_meant = |name: &str| name.replace(['_', '-'], "").eq_ignore_ascii_case("dryrun");
-    let mut said = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| is_meant(name));
-    match (said.next(), said.next()) {
-        (None, _) => Ok(false),
-        (Some((name, value)), None) if name == "dryRun" && value == "true" => Ok(true),
-        (Some((name, value)), None) if name == "dryRun" && value == "false" => Ok(false),
+/// `dryRun`, as of our own API; the vendor's has no query here. Whoever misspells it wants no deployment.
+pub(crate) struct DryRun(bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for DryRun {
+    type Rejection = HuaweiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, HuaweiError> {
+        is_dry(&parts.uri).map(Self)
+    }
+}
+
+impl Reads for DryRun {
+    fn parameters() -> Vec<Parameter> {
+        fields::<Dry>()
+    }
+}
+
+fn is_dry(uri: &Uri) -> Result<bool, HuaweiError> {
+    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    let known = fields::<Dry>();
+    let is_misspelt = |name: &str| known.iter().any(|known| known.name != name && plain(known.name) == plain(name));
+    let mut said = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    match Query::<Dry>::try_from_uri(uri) {
+        Ok(Query(Dry { dry_run })) if !said.any(|(name, _)| is_misspelt(&name)) => Ok(dry_run),
         _ => Err(HuaweiError::invalid("The parameter dryRun is true or false, and is there once.")),
     }
 }
@@ -187,6 +204,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_dry_run_deploys_nothing() {
+        let is_dry = |query: &str| is_dry(&format!("/?{query}").parse().unwrap());
         for (query, expected) in [("", false), ("x=1", false), ("dryRun=false", false), ("x=1&dryRun=true", true)] {
             assert_eq!(is_dry(query).unwrap(), expected, "{query}");
         }
