@@ -975,8 +975,8 @@ resource "aws_apigatewayv2_stage" "api_api_gateway_default_stage" {
   }
 
   default_route_settings {
-    throttling_burst_limit = 100
-    throttling_rate_limit  = 40
+    throttling_burst_limit = 120
+    throttling_rate_limit  = 60
   }
 
   route_settings {
@@ -998,25 +998,7 @@ resource "aws_apigatewayv2_stage" "api_api_gateway_default_stage" {
   }
 
   route_settings {
-    route_key              = "POST /devices"
-    throttling_burst_limit = 200
-    throttling_rate_limit  = 100
-  }
-
-  route_settings {
-    route_key              = "POST /v3/scm/certificates/import"
-    throttling_burst_limit = 200
-    throttling_rate_limit  = 100
-  }
-
-  route_settings {
     route_key              = "ANY /vedsdk/{path+}"
-    throttling_burst_limit = 200
-    throttling_rate_limit  = 100
-  }
-
-  route_settings {
-    route_key              = "ANY /console/{path+}"
     throttling_burst_limit = 200
     throttling_rate_limit  = 100
   }

@@ -120,7 +120,11 @@ pub(crate) fn editor<'a>(caller: &'a Principal, id: &DeviceId, RequestId(request
 
 /// Who has an address: a device by name only if the caller may see it.
 pub(crate) fn holder(caller: &Principal, by: &DeviceId) -> String {
-    if caller.sees(&application_dn(by)) { format!("device {by}") } else { "another device".to_owned() }
+    if caller.sees(&application_dn(by)) {
+        format!("device {by}")
+    } else {
+        "another device, which an administrator sees,".to_owned()
+    }
 }
 
 /// To take out a device that a rollover waits for, a second person is asked if that is all that is lacking.

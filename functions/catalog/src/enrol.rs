@@ -11,7 +11,7 @@ use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::audit::Actor;
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::labels::Labels;
-use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
+use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot, place};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, ResultKind};
 use rootcast_dialects::native::{Enrolled, Enrolment};
@@ -148,8 +148,8 @@ fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), LenovoError> {
 #[derive(Default)]
 struct Seen {
     ids: HashSet<DeviceId>,
-    /// By address and trust slot: with different ones, an address may be of several devices.
-    places: HashMap<(String, Option<String>), DeviceId>,
+    /// By [`place`].
+    places: HashMap<String, DeviceId>,
 }
 
 fn parse(row: Value, rules: &Rules<'_>, seen: &mut Seen) -> Result<RequestedDevice, Outcome> {
@@ -169,13 +169,12 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut Seen) -> Result<RequestedDevi
     if !seen.ids.insert(id.clone()) {
         return Err(Outcome::refused(id.to_string(), "an earlier row of the same request has this id."));
     }
-    let place = (sent.address.canonical(), sent.slot.as_ref().map(ToString::to_string));
-    if let Some(earlier) = seen.places.insert(place, id.clone()) {
+    let profile = sent.profile.unwrap_or(Profile::Dmtf);
+    if let Some(earlier) = seen.places.insert(place(&sent.address, profile, sent.slot.as_ref()), id.clone()) {
         let why = format!("an earlier row of the same request has this address, as {earlier}: a device has one id.");
         return Err(Outcome::refused(id.to_string(), why));
     }
     let driver = sent.driver.unwrap_or(Driver::Redfish);
-    let profile = sent.profile.unwrap_or(Profile::Dmtf);
     let (parameter, login) = match sent.credential {
         SentCredential::Parameter(name) => (name, None),
         SentCredential::Login(login) => (String::new(), Some(login)),

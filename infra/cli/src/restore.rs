@@ -150,6 +150,7 @@ impl Found {
             .with("messagesUnread", self.queued.working)
             .with("listed", fleet.listed)
             .with("unlisted", fleet.unlisted)
+            .with("claimed", fleet.claimed)
     }
 
     /// Writes the counters and the audit entry in one transaction.
@@ -203,6 +204,7 @@ fn tell(
             "deadLettersRead": queued.read,
             "listed": fleet.listed,
             "unlisted": fleet.unlisted,
+            "claimed": fleet.claimed,
             "raisedTo": of(after),
             "written": written,
         }));
@@ -228,6 +230,7 @@ fn tell(
         fleet.listed,
         fleet.unlisted
     );
+    out!("Addresses {} of devices were nobody's on record", fleet.claimed);
     out!("Queues    {} dead letters read; {}", queued.read, unread(queued));
     if audited {
         out!("Audit     rootcast audit root {}", after.generation);

@@ -124,10 +124,6 @@ impl Truth {
     }
 
     fn device_changed(&self, cloud: &Cloud, by: Function, id: &str) {
-        // Whose an address is, beside the devices.
-        if id.starts_with("~address#") {
-            return;
-        }
         let mut devices = self.devices.lock().unwrap();
         let Some(row) = cloud.tables.named(DEVICES, id) else {
             if let Some(gone) = devices.remove(id) {

@@ -12,6 +12,8 @@ use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::address::DeviceAddress;
+
 /// Number of partitions over which devices and the rows of a job are spread. A DynamoDB partition takes 1 000 write
 /// units a second, and a settled task costs about two and a half: sixteen partitions, in all of which each wave lies, carry
 /// some 6 000 devices a second.
@@ -184,6 +186,15 @@ impl Profile {
     pub const ALL: [Self; 7] =
         [Self::Dmtf, Self::Openbmc, Self::LenovoXcc, Self::Vmedia, Self::DellIdrac, Self::HpeIlo, Self::Supermicro];
 
+    /// The slot for trust anchors where the vendor fixes it, unless a device's record names another.
+    pub const fn slot(self) -> Option<&'static str> {
+        match self {
+            Self::Openbmc => Some("/redfish/v1/Managers/bmc/Truststore/Certificates"),
+            Self::LenovoXcc => Some("/redfish/v1/UpdateService/RemoteServerCertificates"),
+            Self::Dmtf | Self::Vmedia | Self::DellIdrac | Self::HpeIlo | Self::Supermicro => None,
+        }
+    }
+
     /// The manager's id where the vendor fixes it. With any other profile the device says which manager is meant.
     pub const fn manager(self) -> Option<&'static str> {
         match self {
@@ -256,6 +267,13 @@ impl fmt::Display for Profile {
     }
 }
 
+/// One text for one place of trust anchors, however it is named. With different slots, an address may be of several devices.
+pub fn place(address: &DeviceAddress, profile: Profile, slot: Option<&Slot>) -> String {
+    let named = slot.map(Slot::as_str).filter(|slot| Some(*slot) != profile.slot());
+    let slot = named.map(|slot| format!("#{slot}")).unwrap_or_default();
+    format!("{}{slot}", address.canonical())
+}
+
 /// A Redfish path that overrides the trust slot of the profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot(String);
@@ -302,6 +320,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_place_is_one_text_however_it_is_named() {
+        let of = |address: &str, profile: Profile, slot: Option<&str>| {
+            place(&address.parse().unwrap(), profile, slot.map(|slot| slot.parse().unwrap()).as_ref())
+        };
+        let bmcweb = "/redfish/v1/Managers/bmc/Truststore/Certificates";
+        let plain = of("https://10.0.0.7", Profile::Openbmc, None);
+        for address in ["https://10.0.0.7:443", "https://[::ffff:10.0.0.7]", "https://[64:ff9b::10.0.0.7]"] {
+            assert_eq!(of(address, Profile::Openbmc, Some(bmcweb)), plain, "{address}");
+        }
+        assert_eq!(of("https://a.example.", Profile::Dmtf, None), of("https://A.example", Profile::Dmtf, None));
+        let ldap = "/redfish/v1/AccountService/LDAP/Certificates";
+        assert_eq!(of("https://10.0.0.7", Profile::Openbmc, Some(ldap)), format!("{plain}#{ldap}"));
+        assert_ne!(of("https://10.0.0.7:8443", Profile::Openbmc, None), plain);
+    }
 
     #[test]
     fn a_new_id_has_one_spelling() {

@@ -119,9 +119,18 @@ impl Ledger {
             };
             // If no device was refused, the authority's or the fleet's record has changed: try again.
             let refused: Vec<bool> = codes.into_iter().map(|code| code == "ConditionalCheckFailed").collect();
-            let (devices, claims) = refused.split_at(records.len().min(refused.len()));
-            let mut refused = devices.iter().zip(claims).map(|(device, claim)| *device || *claim);
-            open.retain(|_| !refused.next().unwrap_or(false));
+            let (taken, claimed) = refused.split_at(records.len().min(refused.len()));
+            let of_claims =
+                records.iter().zip(claimed).filter(|(_, is_claimed)| **is_claimed).map(|(record, _)| *record);
+            // A claim that counts no more is gone now.
+            let held = self.claimants(of_claims).await?;
+            let is_out: Vec<bool> = records
+                .iter()
+                .zip(taken)
+                .map(|(record, is_taken)| *is_taken || held.contains_key(&record.id))
+                .collect();
+            let mut is_out = is_out.into_iter();
+            open.retain(|_| !is_out.next().unwrap_or(false));
         }
         if open.is_empty() { Ok(enrolled) } else { Err(LedgerError::Conflict) }
     }
@@ -158,29 +167,18 @@ impl Ledger {
 
     /// A page of devices, in no meaningful order.
     pub async fn devices_after(&self, after: Option<&DeviceId>, limit: u32) -> Result<Page<DeviceRecord>, LedgerError> {
-        let mut items: Vec<DeviceRecord> = Vec::new();
-        let mut from = after.map(|id| id_key(id.as_str()));
-        // Claims lie between the devices, and DynamoDB counts what it filters out: as many again will follow.
-        let mut passed_over = 0;
-        loop {
-            let missing =
-                limit.saturating_sub(u32::try_from(items.len()).unwrap_or(u32::MAX)).saturating_add(passed_over);
-            let scan = self.client.scan().table_name(self.devices()?).set_exclusive_start_key(from);
-            let scan = scan.filter_expression(claims::NO_CLAIM).limit(i32::try_from(missing).unwrap_or(i32::MAX));
-            let page = scan.send().await.map_err(LedgerError::aws("Scan devices"))?;
-            passed_over += u32::try_from(page.scanned_count() - page.count()).unwrap_or_default();
-            for item in page.items.unwrap_or_default() {
-                items.push(from_item("device", item)?);
-            }
-            from = page.last_evaluated_key;
-            if from.is_none() || items.len() >= limit as usize {
-                break;
-            }
-        }
-        let more = from.is_some() || items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|last| last.id.clone());
-        Ok(Page { items, next })
+        let answer = self
+            .client
+            .scan()
+            .table_name(self.devices()?)
+            .set_exclusive_start_key(after.map(|id| id_key(id.as_str())))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(LedgerError::aws("Scan devices"))?;
+        let next = answer.last_evaluated_key.map(|key| device_id(&key)).transpose()?;
+        let items = answer.items.unwrap_or_default().into_iter().map(|item| from_item("device", item));
+        Ok(Page { items: items.collect::<Result<_, _>>()?, next })
     }
 
     /// A page of those of these devices that exist, ordered by id. One call a hundred ids.
@@ -403,6 +401,11 @@ impl Ledger {
             })?;
         Ok(())
     }
+}
+
+pub(crate) fn device_id(item: &Item) -> Result<DeviceId, LedgerError> {
+    let id = item.get("id").and_then(|id| id.as_s().ok()).map(String::as_str).unwrap_or_default();
+    id.parse().map_err(|source| LedgerError::Corrupt { what: "device", source: Box::new(source) })
 }
 
 const _: () = assert!(SHARDS <= 100, "one BatchGetItem reads all counters");

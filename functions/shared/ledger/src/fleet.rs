@@ -44,6 +44,8 @@ pub struct RestoredFleet {
     pub listed: u64,
     /// Entries of devices that do not exist or are not approved.
     pub unlisted: u64,
+    /// Devices whose address nobody had claimed.
+    pub claimed: u64,
 }
 
 /// A shard's own record.
@@ -185,6 +187,12 @@ impl Ledger {
                 .collect();
             restored.listed += changes.len() as u64;
             self.write_changes(changes, running, dry_run).await?;
+            let unclaimed = self.unclaimed(&page.items).await?;
+            restored.claimed += unclaimed.len() as u64;
+            if !dry_run && !unclaimed.is_empty() {
+                let claims = unclaimed.into_iter().map(|device| self.put_claim(device));
+                self.transact(claims.collect::<Result<_, _>>()?).await?;
+            }
             after = page.next;
             if after.is_none() {
                 break;

@@ -4,7 +4,6 @@
 use aws_sdk_dynamodb::types::{Select, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::devices::claims::is_claim;
 use crate::item::{Item, job_key, number};
 use crate::{Ledger, LedgerError};
 
@@ -52,7 +51,7 @@ impl Ledger {
                 && let Some(page) = found.next().await
             {
                 let page = page.map_err(LedgerError::aws("Scan devices"))?;
-                goals = page.items().iter().filter(|item| !is_claim(item)).map(Goals::of).fold(goals, Goals::and);
+                goals = page.items().iter().map(Goals::of).fold(goals, Goals::and);
                 read += 1;
             }
             Ok::<Goals, LedgerError>(goals)

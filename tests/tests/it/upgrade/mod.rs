@@ -216,6 +216,12 @@ fn reduced(mut template: Value) -> Value {
             .unwrap()
             .retain(|name, _| !name.ends_with("Policies") && !name.starts_with("Managed"));
     }
+    // Which programs are deployed then is another matter: their packages have other names.
+    for code in resources.values_mut().filter_map(|resource| resource["Properties"].get_mut("Code")) {
+        if let Some((function, _)) = code["S3Key"].as_str().unwrap().to_owned().rsplit_once('-') {
+            code["S3Key"] = format!("{function}.zip").into();
+        }
+    }
     for parameter in template["Parameters"].as_object_mut().unwrap().values_mut() {
         parameter.as_object_mut().unwrap().remove("Description");
     }

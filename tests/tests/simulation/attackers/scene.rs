@@ -117,7 +117,7 @@ impl Scene {
         world.must("POST", "/devices", json!(rows)).await;
         // With a slot of its own, so that the attacker's server may be named as the address of others too.
         let mut mine = world.enrolment(MINE, THEIRS);
-        mine["slot"] = json!("/redfish/v1/Managers/bmc/Truststore/Certificates");
+        mine["slot"] = json!("/redfish/v1/AccountService/LDAP/Certificates");
         _ = world.ask_as_operator("POST", "/devices", mine).await;
         world.credential(FREE, OWN_PASSWORD);
         // The schedule finds the devices that joined.

@@ -64,7 +64,12 @@ fn an_address_is_of_one_device_in_any_spelling() {
         let (status, told) =
             world.ask_as("few", "PATCH", "/devices/bmc-2", json!({ "address": "https://10.0.0.1" })).await.unwrap();
         let told = told.to_string();
-        assert!(status == 409 && told.contains("another device has it") && !told.contains("bmc-1"), "{told}");
+        assert!(
+            status == 409
+                && told.contains("another device, which an administrator sees, has it")
+                && !told.contains("bmc-1"),
+            "{told}"
+        );
 
         // The devices' own rows are unchanged, and an edit that keeps the address is none of a place.
         scene.move_to(1, "https://10.0.0.1:443").await;

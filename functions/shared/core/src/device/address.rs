@@ -32,12 +32,12 @@ impl DeviceAddress {
         self.port
     }
 
-    /// The same text for every address that leads to the same place: without the dot at the end of a name (RFC 1034
-    /// §3.1), and an IPv4 address that is written as IPv6 (RFC 4291 §2.5.5.2) as IPv4.
+    /// The same text for every spelling of a name or of an IP address: without the dot at the end of a name (RFC 1034 §3.1),
+    /// and an IPv4 address within an IPv6 one as [`AddressPolicy::permits`] judges it.
     pub fn canonical(&self) -> String {
         let host = match &self.host {
             Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(name).to_owned()),
-            Host::Ipv6(address) => address.to_ipv4_mapped().map_or(Host::Ipv6(*address), Host::Ipv4),
+            Host::Ipv6(address) => embedded(*address).map_or(Host::Ipv6(*address), Host::Ipv4),
             Host::Ipv4(address) => Host::Ipv4(*address),
         };
         Self { host, port: self.port }.to_string()

@@ -95,8 +95,7 @@ pub(super) async fn at(
         ..TrustSlot::members_of(named.map_or_else(|| Link::known(path), Link::from))
     };
     match profile {
-        Profile::Openbmc => Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates")),
-        Profile::LenovoXcc => Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates")),
+        Profile::Openbmc | Profile::LenovoXcc => Ok(fixed(profile.slot().unwrap_or_default())),
         Profile::DellIdrac if named.is_none() => {
             let service = "/redfish/v1/Managers/iDRAC.Embedded.1/Oem/Dell/DelliDRACCardService";
             Ok(TrustSlot { shape: Shape::Dell, ..fixed(service) })

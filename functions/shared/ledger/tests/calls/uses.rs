@@ -376,7 +376,7 @@ async fn deleting_a_device_deletes_all_its_uses() {
     let uses = found(vec![binding(2, None, false), binding(4, Some(Stage::InstallCertificate), false)]);
     let written = accepted(&[
         "delete bmc-1",
-        "delete ~address#https://10.0.0.7",
+        "delete address#https://10.0.0.7 claim",
         "delete fleet#12 device#bmc-1",
         "update fleet#12 revision ADD revision :one, approved :more [:more=-1 :one=1]",
         "check authority",
@@ -388,7 +388,7 @@ async fn deleting_a_device_deletes_all_its_uses() {
         "put device:bmc-1 audit#000000000004",
         "put device:bmc-1 audit",
     ]);
-    let claim = claims::claims(&[("~address#https://10.0.0.7", "bmc-1")]);
+    let claim = claims::claims(&[("address#https://10.0.0.7", "bmc-1")]);
     let rules = [&there, &claim, &rolling(), &uses, &no_own(), &chain(), &written];
     assert_eq!(ledger(&rules).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap(), None);
 }
@@ -413,7 +413,7 @@ async fn a_full_device_is_deleted_in_one_transaction() {
         .then_output(|| TransactWriteItemsOutput::builder().build());
     let there = read(&device("bmc-1", &numbers));
     let [name, own] = own();
-    let claim = claims::claims(&[("~address#https://10.0.0.7", "bmc-1")]);
+    let claim = claims::claims(&[("address#https://10.0.0.7", "bmc-1")]);
     let rules = [&there, &claim, &rolling(), &uses, &name, &own, &chain(), &written];
     let ended = ledger(&rules).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap();
     assert!(ended.is_some_and(|ended| ended.serial.is_some()));

@@ -1,22 +1,49 @@
-//! Whose an address is, for devices that were enrolled before that was on record.
+//! Whose an address is, also of devices that were enrolled before that was on record.
 
-use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::delete_item::{DeleteItemError, DeleteItemOutput};
+use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 
 use super::*;
 
-const CLAIM: &str = "~address#https://10.0.0.7";
+const CLAIM: &str = "address#https://10.0.0.7";
 
 /// The claims that exist, with their devices.
 pub(super) fn claims(held: &'static [(&'static str, &'static str)]) -> Rule {
-    let item = |(claim, device): &(&str, &str)| {
+    let item = |(claim, id): &(&str, &str)| {
         let text = |value: &str| AttributeValue::S(value.to_owned());
-        HashMap::from([("id".to_owned(), text(claim)), ("claimant".to_owned(), text(device))])
+        let device: HashMap<String, AttributeValue> = serde_dynamo::to_item(device(id, &[])).unwrap();
+        let mut item = HashMap::from([("pk".to_owned(), text(claim)), ("sk".to_owned(), text("claim"))]);
+        item.insert("claimant".to_owned(), text(id));
+        item.extend(["incarnation", "revision"].map(|name| (name.to_owned(), device[name].clone())));
+        item
+    };
+    mock!(Client::batch_get_item)
+        .match_requests(|request| {
+            let keys = request.request_items().unwrap().get("jobs").map(|asked| asked.keys());
+            keys.is_some_and(|keys| keys[0]["sk"].as_s().unwrap() == "claim")
+        })
+        .then_output(move || BatchGetItemOutput::builder().responses("jobs", held.iter().map(item).collect()).build())
+}
+
+/// Of the devices that hold claims of others' addresses, those that are there.
+fn there(devices: &'static [(&'static str, &'static str)]) -> Rule {
+    let item = |(id, address): &(&str, &str)| {
+        let device = DeviceRecord { address: address.parse().unwrap(), ..device(id, &[]) };
+        serde_dynamo::to_item(device).unwrap()
     };
     mock!(Client::batch_get_item)
         .match_requests(|request| request.request_items().unwrap().contains_key("devices"))
         .then_output(move || {
-            BatchGetItemOutput::builder().responses("devices", held.iter().map(item).collect()).build()
+            BatchGetItemOutput::builder().responses("devices", devices.iter().map(item).collect()).build()
         })
+}
+
+/// The deletion of a claim, as it was read.
+fn removed(claim: &'static str) -> impl Fn(&aws_sdk_dynamodb::operation::delete_item::DeleteItemInput) -> bool {
+    move |request| {
+        let whole = "claimant = :claimant AND incarnation = :incarnation AND #revision = :revision";
+        request.key().unwrap()["pk"].as_s().unwrap() == claim && request.condition_expression() == Some(whole)
+    }
 }
 
 fn pending(address: &str) -> DeviceRecord {
@@ -39,80 +66,64 @@ fn moves(expected: &'static [&'static str]) -> Rule {
         .then_output(|| TransactWriteItemsOutput::builder().build())
 }
 
-/// DynamoDB filters after it has counted: a page is asked for until it is full, and goes on after its last device.
-#[tokio::test]
-async fn a_page_of_devices_passes_over_claims() {
-    let page = |limit: i32,
-                from: Option<&'static str>,
-                ids: &'static [&'static str],
-                scanned: i32,
-                last: Option<&'static str>| {
-        let key = |id: &str| HashMap::from([("id".to_owned(), AttributeValue::S(id.to_owned()))]);
-        mock!(Client::scan)
-            .match_requests(move |asked| {
-                let begins = asked.exclusive_start_key().map(|key| key["id"].as_s().unwrap().as_str());
-                asked.limit() == Some(limit)
-                    && begins == from
-                    && asked.filter_expression() == Some("attribute_not_exists(claimant)")
-            })
-            .then_output(move || {
-                let items = ids.iter().map(|id| serde_dynamo::to_item(device(id, &[])).unwrap()).collect::<Vec<_>>();
-                let count = i32::try_from(items.len()).unwrap();
-                ScanOutput::builder()
-                    .set_items(Some(items))
-                    .count(count)
-                    .scanned_count(scanned)
-                    .set_last_evaluated_key(last.map(key))
-                    .build()
-            })
-    };
-    let after = |id: &str| Some(id.parse::<DeviceId>().unwrap());
-    let first = page(3, None, &["a"], 3, Some(CLAIM));
-    let second = page(4, Some(CLAIM), &["b", "c", "d"], 4, Some("d"));
-    let read = ledger(&[&first, &second]).devices_after(None, 3).await.unwrap();
-    assert_eq!(read.items.iter().map(|device| device.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-    assert_eq!(read.next, after("c"));
-    let rest = page(3, Some("c"), &["d"], 3, None);
-    let read = ledger(&[&rest]).devices_after(after("c").as_ref(), 3).await.unwrap();
-    assert_eq!((read.items.len(), read.next), (1, None));
-    let none = page(1, None, &[], 1, Some(CLAIM));
-    let some = page(2, Some(CLAIM), &["a"], 2, Some("~address#https://10.0.0.9"));
-    let read = ledger(&[&none, &some]).devices_after(None, 1).await.unwrap();
-    assert_eq!((read.items.len(), read.next), (1, after("a")));
-}
-
 #[tokio::test]
 async fn an_edit_of_the_address_makes_and_moves_its_claim() {
     let new = "https://10.0.0.8";
-    let (none, made) = (claims(&[]), moves(&["put ~address#https://10.0.0.8"]));
+    let (none, made) = (claims(&[]), moves(&["put address#https://10.0.0.8 claim"]));
     moved(new, &[&none, &chain(), &made]).await.unwrap();
-    let (own, both) =
-        (claims(&[(CLAIM, "bmc-1")]), moves(&["delete ~address#https://10.0.0.7", "put ~address#https://10.0.0.8"]));
+    let own = claims(&[(CLAIM, "bmc-1")]);
+    let both = moves(&["delete address#https://10.0.0.7 claim", "put address#https://10.0.0.8 claim"]);
     moved(new, &[&own, &chain(), &both]).await.unwrap();
-    let (others, made) = (claims(&[(CLAIM, "bmc-2")]), moves(&["put ~address#https://10.0.0.8"]));
-    moved(new, &[&others, &chain(), &made]).await.unwrap();
+    let (others, other) = (claims(&[(CLAIM, "bmc-2")]), there(&[("bmc-2", "https://10.0.0.7")]));
+    let made = moves(&["put address#https://10.0.0.8 claim"]);
+    moved(new, &[&others, &other, &chain(), &made]).await.unwrap();
     let none = moves(&[]);
     moved("https://10.0.0.7:443", &[&chain(), &none]).await.unwrap();
 }
 
 #[tokio::test]
 async fn an_edit_to_an_address_of_another_device_is_refused() {
-    let taken = claims(&[("~address#https://10.0.0.8", "bmc-2")]);
-    let error = moved("https://10.0.0.8", &[&taken]).await.unwrap_err();
+    let (taken, by) = (claims(&[("address#https://10.0.0.8", "bmc-2")]), there(&[("bmc-2", "https://10.0.0.8")]));
+    let error = moved("https://10.0.0.8", &[&taken, &by]).await.unwrap_err();
     assert!(matches!(&error, LedgerError::Claimed { by } if by.as_str() == "bmc-2"), "{error:?}");
-    let own = claims(&[("~address#https://10.0.0.8", "bmc-1")]);
-    let again = moves(&["put ~address#https://10.0.0.8"]);
+    let own = claims(&[("address#https://10.0.0.8", "bmc-1")]);
+    let again = moves(&["put address#https://10.0.0.8 claim"]);
     moved("https://10.0.0.8", &[&own, &chain(), &again]).await.unwrap();
+}
+
+/// As a restore leaves it: its device is gone, or has another address.
+#[tokio::test]
+async fn a_claim_without_its_device_holds_nothing() {
+    let lost = || DeleteItemError::from(ConditionalCheckFailedException::builder().build());
+    let devices: [&'static [(&str, &str)]; 2] = [&[], &[("bmc-2", "https://10.0.0.9")]];
+    for devices in devices {
+        let of_this = removed("address#https://10.0.0.8");
+        let rule = mock!(Client::delete_item).match_requests(of_this);
+        // Another call may have removed it, or its device has made it anew: the condition of the write decides.
+        let done = if devices.is_empty() {
+            rule.then_output(|| DeleteItemOutput::builder().build())
+        } else {
+            rule.then_error(lost)
+        };
+        let (stale, by) = (claims(&[("address#https://10.0.0.8", "bmc-2")]), there(devices));
+        let made = moves(&["put address#https://10.0.0.8 claim"]);
+        moved("https://10.0.0.8", &[&stale, &by, &done, &chain(), &made]).await.unwrap();
+        assert_eq!((done.num_calls(), made.num_calls()), (1, 1));
+    }
 }
 
 #[tokio::test]
 async fn a_deletion_takes_no_claim_of_another_device() {
-    for (held, more) in [(claims(&[]), 0), (claims(&[(CLAIM, "bmc-2")]), 0), (claims(&[(CLAIM, "bmc-1")]), 1)] {
-        let (there, no_uses) = (read(&pending("https://10.0.0.7")), no_own());
+    let other = there(&[("bmc-2", "https://10.0.0.7")]);
+    for (held, by, more) in
+        [(claims(&[]), None, 0), (claims(&[(CLAIM, "bmc-2")]), Some(&other), 0), (claims(&[(CLAIM, "bmc-1")]), None, 1)]
+    {
+        let (gone, no_uses) = (read(&pending("https://10.0.0.7")), no_own());
         let written = mock!(Client::transact_write_items)
             .match_requests(move |request| request.transact_items().len() == 3 + more)
             .then_output(|| TransactWriteItemsOutput::builder().build());
-        let rules = [&there, &held, &no_uses, &chain(), &written];
+        let chain = chain();
+        let rules: Vec<&Rule> = [&gone, &held].into_iter().chain(by).chain([&no_uses, &chain, &written]).collect();
         assert_eq!(ledger(&rules).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap(), None);
         assert_eq!(written.num_calls(), 1);
     }
