@@ -46,6 +46,10 @@ fn an_address_is_of_one_device_in_any_spelling() {
             let told = scene.refused("POST", "/devices", row.clone()).await;
             assert!(told.contains("device bmc-1 has the address"), "{told}");
         }
+        // The profile's own slot, by its name.
+        row["slot"] = json!("/redfish/v1/Managers/bmc/Truststore/Certificates");
+        scene.refused("POST", "/devices", row.clone()).await;
+        row["slot"] = Value::Null;
         let told = scene.refused("PATCH", "/devices/bmc-2", json!({ "address": "https://10.0.0.1" })).await;
         assert!(told.contains("device bmc-1 has it") && told.contains("To swap"), "{told}");
 
@@ -127,5 +131,29 @@ fn of_rows_with_one_address_the_first_is_enrolled() {
         assert!(refused[0]["message"].as_str().unwrap().starts_with("device first-20 has the address"), "{told}");
         assert_eq!(scene.listed().await.len(), 60);
         assert_eq!(units, 20.0 * 8.0, "two a device for the claim, two for it, four for its audit");
+    });
+}
+
+/// As a table that was restored has them, or one from before there were claims.
+#[test]
+fn a_restored_table_gets_the_claims_of_its_devices() {
+    scene(2, async |scene| {
+        let world = &scene.world;
+        let tables = &world.cloud.tables;
+        let is_claim = |id: &str| id.contains("address#");
+        let without = tables.rows().into_iter().filter(|((_, id), _)| !is_claim(id)).collect();
+        tables.restore(&without);
+        let text = |text: &str| json!({ "S": text });
+        let ghost = json!({ "pk": text("address#https://10.0.0.9"), "sk": text("claim"), "claimant": text("ghost"),
+            "incarnation": without[&(DEVICES, json!({ "id": text("bmc-1") }).to_string())]["incarnation"], "revision": { "N": "3" } });
+        tables.put(JOBS, &ghost);
+        let ledger = world.functions.ledger();
+        for (dry_run, claimed) in [(true, 2), (false, 2), (true, 0)] {
+            assert_eq!(ledger.restore_fleet(dry_run).await.unwrap().claimed, claimed, "{dry_run}");
+        }
+        let mut row = world.enrolment("other", world.install(9));
+        world.must("POST", "/devices", row.clone()).await;
+        (row["id"], row["address"]) = (json!("third"), json!("https://10.0.0.2"));
+        assert!(scene.refused("POST", "/devices", row).await.contains("device bmc-2 has"));
     });
 }

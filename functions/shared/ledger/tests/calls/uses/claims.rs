@@ -94,7 +94,7 @@ async fn an_edit_to_an_address_of_another_device_is_refused() {
 /// As a restore leaves it: its device is gone, or has another address.
 #[tokio::test]
 async fn a_claim_without_its_device_holds_nothing() {
-    let lost = || DeleteItemError::from(ConditionalCheckFailedException::builder().build());
+    let lost = || DeleteItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build());
     let devices: [&'static [(&str, &str)]; 2] = [&[], &[("bmc-2", "https://10.0.0.9")]];
     for devices in devices {
         let of_this = removed("address#https://10.0.0.8");
