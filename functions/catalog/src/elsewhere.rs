@@ -11,7 +11,7 @@ use rootcast_dialects::venafi::{Code, OAuthError, VenafiError};
 use rootcast_gate::{Kind, is_under};
 
 /// Everything below these belongs to another function.
-const ROOTS: [&str; 5] = ["/vedsdk", "/vedauth", "/sessions", "/principals", "/requests"];
+const ROOTS: [&str; 6] = ["/vedsdk", "/vedauth", "/sessions", "/principals", "/requests", "/rights"];
 
 /// `None`: the path belongs here.
 pub(crate) fn redirect(uri: &Uri) -> Option<Response> {
@@ -45,6 +45,7 @@ mod tests {
             ("/VedAuth/Authorize/OAuth", "/vedauth/Authorize/OAuth", "error_description"),
             ("/Sessions", "/sessions", "messages"),
             ("/Principals/Jane", "/principals/Jane", "messages"),
+            ("/Rights", "/rights", "messages"),
         ] {
             let response = call(Request::post(path), "{}").await;
             assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (308, place));
