@@ -49,7 +49,7 @@ const CREDENTIAL_PREFIX: &str = "/rootcast/devices/";
 
 #[derive(Debug, Args)]
 pub(crate) struct Local {
-    /// Number of emulated devices, of some 15 MB each
+    /// Number of emulated devices, of some 15 MB each; a kept stack has those that it had
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=500))]
     devices: u16,
     /// Stay up until Ctrl-C (the default at a terminal), and keep everything for the next start, in --data or else in
@@ -122,7 +122,7 @@ fn kept_folder() -> Result<PathBuf> {
     Ok(shared.context("no folder to keep the stack in: name one with --data")?.join("rootcast/local"))
 }
 
-/// What a kept stack lacks: devices that were added, or not yet enrolled or approved when it was ended.
+/// What a kept stack lacks: devices that were not yet enrolled when it was ended.
 async fn go_on(stack: &LocalStack, steps: &Steps) -> Result<End> {
     let api = steps.run("logged in", log_in(stack)).await?;
     let added = steps.run("devices enrolled, where they were not", enrol(stack, &api)).await?;

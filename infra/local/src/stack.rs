@@ -52,9 +52,9 @@ pub struct LocalOptions {
     pub keep: bool,
     /// Remove what a former stack kept.
     pub anew: bool,
-    /// Number of emulated devices; a kept stack has those that it had, if they are more.
+    /// Number of emulated devices; a kept stack has those that it had.
     pub devices: usize,
-    /// Number of fakes of OpenBMC.
+    /// Number of fakes of OpenBMC; as above.
     pub fakes: usize,
     /// Name of the CloudFormation stack.
     pub stack: String,
@@ -132,8 +132,8 @@ impl LocalStack {
         let cloud_port = former.map(|former| former.cloud).or(options.cloud_port);
         let api_port = options.api_port.or(former.map(|former| former.api));
         let size = Size {
-            emulated: former.map_or(0, |former| former.devices).max(options.devices),
-            fakes: former.map_or(0, |former| former.fakes).max(options.fakes),
+            emulated: former.map_or(options.devices, |former| former.devices),
+            fakes: former.map_or(options.fakes, |former| former.fakes),
         };
         let (tools, packages) = tokio::try_join!(
             progress.stage(Stage::Tools, TOOLS_LIMIT, Toolchain::prepare(&options.project, &options.cache, progress)),

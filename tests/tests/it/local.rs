@@ -46,8 +46,10 @@ async fn a_kept_stack_goes_on_with_its_devices_jobs_and_roots() {
         *before.lock().await = seen(stack).await;
     })
     .await;
-    Stack::run_on(kept(data.path()), async |stack| {
-        assert!(stack.local.goes_on);
+    let mut again = kept(data.path());
+    again.devices = 3;
+    Stack::run_on(again, async |stack| {
+        assert!(stack.local.goes_on && stack.devices().count() == 1);
         assert_eq!(seen(stack).await, *before.lock().await);
         // Its devices have the same ports, passwords and certificates, and the roots that they held.
         let again = stack.put_root("").await;
