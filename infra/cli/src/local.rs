@@ -8,11 +8,7 @@ mod issue;
 mod proof;
 mod steps;
 
-use std::{
-    collections::{HashMap, HashSet},
-    io::IsTerminal,
-    path::PathBuf,
-};
+use std::{collections::HashMap, io::IsTerminal, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -21,7 +17,7 @@ use rootcast_core::access::permission::Role;
 use rootcast_core::access::token::{LONGEST, Token};
 use rootcast_core::device::{DeviceId, Pin};
 use rootcast_core::job::Phase;
-use rootcast_dialects::native::{Device, Enrolment};
+use rootcast_dialects::native::{Device, Enrolment, Standing};
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
@@ -122,11 +118,16 @@ fn kept_folder() -> Result<PathBuf> {
     Ok(shared.context("no folder to keep the stack in: name one with --data")?.join("rootcast/local"))
 }
 
-/// What a kept stack lacks: devices that were not yet enrolled when it was ended.
+/// A kept stack is as its user left it; one that was ended before it had any device gets them.
 async fn go_on(stack: &LocalStack, steps: &Steps) -> Result<End> {
     let api = steps.run("logged in", log_in(stack)).await?;
-    let added = steps.run("devices enrolled, where they were not", enrol(stack, &api)).await?;
-    steps.run("new devices approved", approve(stack, &api, added)).await?;
+    let known: Vec<Device> = api.pages("/devices", &[], "devices").await?;
+    if known.is_empty() {
+        let devices = steps.run("devices enrolled", enrol(stack, &api)).await?;
+        steps.run("devices approved", approve(stack, &api, devices)).await?;
+    } else if known.iter().any(|device| device.state == Standing::Pending) {
+        steps.say("some devices wait for an approval: cargo rootcast device approve --all-pending");
+    }
     steps.say(&format!("goes on with what {} kept; --anew begins with nothing", stack.data.display()));
     Ok(End::Done)
 }
@@ -180,13 +181,11 @@ async fn log_in(stack: &LocalStack) -> Result<Api> {
     Api::connect(&access)
 }
 
-/// Enrols the devices as pending: `approve` is a separate step. Returns those that were not enrolled before.
+/// Enrols the devices as pending: `approve` is a separate step.
 async fn enrol(stack: &LocalStack, api: &Api) -> Result<Vec<DeviceId>> {
     let devices = || stack.fleet.devices().chain(stack.fleet.fakes());
     store_credentials(&stack.sdk_config, CREDENTIAL_PREFIX, devices()).await?;
-    let known: Vec<Device> = api.pages("/devices", &[], "devices").await?;
-    let known: HashSet<String> = known.into_iter().map(|device| device.id.to_string()).collect();
-    let records = devices().filter(|device| !known.contains(&device.id)).map(|device| {
+    let records = devices().map(|device| {
         let mut record = device.enrolment(CREDENTIAL_PREFIX);
         record.as_object_mut().map(|fields| fields.remove("pins"));
         record

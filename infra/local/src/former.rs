@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::cloud::freed;
@@ -16,7 +16,7 @@ use crate::cloud::freed;
 const FILE: &str = "stack.json";
 /// The local cloud writes its services' state there when it ends: tables, private keys, messages.
 const STATE: &str = "state";
-/// One of its files: without it, the cloud ended before it could keep anything.
+/// One of its files, written anew at each end.
 const SAVED: &str = "cloudformation.json";
 
 /// Names of a stack's parts contain its ports, so the next one needs the same.
@@ -32,13 +32,21 @@ impl Former {
     /// What can be started again in this folder.
     ///
     /// # Errors
-    /// Its port is taken.
+    /// Its port is taken; or its cloud did not keep what it had when it ended last, by a loss of power: the devices would be ahead of
+    /// the records.
     pub(crate) async fn read(data: &Path) -> Result<Option<Self>> {
-        let Ok(text) = fs::read(data.join(FILE)) else { return Ok(None) };
+        let file = data.join(FILE);
+        let Ok(text) = fs::read(&file) else { return Ok(None) };
         let former: Self = serde_json::from_slice(&text).with_context(|| format!("{FILE} in {}", data.display()))?;
         // The cloud of a command that was killed has kept its data when its port is free.
         freed(former.cloud, "the local cloud").await?;
-        Ok(data.join(STATE).join(SAVED).exists().then_some(former))
+        let written = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+        ensure!(
+            written(&data.join(STATE).join(SAVED)) >= written(&file),
+            "the stack in {} was cut off before its records were kept; --anew begins with nothing",
+            data.display()
+        );
+        Ok(Some(former))
     }
 
     pub(crate) fn write(self, data: &Path) -> Result<()> {
@@ -73,6 +81,8 @@ pub(crate) fn clear(data: &Path, goes_on: bool) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+    use std::time::{Duration, SystemTime};
+
     use super::{Former, SAVED, clear, state};
 
     #[tokio::test]
@@ -85,9 +95,14 @@ mod tests {
         let ports = crate::cloud::free_ports(2).unwrap();
         Former { cloud: ports[0], api: ports[1], devices: 1, fakes: 0 }.write(data).unwrap();
         let state = state(data).unwrap();
-        assert!(Former::read(data).await.unwrap().is_none(), "its cloud kept nothing");
+        assert!(Former::read(data).await.is_err(), "its cloud kept nothing");
         std::fs::write(state.join(SAVED), "{}").unwrap();
         assert_eq!(Former::read(data).await.unwrap().unwrap().cloud, ports[0]);
+        let hour = Duration::from_secs(3600);
+        let saved = std::fs::File::options().write(true).open(state.join(SAVED)).unwrap();
+        saved.set_modified(SystemTime::now() - hour).unwrap();
+        assert!(Former::read(data).await.is_err(), "it was started again since, and cut off");
+        saved.set_modified(SystemTime::now() + hour).unwrap();
         clear(data, true).unwrap();
         assert!(data.join("fleet").exists() && state.exists());
         clear(data, false).unwrap();

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use aws_config::SdkConfig;
 use tempfile::TempDir;
 
@@ -272,6 +272,8 @@ fn data_folder(given: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
     match given {
         Some(folder) => {
             std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+            let is_ours = folder.join(LOCK).exists() || std::fs::read_dir(folder)?.next().is_none();
+            ensure!(is_ours, "{} has other files: name an empty folder, or one in which a stack ran", folder.display());
             Ok((folder.canonicalize()?, None))
         }
         None => {
