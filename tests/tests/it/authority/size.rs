@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 use rootcast_core::job::JobId;
-use rootcast_ledger::Ledger;
+use rootcast_ledger::{DeviceRecord, Ledger};
 
 use super::regenerator::{Regenerator, seconds_ago, unreachable_device};
 use super::wire::Wire;
@@ -38,7 +38,11 @@ async fn ten_thousand_devices_need_no_more_calls_than_ten() {
 
 /// Enrols approved devices that cannot be reached.
 async fn enrol(ledger: &Ledger, devices: usize) {
-    let records: Vec<_> = (1..=devices).map(|number| unreachable_device(&format!("bmc-{number:05}"))).collect();
+    let record = |number: usize| DeviceRecord {
+        address: format!("https://127.1.{}.{}", number / 250, number % 250).parse().unwrap(),
+        ..unreachable_device(&format!("bmc-{number:05}"))
+    };
+    let records: Vec<_> = (1..=devices).map(record).collect();
     assert!(
         ledger.enrol(&records, &by_tests(), seconds_ago::<0>()).await.unwrap().into_iter().all(|enrolled| enrolled)
     );

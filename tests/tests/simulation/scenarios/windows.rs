@@ -153,7 +153,7 @@ fn a_dead_device_holds_up_no_wave_within_the_budget() {
         let others: Vec<u8> = (1..=60).filter(|number| *number != dead).collect();
         assert!(others.iter().all(|number| scene.holds(*number, 2)), "{}", scene.world.cloud.trace());
         let waves = scene.world.must("GET", &format!("/jobs/{job}"), Value::Null).await["response"]["waves"].clone();
-        assert!(waves.as_array().unwrap().iter().any(|wave| wave["open"] == 1), "{waves}");
+        assert!(waves.as_array().unwrap().iter().any(|wave| wave["open"].as_u64() > Some(0)), "{waves}");
     });
 }
 
