@@ -321,6 +321,12 @@ pub struct Identity {
     key: KeyPair,
 }
 
+impl Default for Identity {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Identity {
     pub fn new() -> Self {
         Self::with(KeyPair::generate().unwrap())
