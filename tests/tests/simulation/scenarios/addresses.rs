@@ -151,9 +151,10 @@ fn a_restored_table_gets_the_claims_of_its_devices() {
         for (dry_run, claimed) in [(true, 2), (false, 2), (true, 0)] {
             assert_eq!(ledger.restore_fleet(dry_run).await.unwrap().claimed, claimed, "{dry_run}");
         }
-        let mut row = world.enrolment("other", world.install(9));
-        world.must("POST", "/devices", row.clone()).await;
-        (row["id"], row["address"]) = (json!("third"), json!("https://10.0.0.2"));
+        let free = world.install(9);
+        world.must("POST", "/devices", world.enrolment("other", free)).await;
+        let mut row = world.enrolment("third", free);
+        row["address"] = json!("https://10.0.0.2");
         assert!(scene.refused("POST", "/devices", row).await.contains("device bmc-2 has"));
     });
 }
