@@ -975,8 +975,8 @@ resource "aws_apigatewayv2_stage" "api_api_gateway_default_stage" {
   }
 
   default_route_settings {
-    throttling_burst_limit = 120
-    throttling_rate_limit  = 60
+    throttling_burst_limit = 100
+    throttling_rate_limit  = 40
   }
 
   route_settings {
