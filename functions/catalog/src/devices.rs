@@ -242,11 +242,11 @@ pub(crate) async fn edit(
     let parts = app.parts().await?;
     let refused = |why: String| LenovoError::invalid(why, "Correct the body and send the request again.");
     edit.check(&id, &parts.into()).map_err(refused)?;
-    let mut asked = false;
-    for _ in 0..ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
         // Only now: whether a parameter exists is nobody's business who may not write the device.
-        if let (Some(SentCredential::Parameter(name)), false) = (&edit.credential, std::mem::replace(&mut asked, true))
+        if attempt == 0
+            && let Some(SentCredential::Parameter(name)) = &edit.credential
             && parameters::missing(&parts.ssm, [name.clone()]).await.contains(name)
         {
             return Err(refused(parameters::none_such(name)));

@@ -230,7 +230,7 @@ fn tell(
         fleet.listed,
         fleet.unlisted
     );
-    out!("Addresses {} of devices were nobody's on record", fleet.claimed);
+    out!("Addresses {} devices had none on record as their own", fleet.claimed);
     out!("Queues    {} dead letters read; {}", queued.read, unread(queued));
     if audited {
         out!("Audit     rootcast audit root {}", after.generation);

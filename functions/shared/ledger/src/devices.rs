@@ -124,13 +124,9 @@ impl Ledger {
                 records.iter().zip(claimed).filter(|(_, is_claimed)| **is_claimed).map(|(record, _)| *record);
             // A claim that counts no more is gone now.
             let held = self.claimants(of_claims).await?;
-            let is_out: Vec<bool> = records
-                .iter()
-                .zip(taken)
-                .map(|(record, is_taken)| *is_taken || held.contains_key(&record.id))
-                .collect();
-            let mut is_out = is_out.into_iter();
-            open.retain(|_| !is_out.next().unwrap_or(false));
+            let is_out = |(record, is_taken): (&&DeviceRecord, &bool)| *is_taken || held.contains_key(&record.id);
+            let mut out = records.iter().zip(taken).map(is_out);
+            open.retain(|_| !out.next().unwrap_or(false));
         }
         if open.is_empty() { Ok(enrolled) } else { Err(LedgerError::Conflict) }
     }

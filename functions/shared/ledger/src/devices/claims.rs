@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeviceRecord;
 use crate::commit::{Condition, put};
-use crate::item::{Item, from_item, job_key, text, to_item};
+use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Ledger, LedgerError};
 
 const PREFIX: &str = "address#";
@@ -75,15 +75,13 @@ impl Ledger {
 
     /// As it was read: a claim that its device has made anew meanwhile is another one.
     async fn remove_stale(&self, claim: &Claim) -> Result<(), LedgerError> {
-        let value = |name: &str, values: &Item| values.get(name).cloned().unwrap_or_else(|| text(""));
-        let read = to_item("claim", claim)?;
         let delete = self.client.delete_item().table_name(self.jobs()?).set_key(Some(key(&claim.pk)));
         let delete = delete
             .condition_expression("claimant = :claimant AND incarnation = :incarnation AND #revision = :revision")
             .expression_attribute_names("#revision", "revision")
-            .expression_attribute_values(":claimant", value("claimant", &read))
-            .expression_attribute_values(":incarnation", value("incarnation", &read))
-            .expression_attribute_values(":revision", value("revision", &read));
+            .expression_attribute_values(":claimant", text(claim.claimant.as_str()))
+            .expression_attribute_values(":incarnation", text(claim.incarnation.to_string()))
+            .expression_attribute_values(":revision", number(claim.revision));
         match delete.send().await {
             // The caller's own write finds out what there is now.
             Err(error) if error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
