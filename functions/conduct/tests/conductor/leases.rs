@@ -8,11 +8,12 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::delete_item::{DeleteItemError, DeleteItemOutput};
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::error::{ConditionalCheckFailedException, TransactionCanceledException};
-use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_smithy_mocks::{MockResponse, Rule, mock};
 use conduct::handle;
@@ -124,13 +125,13 @@ impl Tables {
 
     /// Wakes a conductor that has this much time left. Returns whether its message is done.
     async fn wake(&self, left: Duration) -> bool {
-        let ([get, batch, query, write], [change, leave]) = (self.rows(), self.leases());
-        let app = app(&[&get, &batch, &query, &write, &change, &leave], &self.queue(), || NOW);
+        let ([get, batch, query, write, put], [change, leave]) = (self.rows(), self.leases());
+        let app = app(&[&get, &batch, &query, &write, &put, &change, &leave], &self.queue(), || NOW);
         handle(&app, event(control(), NOW, left)).await.unwrap().batch_item_failures.is_empty()
     }
 
-    fn rows(&self) -> [Rule; 4] {
-        let (read, some, written) = (self.clone(), self.clone(), self.clone());
+    fn rows(&self) -> [Rule; 5] {
+        let (read, some, written, alone) = (self.clone(), self.clone(), self.clone(), self.clone());
         let get = mock!(Client::get_item).then_compute_output(move |request| {
             let (mut world, key) = (read.world(), request.key().unwrap());
             let id = key.get("id").or(key.get("sk")).unwrap().as_s().unwrap();
@@ -167,7 +168,12 @@ impl Tables {
             let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason).build();
             MockResponse::Error(TransactWriteItemsError::TransactionCanceledException(cancelled))
         });
-        [get, batch, query, write]
+        let put = mock!(Client::put_item).then_compute_output(move |request| {
+            let put = Put::builder().table_name("jobs").set_item(request.item().cloned()).build().unwrap();
+            assert!(alone.world().transact(&[TransactWriteItem::builder().put(put).build()]));
+            PutItemOutput::builder().build()
+        });
+        [get, batch, query, write, put]
     }
 
     /// Takes the lease, notifies its holder, and releases it.

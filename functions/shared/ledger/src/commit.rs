@@ -157,7 +157,12 @@ impl Ledger {
             links = links.and(if is_new { self.link_to(acts, Head::NONE)? } else { self.link(acts).await? });
         }
         writes.extend(links.writes());
-        self.transact(writes).await?;
+        match writes.as_slice() {
+            [TransactWriteItem { put: Some(put), .. }] if change.job.is_some() => {
+                self.put_alone(put.clone(), "PutItem job").await?;
+            }
+            _ => self.transact(writes).await?,
+        }
         links.tell();
         if written.is_some() {
             *self.last_written() = written;

@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::device::{DeviceId, DeviceVersion, SHARDS};
 use crate::job::task::{Probe, TaskRecord, TaskState};
-use crate::job::{Cursor, JobId};
+use crate::job::{Cursor, JobId, none_open};
 use crate::rollover::windows::Turn;
 
 /// What a proof must satisfy.
@@ -216,17 +216,28 @@ impl Sweep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Findings {
+    #[serde(skip_serializing_if = "none_open")]
     pub proven: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub waived: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub failed: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub open: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub unknown: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub old: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub forgot: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub void: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub postponed: u64,
+    #[serde(skip_serializing_if = "none_open")]
     pub gone: u64,
     /// Of all: those that have no task, and got none.
+    #[serde(skip_serializing_if = "none_open")]
     pub unsent: u64,
     /// Time of the oldest proof.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
@@ -445,6 +456,15 @@ mod tests {
             Purpose::Survey.deed(find(None, Some(&task(TaskState::Acked, version(1, 1))), DEMAND, Turn::Open, NOW)),
             None
         );
+    }
+
+    /// There are sixteen of them in a job's record, which is written often.
+    #[test]
+    fn findings_are_stored_without_what_was_not_found() {
+        let shard = SurveyedShard { shard: 3, revision: 7, findings: Findings { failed: 2, ..Findings::NONE } };
+        let stored = serde_json::to_value(shard).unwrap();
+        assert_eq!(stored, serde_json::json!({ "shard": 3, "revision": 7, "failed": 2 }));
+        assert_eq!(serde_json::from_value::<SurveyedShard>(stored).unwrap(), shard);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The ledger's calls to DynamoDB, on the SDK's own mock layer.
 
 mod certificates;
+mod commit;
 mod grants;
 mod issued;
 mod leases;
