@@ -17,6 +17,7 @@ use rootcast_core::rollover::survey::{Demand, Finding, find};
 use rootcast_core::rollover::windows::Turn;
 use time::{Duration, OffsetDateTime};
 
+use self::claims::{Claim, Holder};
 use crate::audit::Links;
 use crate::authority::Authority;
 use crate::commit::{Condition, put};
@@ -81,6 +82,7 @@ impl Ledger {
     ) -> Result<Vec<bool>, LedgerError> {
         let mut open: Vec<usize> = (0..devices.len()).collect();
         let mut enrolled = vec![false; devices.len()];
+        let mut left: HashMap<DeviceId, Claim> = HashMap::new();
         for attempt in 0..ATTEMPTS {
             let records: Vec<&DeviceRecord> = open.iter().filter_map(|index| devices.get(*index)).collect();
             if records.is_empty() {
@@ -88,11 +90,12 @@ impl Ledger {
             }
             let mut writes = Vec::new();
             for device in &records {
-                let record = DeviceRecord { revision: 1, ..(*device).clone() };
+                let working = left.get(&device.id).and_then(|claim| claim.working(now));
+                let record = DeviceRecord { revision: 1, working, ..(*device).clone() };
                 writes.push(put(self.devices()?, "device", &record, Item::new(), Some(Condition::absent("id")))?);
             }
             for device in &records {
-                writes.push(self.put_claim(device)?);
+                writes.push(self.put_claim(device, left.get(&device.id))?);
             }
             if records.iter().any(|device| device.approved_version().is_some()) {
                 let authority = self.authority().await?;
@@ -120,11 +123,19 @@ impl Ledger {
             // If no device was refused, the authority's or the fleet's record has changed: try again.
             let refused: Vec<bool> = codes.into_iter().map(|code| code == "ConditionalCheckFailed").collect();
             let (taken, claimed) = refused.split_at(records.len().min(refused.len()));
-            let of_claims =
-                records.iter().zip(claimed).filter(|(_, is_claimed)| **is_claimed).map(|(record, _)| *record);
-            // A claim that counts no more is gone now.
-            let held = self.claimants(of_claims).await?;
-            let is_out = |(record, is_taken): (&&DeviceRecord, &bool)| *is_taken || held.contains_key(&record.id);
+            let of_claims: Vec<&DeviceRecord> =
+                records.iter().zip(claimed).filter(|(_, is_claimed)| **is_claimed).map(|(record, _)| *record).collect();
+            left.retain(|id, _| of_claims.iter().all(|record| record.id != *id));
+            // A claim that counts no more is gone now, or was left behind.
+            let mut held = BTreeSet::new();
+            for (id, holder) in self.holders_of(of_claims).await? {
+                match holder {
+                    Holder::Left(claim) => _ = left.insert(id, claim),
+                    Holder::Device(by) if by != id => _ = held.insert(id),
+                    Holder::Device(_) => {}
+                }
+            }
+            let is_out = |(record, is_taken): (&&DeviceRecord, &bool)| *is_taken || held.contains(&record.id);
             let mut out = records.iter().zip(taken).map(is_out);
             open.retain(|_| !out.next().unwrap_or(false));
         }
@@ -243,7 +254,7 @@ impl Ledger {
         let (was, is) = (before.approved_version(), edited.approved_version());
         let moved = before.endpoint_revision != edited.endpoint_revision;
         let forgets = (moved || was != is) && before.tries.iter().any(|tries| tries.task.pass == Pass::Join);
-        let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
+        let (mut writes, mut edited) = (Vec::new(), edited);
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
         if change.is_some() {
             let (authority, moved) = (self.authority().await?, change.before != change.after);
@@ -258,18 +269,28 @@ impl Ledger {
             }
         }
         // After what may not be done at all.
-        writes.extend(self.move_claim(before, Some(&edited)).await?);
+        let place = self.move_claim(before, Some(&edited), now).await?;
+        writes.extend(place.writes);
+        edited.working = place.working;
+        writes.push(self.edited(before, &edited, forgets)?);
         self.transact_audited(writes, &[act]).await?;
         self.device_written(Some(before), Some(&edited), editor.name);
         Ok(edited)
     }
 
-    fn edited(&self, read: u64, edited: &DeviceRecord, forgets: bool) -> Result<TransactWriteItem, LedgerError> {
+    fn edited(
+        &self,
+        before: &DeviceRecord,
+        edited: &DeviceRecord,
+        forgets: bool,
+    ) -> Result<TransactWriteItem, LedgerError> {
         let item = to_item("device", edited)?;
         let (mut sets, mut removes) = (Vec::new(), Vec::new());
         let mut names = HashMap::new();
-        let mut values = HashMap::from([(":read".to_owned(), number(read))]);
-        for attribute in EDITED {
+        let mut values = HashMap::from([(":read".to_owned(), number(before.revision))]);
+        // Otherwise it is the worker's.
+        let working = (before.working != edited.working).then_some("working");
+        for attribute in EDITED.into_iter().chain(working) {
             names.insert(format!("#{attribute}"), attribute.to_owned());
             match item.get(attribute) {
                 Some(value) => {

@@ -190,7 +190,7 @@ impl Ledger {
             let unclaimed = self.unclaimed(&page.items).await?;
             restored.claimed += unclaimed.len() as u64;
             if !dry_run && !unclaimed.is_empty() {
-                let claims = unclaimed.into_iter().map(|device| self.put_claim(device));
+                let claims = unclaimed.iter().map(|(device, left)| self.put_claim(device, left.as_ref()));
                 self.transact(claims.collect::<Result<_, _>>()?).await?;
             }
             after = page.next;

@@ -1,6 +1,6 @@
 //! An address belongs to one device.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use rootcast_core::access::permission::Grants;
 use rootcast_ledger::TokenRecord;
@@ -157,4 +157,36 @@ fn a_restored_table_gets_the_claims_of_its_devices() {
         row["address"] = json!("https://10.0.0.2");
         assert!(scene.refused("POST", "/devices", row).await.contains("device bmc-2 has"));
     });
+}
+
+/// A device that answered 202 has the root some minutes later, whoever it belongs to by then.
+#[test]
+fn what_a_device_works_on_is_awaited_by_its_next_owner() {
+    for (leaves, comes) in [("deleted", "other"), ("deleted", "bmc-1"), ("moved", "other")] {
+        scene(2, async move |scene| {
+            let world = &scene.world;
+            scene.mood(1, Mood::Slow(300));
+            let job = scene.begin().await;
+            while world.cloud.tables.named(DEVICES, &id(1)).unwrap()["working"].is_null() {
+                sleep(Duration::from_secs(1)).await;
+            }
+            let at = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 443));
+            match leaves {
+                "moved" => {
+                    let to = world.install(9);
+                    let pin = world.cloud.fleet.at(to, |bmc| bmc.pin());
+                    let moved = json!({ "address": "https://10.0.0.9", "pins": [pin] });
+                    world.must("PATCH", "/devices/bmc-1", moved).await;
+                }
+                _ => _ = world.must("DELETE", "/devices/bmc-1", Value::Null).await,
+            }
+            world.must("POST", "/devices", world.enrolment(comes, at)).await;
+            scene.mood(1, Mood::Well);
+            world.must("POST", &format!("/jobs/{job}/abort"), Value::Null).await;
+            let ended = world.ended(job).await;
+            sleep(Duration::from_secs(400)).await;
+            assert!(ended["outcome"] == "aborted" && !scene.holds(1, 2), "{leaves}, {comes}: {ended}");
+            assert!(world.cloud.tables.named(DEVICES, comes).unwrap()["working"].is_null());
+        });
+    }
 }

@@ -31,7 +31,7 @@ impl Ledger {
             }
             let mut act = told::deleted(&device, editor, now);
             let mut writes = vec![self.delete_as_read(&device, now)?];
-            writes.extend(self.move_claim(&device, None).await?);
+            writes.extend(self.move_claim(&device, None, now).await?.writes);
             if device.approved_version().is_some() {
                 let authority = self.authority().await?;
                 writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], None)?);
@@ -82,14 +82,20 @@ impl Ledger {
     }
 
     fn delete_as_read(&self, device: &DeviceRecord, now: OffsetDateTime) -> Result<TransactWriteItem, LedgerError> {
+        // What it works on is left behind at its address.
+        let since = device.working.as_ref().map(|working| number(working.since.unix_timestamp()));
+        let works = if since.is_some() { "working.since = :since" } else { "attribute_not_exists(working)" };
+        let free = "(attribute_not_exists(lease) OR lease.#until <= :now)";
+        let values =
+            [(":read", Some(number(device.revision))), (":now", Some(number(now.unix_timestamp()))), (":since", since)];
+        let values = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let delete = Delete::builder()
             .table_name(self.devices()?)
             .set_key(Some(id_key(device.id.as_str())))
-            .condition_expression("#revision = :read AND (attribute_not_exists(lease) OR lease.#until <= :now)")
+            .condition_expression(format!("#revision = :read AND {free} AND {works}"))
             .expression_attribute_names("#revision", "revision")
             .expression_attribute_names("#until", "until")
-            .expression_attribute_values(":read", number(device.revision))
-            .expression_attribute_values(":now", number(now.unix_timestamp()))
+            .set_expression_attribute_values(Some(values.collect()))
             .build()
             .map_err(|source| LedgerError::Unwritable { what: "device", source: Box::new(source) })?;
         Ok(TransactWriteItem::builder().delete(delete).build())
