@@ -17,7 +17,7 @@ use rootcast_core::rollover::survey::{Demand, Finding, find};
 use rootcast_core::rollover::windows::Turn;
 use time::{Duration, OffsetDateTime};
 
-use self::claims::{Claim, Holder};
+use self::claims::{Claim, Holder, working_as_read};
 use crate::audit::Links;
 use crate::authority::Authority;
 use crate::commit::{Condition, put};
@@ -270,25 +270,33 @@ impl Ledger {
         }
         // After what may not be done at all.
         let place = self.move_claim(before, Some(&edited), now).await?;
-        writes.extend(place.writes);
         edited.working = place.working;
-        writes.push(self.edited(before, &edited, forgets)?);
+        writes.insert(0, self.edited(before, &edited, !place.writes.is_empty(), forgets)?);
+        writes.extend(place.writes);
         self.transact_audited(writes, &[act]).await?;
         self.device_written(Some(before), Some(&edited), editor.name);
         Ok(edited)
     }
 
+    /// `moves`: what the device works on is left behind, so that this must be known.
     fn edited(
         &self,
         before: &DeviceRecord,
         edited: &DeviceRecord,
+        moves: bool,
         forgets: bool,
     ) -> Result<TransactWriteItem, LedgerError> {
         let item = to_item("device", edited)?;
         let (mut sets, mut removes) = (Vec::new(), Vec::new());
         let mut names = HashMap::new();
         let mut values = HashMap::from([(":read".to_owned(), number(before.revision))]);
-        // Otherwise it is the worker's.
+        let mut condition = "#revision = :read".to_owned();
+        if moves {
+            let (works, since) = working_as_read(before.working.as_ref());
+            condition = format!("{condition} AND {works}");
+            values.extend(since.map(|since| (":since".to_owned(), since)));
+        }
+        // If it stays the same, only workers write it.
         let working = (before.working != edited.working).then_some("working");
         for attribute in EDITED.into_iter().chain(working) {
             names.insert(format!("#{attribute}"), attribute.to_owned());
@@ -311,7 +319,7 @@ impl Ledger {
             .table_name(self.devices()?)
             .set_key(Some(id_key(edited.id.as_str())))
             .update_expression(expression)
-            .condition_expression("#revision = :read")
+            .condition_expression(condition)
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values))
             .build()

@@ -159,7 +159,8 @@ async fn follow(
         }
     }
     let after = pause.filter(|pause| *pause > LONGEST_PAUSE).unwrap_or(USUAL_DELAY).min(LONGEST_DELAY);
-    Err(Stop::Running { monitor, after })
+    // Without the host: a device that moves meanwhile, or whose name changes, is asked at its new address.
+    Err(Stop::Running { monitor: Monitor::from(link.as_str()), after })
 }
 
 /// The property of HPE's `HttpsCert` that has the request, once there is one.

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 use rootcast_core::device::{DeviceId, Incarnation, place};
 use rootcast_core::job::visit::Working;
 use serde::{Deserialize, Serialize};
@@ -48,22 +48,27 @@ impl Claim {
         }
     }
 
-    /// What the device at this address may still be doing.
+    /// What the device at this address may still be doing, which no attempt of its next owner began.
     pub(super) fn working(&self, now: OffsetDateTime) -> Option<Working> {
-        self.working.clone().filter(|working| !working.is_overdue(now))
+        let mut working = self.working.clone().filter(|working| !working.is_overdue(now))?;
+        working.task.attempt = 0;
+        Some(working)
     }
 
-    /// A claim that its device has made anew since it was read is another one.
+    /// A claim that its device has made anew since it was read, or left behind, is another one.
     fn as_read(&self) -> Condition {
+        let (works, since) = working_as_read(self.working.as_ref());
         let values = [
-            (":claimant", text(self.claimant.as_str())),
-            (":incarnation", text(self.incarnation.to_string())),
-            (":revision", number(self.revision)),
+            (":claimant", Some(text(self.claimant.as_str()))),
+            (":incarnation", Some(text(self.incarnation.to_string()))),
+            (":revision", Some(number(self.revision))),
+            (":since", since),
         ];
+        let of_claim = "claimant = :claimant AND incarnation = :incarnation AND #revision = :revision";
         Condition {
-            expression: "claimant = :claimant AND incarnation = :incarnation AND #revision = :revision".to_owned(),
+            expression: format!("{of_claim} AND {works}"),
             names: Some(HashMap::from([("#revision".to_owned(), "revision".to_owned())])),
-            values: Some(values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            values: Some(values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()),
         }
     }
 }
@@ -206,13 +211,10 @@ impl Ledger {
             return Ok(Moved { writes: Vec::new(), working: before.working.clone() });
         }
         let held = self.holders([&old].into_iter().chain(&new).map(|claim| (claim.as_str(), &before.id))).await?;
-        let mut moved = Moved { writes: Vec::new(), working: None };
-        // Another place at the same address is the same device, whose record goes on to say what it works on.
-        let goes = after.is_none_or(|after| after.address != before.address);
-        let (behind, along) = before.working.clone().map_or((None, None), |working| match goes {
-            true => (Some(working).filter(|working| !working.is_overdue(now)), None),
-            false => (None, Some(working)),
-        });
+        let mut moved = Moved { writes: Vec::new(), working: before.working.clone() };
+        // Nobody knows whether another address, or another slot, is another device: the work stays here and goes along. A
+        // device that knows nothing of it says so.
+        let behind = before.working.clone().filter(|working| !working.is_overdue(now));
         match (held.get(&old), behind) {
             (None, None) | (Some(Holder::Left(_)), _) => {}
             (Some(Holder::Device(by)), _) if *by != before.id => {}
@@ -229,7 +231,7 @@ impl Ledger {
                 Some(Holder::Left(claim)) => Some(claim),
                 Some(Holder::Device(_)) | None => None,
             };
-            moved.working = along.or_else(|| left.and_then(|claim| claim.working(now)));
+            moved.working = left.and_then(|claim| claim.working(now)).or(moved.working);
             moved.writes.push(self.put_claim(after, left)?);
         }
         Ok(moved)
@@ -250,4 +252,12 @@ impl Ledger {
 fn if_own(expression: &str, own: &DeviceId) -> Condition {
     let values = HashMap::from([(":own".to_owned(), text(own.as_str()))]);
     Condition { expression: expression.to_owned(), names: None, values: Some(values) }
+}
+
+/// The condition that a record says the same about work as when it was read, with its value `:since`.
+pub(super) fn working_as_read(working: Option<&Working>) -> (&'static str, Option<AttributeValue>) {
+    match working {
+        Some(working) => ("working.since = :since", Some(number(working.since.unix_timestamp()))),
+        None => ("attribute_not_exists(working)", None),
+    }
 }

@@ -5,6 +5,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use time::OffsetDateTime;
 
+use super::claims::working_as_read;
 use super::{ATTEMPTS, DeviceRecord, Editor, told};
 use crate::fleet::FleetChange;
 use crate::item::{id_key, number};
@@ -83,8 +84,7 @@ impl Ledger {
 
     fn delete_as_read(&self, device: &DeviceRecord, now: OffsetDateTime) -> Result<TransactWriteItem, LedgerError> {
         // What it works on is left behind at its address.
-        let since = device.working.as_ref().map(|working| number(working.since.unix_timestamp()));
-        let works = if since.is_some() { "working.since = :since" } else { "attribute_not_exists(working)" };
+        let (works, since) = working_as_read(device.working.as_ref());
         let free = "(attribute_not_exists(lease) OR lease.#until <= :now)";
         let values =
             [(":read", Some(number(device.revision))), (":now", Some(number(now.unix_timestamp()))), (":since", since)];

@@ -3,6 +3,8 @@
 use aws_sdk_dynamodb::operation::delete_item::{DeleteItemError, DeleteItemOutput};
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 
+use rootcast_core::job::visit::{TaskAttempt, Working};
+
 use super::*;
 
 const CLAIM: &str = "address#https://10.0.0.7";
@@ -41,7 +43,7 @@ fn there(devices: &'static [(&'static str, &'static str)]) -> Rule {
 /// The deletion of a claim, as it was read.
 fn removed(claim: &'static str) -> impl Fn(&aws_sdk_dynamodb::operation::delete_item::DeleteItemInput) -> bool {
     move |request| {
-        let whole = "claimant = :claimant AND incarnation = :incarnation AND #revision = :revision";
+        let whole = "claimant = :claimant AND incarnation = :incarnation AND #revision = :revision AND attribute_not_exists(working)";
         request.key().unwrap()["pk"].as_s().unwrap() == claim && request.condition_expression() == Some(whole)
     }
 }
@@ -110,6 +112,19 @@ async fn a_claim_without_its_device_holds_nothing() {
         moved("https://10.0.0.8", &[&stale, &by, &done, &chain(), &made]).await.unwrap();
         assert_eq!((done.num_calls(), made.num_calls()), (1, 1));
     }
+}
+
+/// Whoever has the address next waits for it; the device too, if it is the same one.
+#[tokio::test]
+async fn what_a_device_works_on_stays_at_its_address_and_goes_along() {
+    let task = TaskAttempt { job: JobId(7), pass: Pass::Distribute, attempt: 1 };
+    let working = Working { monitor: "/redfish/v1/Tasks/1".to_owned(), task, since: NOW };
+    let before = DeviceRecord { working: Some(working.clone()), ..pending("https://10.0.0.7") };
+    let (own, chain) = (claims(&[(CLAIM, "bmc-1")]), chain());
+    let both = moves(&["put address#https://10.0.0.7 claim", "put address#https://10.0.0.8 claim"]);
+    let after = DeviceRecord { address: "https://10.0.0.8".parse().unwrap(), ..before.clone() };
+    let moved = ledger(&[&own, &chain, &both]).edit_device(&before, after, OPS, NOW).await.unwrap();
+    assert_eq!(moved.working, Some(working));
 }
 
 #[tokio::test]
