@@ -70,8 +70,8 @@ async fn a_job_by_itself_is_written_outside_of_a_transaction() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_no_conflict_but_anothers_write_is() {
+async fn a_lost_answer_is_no_conflict_but_another_write_is() {
     refused(|_| {}).await.unwrap();
-    let others = refused(|there| _ = there.insert("reason".to_owned(), AttributeValue::S("Paused".to_owned()))).await;
-    assert!(matches!(others, Err(LedgerError::Conflict)), "{others:?}");
+    let other = refused(|there| _ = there.insert("reason".to_owned(), AttributeValue::S("Paused".to_owned()))).await;
+    assert!(matches!(other, Err(LedgerError::Conflict)), "{other:?}");
 }
