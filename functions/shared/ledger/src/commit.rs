@@ -58,7 +58,8 @@ pub struct Change<'a> {
     /// - If the record has changed since it was read, the write is refused.
     /// - If not, the new lease holder has recorded nothing yet, and works from the same record. Both make the same
     ///   changes to tasks, by writes that are conditional on the lease and the task's attempt. The second one to write
-    ///   the record is refused, unless it writes the very same, reads it again and continues from there.
+    ///   the record is refused, reads it again and continues from there. If both write the same record, neither is refused,
+    ///   and both continue from it.
     ///
     /// A write that passes a gate also requires the fleet's revisions, because it cannot be undone.
     pub conducting: Option<&'a Conducting>,
@@ -158,7 +159,8 @@ impl Ledger {
         }
         writes.extend(links.writes());
         match writes.as_slice() {
-            // Nothing is lost where two conductors write the very same; of other records, each must be the writer's own.
+            // Two conductors that write the same record of a job may both go on. Other records reserve something, so that only
+            // one of two equal writes may succeed: a transaction's token tells a repetition from another's write.
             [TransactWriteItem { put: Some(put), .. }] if change.job.is_some() => {
                 self.put_alone(put.clone(), "PutItem job").await?;
             }

@@ -1,6 +1,7 @@
 //! How changes are written: with the SDK's own mock layer, which shows what was sent.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
@@ -34,8 +35,8 @@ fn job() -> Job {
     Job { revision: 3, ..Job::new(new, NOW) }
 }
 
-/// Refuses the write, since the record is what the write makes of `change`.
-async fn refused(change: impl Fn(&mut std::collections::HashMap<String, AttributeValue>)) -> Result<(), LedgerError> {
+/// The second of two equal writes, where the record is by then what the first one wrote, and `change` made of it.
+async fn repeated(change: impl Fn(&mut HashMap<String, AttributeValue>)) -> Result<(), LedgerError> {
     let written = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&written);
     let first = mock!(Client::put_item)
@@ -71,7 +72,7 @@ async fn a_job_by_itself_is_written_outside_of_a_transaction() {
 
 #[tokio::test]
 async fn a_lost_answer_is_no_conflict_but_another_write_is() {
-    refused(|_| {}).await.unwrap();
-    let other = refused(|there| _ = there.insert("reason".to_owned(), AttributeValue::S("Paused".to_owned()))).await;
+    repeated(|_| {}).await.unwrap();
+    let other = repeated(|there| _ = there.insert("reason".to_owned(), AttributeValue::S("Paused".to_owned()))).await;
     assert!(matches!(other, Err(LedgerError::Conflict)), "{other:?}");
 }

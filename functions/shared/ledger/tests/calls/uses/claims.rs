@@ -2,7 +2,6 @@
 
 use aws_sdk_dynamodb::operation::delete_item::{DeleteItemError, DeleteItemOutput};
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
-
 use rootcast_core::job::visit::{TaskAttempt, Working};
 
 use super::*;
