@@ -47,7 +47,7 @@ pub(crate) struct World {
     pub waves: Vec<WaveRecord>,
     /// The wave in which a device was sent.
     pub wave_of: BTreeMap<(Pass, DeviceId), u32>,
-    /// Devices that an operator selected since the pass began; after a resume, all of them.
+    /// Devices that an operator selected since the pass began; after a resume or once an ended job goes on, all of them.
     pub asked_for: BTreeSet<(Pass, DeviceId)>,
     /// Which device was reopened for which request.
     pub opened: BTreeSet<(Pass, DeviceId, OffsetDateTime)>,
