@@ -176,6 +176,15 @@ pub struct Wave {
     pub open: u64,
 }
 
+impl Wave {
+    /// Of so many failed and settled devices of the pass, those of the wave. Devices that had no result when it was opened
+    /// are not its own: they were judged then, as if they failed.
+    pub(crate) fn own(&self, failed: u64, settled: u64) -> (u64, u64) {
+        let open = self.before.waiting();
+        (failed.saturating_sub(self.before.failed + open), settled.saturating_sub(self.before.with_result() + open))
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 pub(crate) const fn none_open(open: &u64) -> bool {
     *open == 0

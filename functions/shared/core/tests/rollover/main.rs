@@ -292,6 +292,37 @@ fn a_failed_wave_pauses_despite_few_failures_in_total() {
     assert!(world.job.reason.contains("20 of 20 devices of wave 2 failed"), "{}", world.job.reason);
 }
 
+/// Devices that fail do so late, after others of their wave have let the next one begin.
+#[test]
+fn late_failures_of_a_wave_pause_no_later_one() {
+    let rollout = Rollout { canary: 20, growth: 1, error_budget: 20, error_budget_minimum: 1, ..Rollout::default() };
+    let mut world = World::new(70, BTreeSet::new(), Activation::Proven, rollout);
+    let mut late = Vec::new();
+    for wave in 1..=3 {
+        world.wake(u32::MAX);
+        assert_eq!(world.wave_of.values().filter(|of| **of == wave).count(), 20, "{}", world.job.reason);
+        late = std::mem::replace(&mut world.messages, late);
+        let open = if wave == 2 { 3 } else { 0 };
+        while wave < 3 && late.len() > open {
+            world.deliver(late.pop().unwrap());
+        }
+    }
+    world.broken.extend(world.messages.iter().map(|(_, device, _)| device.clone()));
+    while let Some(message) = world.messages.pop() {
+        world.deliver(message);
+    }
+    world.wake(u32::MAX);
+    assert_eq!((world.job.state, world.tally().failed), (JobState::Running, 3), "{}", world.job.reason);
+    // Of the third wave's own, as many may fail as of each.
+    world.broken.extend(late.iter().skip(15).map(|(_, device, _)| device.clone()));
+    while let Some(message) = late.pop() {
+        world.deliver(message);
+    }
+    world.wake(u32::MAX);
+    assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 8));
+    assert!(world.job.reason.contains("5 of 20 devices of wave 3 failed"), "{}", world.job.reason);
+}
+
 #[test]
 fn silent_devices_are_resent_three_times_then_failed() {
     let mut world = World::new(2, BTreeSet::new(), Activation::Proven, Rollout::default());

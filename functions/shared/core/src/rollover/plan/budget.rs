@@ -35,7 +35,6 @@ pub(super) fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<Strin
         return Some(sentence(failed, settled, ""));
     }
     let wave = job.wave.as_ref()?;
-    let (failed, settled) =
-        (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.with_result()));
+    let (failed, settled) = wave.own(failed, settled);
     is_over(failed, settled).then(|| sentence(failed, settled, &format!(" of wave {}", wave.number)))
 }
