@@ -295,13 +295,7 @@ pub(crate) async fn delete(
     let ledger = &parts.ledger;
     load(ledger, &caller, Right::Delete, &id).await?;
     let deleted = ledger.delete_device(&id, editor(&caller, &id, &request), (parts.clock)()).await;
-    let ended = deleted.map_err(|error| match error {
-        LedgerError::Conflict => LenovoError::conflict(
-            format!("A worker is at device {id}."),
-            "Wait until it is done: the device's lease says until when at most. Then delete it.",
-        ),
-        other => not_written(&caller, other),
-    })?;
+    let ended = deleted.map_err(|error| not_written(&caller, error))?;
     info!(caller = caller.name, device.id = %id, "device deleted");
     let text = match &ended {
         Some(ended) if parts.end(ended, &caller.acting(&request)).await => {

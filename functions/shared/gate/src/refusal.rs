@@ -229,6 +229,11 @@ impl From<LedgerError> for Refusal {
                 "Another device has this address.",
                 "Use the device that is enrolled, or give one of them another address.",
             ),
+            LedgerError::Visited { device, until } => Self::new(
+                Kind::Conflict,
+                format!("A worker is at device {device}."),
+                format!("Wait until it is done, at the latest at {until}, and send the request again."),
+            ),
             LedgerError::Certified { device } => Self::new(
                 Kind::Forbidden,
                 format!(

@@ -17,7 +17,7 @@ use rootcast_core::rollover::survey::{Demand, Finding, find};
 use rootcast_core::rollover::windows::Turn;
 use time::{Duration, OffsetDateTime};
 
-use self::claims::{Claim, Holder, working_as_read};
+use self::claims::{Claim, Holder, leaving_as_read};
 use crate::audit::Links;
 use crate::authority::Authority;
 use crate::commit::{Condition, put};
@@ -211,7 +211,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the device was edited since it was read, or deleted; [`LedgerError::Awaited`];
-    /// [`LedgerError::Claimed`].
+    /// [`LedgerError::Claimed`]; [`LedgerError::Visited`] if it moves.
     pub async fn edit_device(
         &self,
         before: &DeviceRecord,
@@ -270,20 +270,24 @@ impl Ledger {
         }
         // After what may not be done at all.
         let place = self.move_claim(before, Some(&edited), now).await?;
+        let leaves = !place.writes.is_empty();
+        if leaves {
+            before.refuse_while_visited(now)?;
+        }
         edited.working = place.working;
-        writes.insert(0, self.edited(before, &edited, !place.writes.is_empty(), forgets)?);
+        writes.insert(0, self.edited(before, &edited, leaves.then_some(now), forgets)?);
         writes.extend(place.writes);
         self.transact_audited(writes, &[act]).await?;
         self.device_written(Some(before), Some(&edited), editor.name);
         Ok(edited)
     }
 
-    /// `moves`: what the device works on is left behind, so that this must be known.
+    /// `leaves`: when the device leaves its address, if it does.
     fn edited(
         &self,
         before: &DeviceRecord,
         edited: &DeviceRecord,
-        moves: bool,
+        leaves: Option<OffsetDateTime>,
         forgets: bool,
     ) -> Result<TransactWriteItem, LedgerError> {
         let item = to_item("device", edited)?;
@@ -291,9 +295,11 @@ impl Ledger {
         let mut names = HashMap::new();
         let mut values = HashMap::from([(":read".to_owned(), number(before.revision))]);
         let mut condition = "#revision = :read".to_owned();
-        if moves {
-            let (works, since) = working_as_read(before.working.as_ref());
-            condition = format!("{condition} AND {works}");
+        if let Some(now) = leaves {
+            let (leaves, since) = leaving_as_read(before);
+            condition = format!("{condition} AND {leaves}");
+            names.insert("#until".to_owned(), "until".to_owned());
+            values.insert(":now".to_owned(), number(now.unix_timestamp()));
             values.extend(since.map(|since| (":since".to_owned(), since)));
         }
         // If it stays the same, only workers write it.

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use thiserror::Error;
+use time::OffsetDateTime;
 
 use crate::authority::SCHEMA;
 use crate::retries::is_passing;
@@ -42,6 +43,9 @@ pub enum LedgerError {
     /// Another device has this address. Nothing was written.
     #[error("device {by} has this address")]
     Claimed { by: DeviceId },
+    /// A worker is at the device: what it finds there, or begins, belongs to that address. Nothing was written.
+    #[error("a worker is at device {device} until {until} at most")]
+    Visited { device: DeviceId, until: OffsetDateTime },
     #[error("the environment variable {0} is not set")]
     Unconfigured(&'static str),
 }

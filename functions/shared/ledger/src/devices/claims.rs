@@ -254,8 +254,15 @@ fn if_own(expression: &str, own: &DeviceId) -> Condition {
     Condition { expression: expression.to_owned(), names: None, values: Some(values) }
 }
 
+/// The condition for a device to leave its address: it works on the same as when it was read, with the value `:since`, and no
+/// worker is there `:now`, who may learn of other work.
+pub(super) fn leaving_as_read(device: &DeviceRecord) -> (String, Option<AttributeValue>) {
+    let (works, since) = working_as_read(device.working.as_ref());
+    (format!("{works} AND (attribute_not_exists(lease) OR lease.#until <= :now)"), since)
+}
+
 /// The condition that a record says the same about work as when it was read, with its value `:since`.
-pub(super) fn working_as_read(working: Option<&Working>) -> (&'static str, Option<AttributeValue>) {
+fn working_as_read(working: Option<&Working>) -> (&'static str, Option<AttributeValue>) {
     match working {
         Some(working) => ("working.since = :since", Some(number(working.since.unix_timestamp()))),
         None => ("attribute_not_exists(working)", None),

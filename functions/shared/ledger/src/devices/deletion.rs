@@ -5,7 +5,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use time::OffsetDateTime;
 
-use super::claims::working_as_read;
+use super::claims::leaving_as_read;
 use super::{ATTEMPTS, DeviceRecord, Editor, told};
 use crate::fleet::FleetChange;
 use crate::item::{id_key, number};
@@ -17,8 +17,8 @@ impl Ledger {
     /// transaction.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] if a worker holds the device's lease, or the device keeps changing;
-    /// [`LedgerError::Awaited`]; [`LedgerError::Certified`].
+    /// [`LedgerError::Visited`]; [`LedgerError::Conflict`] if the device keeps changing; [`LedgerError::Awaited`];
+    /// [`LedgerError::Certified`].
     pub async fn delete_device(
         &self,
         id: &DeviceId,
@@ -27,9 +27,7 @@ impl Ledger {
     ) -> Result<Option<EndedRecord>, LedgerError> {
         for _ in 0..ATTEMPTS {
             let Some(device) = self.device(id).await? else { return Ok(None) };
-            if device.lease.as_ref().is_some_and(|lease| now < lease.until) {
-                return Err(LedgerError::Conflict);
-            }
+            device.refuse_while_visited(now)?;
             let mut act = told::deleted(&device, editor, now);
             let mut writes = vec![self.delete_as_read(&device, now)?];
             writes.extend(self.move_claim(&device, None, now).await?.writes);
@@ -83,16 +81,14 @@ impl Ledger {
     }
 
     fn delete_as_read(&self, device: &DeviceRecord, now: OffsetDateTime) -> Result<TransactWriteItem, LedgerError> {
-        // What it works on is left behind at its address.
-        let (works, since) = working_as_read(device.working.as_ref());
-        let free = "(attribute_not_exists(lease) OR lease.#until <= :now)";
+        let (leaves, since) = leaving_as_read(device);
         let values =
             [(":read", Some(number(device.revision))), (":now", Some(number(now.unix_timestamp()))), (":since", since)];
         let values = values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let delete = Delete::builder()
             .table_name(self.devices()?)
             .set_key(Some(id_key(device.id.as_str())))
-            .condition_expression(format!("#revision = :read AND {free} AND {works}"))
+            .condition_expression(format!("#revision = :read AND {leaves}"))
             .expression_attribute_names("#revision", "revision")
             .expression_attribute_names("#until", "until")
             .set_expression_attribute_values(Some(values.collect()))

@@ -16,7 +16,7 @@ use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use crate::Lease;
+use crate::{Lease, LedgerError};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -235,10 +235,21 @@ impl DeviceRecord {
         }
     }
 
+    /// The lease of the worker that is at the device.
+    fn visited(&self, now: OffsetDateTime) -> Option<&Lease> {
+        self.lease.as_ref().filter(|lease| now < lease.until)
+    }
+
+    /// # Errors
+    /// [`LedgerError::Visited`].
+    pub(super) fn refuse_while_visited(&self, now: OffsetDateTime) -> Result<(), LedgerError> {
+        let refusal = |lease: &Lease| LedgerError::Visited { device: self.id.clone(), until: lease.until };
+        self.visited(now).map_or(Ok(()), |lease| Err(refusal(lease)))
+    }
+
     /// Whether a worker holds the device, or this attempt will continue by itself.
     pub fn is_under_way(&self, task: TaskAttempt, late: Duration, now: OffsetDateTime) -> bool {
-        let is_leased = self.lease.as_ref().is_some_and(|lease| now < lease.until);
-        is_leased || visit::is_under_way(task, &self.tries, self.working.as_ref(), late, now)
+        self.visited(now).is_some() || visit::is_under_way(task, &self.tries, self.working.as_ref(), late, now)
     }
 }
 

@@ -399,7 +399,7 @@ async fn a_leased_device_is_not_deleted() {
     let held = DeviceRecord { lease: Some(Lease { owner: "worker".to_owned(), until }), ..device("bmc-1", &[]) };
     let there = read(&held);
     let error = ledger(&[&there]).delete_device(&held.id, OPS, NOW).await.unwrap_err();
-    assert!(matches!(error, LedgerError::Conflict), "{error:?}");
+    assert!(matches!(error, LedgerError::Visited { .. }), "{error:?}");
 }
 
 /// Includes its fleet entry, its departure from a rollover and the revocation of its own certificate, with writes to

@@ -126,6 +126,33 @@ async fn what_a_device_works_on_stays_at_its_address_and_goes_along() {
     assert_eq!(moved.working, Some(working));
 }
 
+/// What the device begins while a worker is there belongs to the address at which it is.
+#[tokio::test]
+async fn an_edit_moves_no_device_at_which_a_worker_is() {
+    let lease = |seconds| Some(Lease { owner: "worker".to_owned(), until: NOW + time::Duration::seconds(seconds) });
+    let edited = async |lease, address: &str, rules: &[&Rule]| {
+        let before = DeviceRecord { lease, ..pending("https://10.0.0.7") };
+        let after = DeviceRecord { address: address.parse().unwrap(), ..before.clone() };
+        ledger(rules).edit_device(&before, after, OPS, NOW).await
+    };
+    let none = claims(&[]);
+    let error = edited(lease(60), "https://10.0.0.8", &[&none]).await.unwrap_err();
+    assert!(
+        matches!(&error, LedgerError::Visited { until, .. } if *until == NOW + time::Duration::MINUTE),
+        "{error:?}"
+    );
+    edited(lease(60), "https://10.0.0.7:443", &[&chain(), &moves(&[])]).await.unwrap();
+    let (none, chain) = (claims(&[]), chain());
+    let free = mock!(Client::transact_write_items)
+        .match_requests(|request| {
+            let device = request.transact_items()[0].update().unwrap();
+            let condition = device.condition_expression().unwrap();
+            condition.ends_with("AND (attribute_not_exists(lease) OR lease.#until <= :now)")
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    edited(lease(0), "https://10.0.0.8", &[&none, &chain, &free]).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_deletion_takes_no_claim_of_another_device() {
     let other = there(&[("bmc-2", "https://10.0.0.7")]);
