@@ -277,6 +277,8 @@ pub fn with_dead(devices: u32) -> (Part, Duration) {
         let living = async {
             let begun = clock::age();
             while proven(&world, job) < u64::from(devices - bad) {
+                let now = world.job(job);
+                assert_eq!(now["state"], "running", "it waits for living devices: {now}");
                 sleep(Duration::from_millis(500)).await;
             }
             clock::age() - begun
