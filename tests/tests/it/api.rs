@@ -5,6 +5,7 @@ use reqwest::{Certificate, Client, Method, StatusCode};
 use serde_json::Value;
 
 use crate::secrets::Secrets;
+use crate::stack::{LIMIT, until};
 
 /// A client that can send its token, another one, or none.
 pub struct Api {
@@ -78,6 +79,15 @@ impl Api {
 
     pub async fn patch(&self, path: &str, body: Value) -> Answer {
         self.send(Method::PATCH, path, Some(body)).await
+    }
+
+    /// Edits a device, once no worker is at it.
+    pub async fn edit(&self, id: &str, edit: Value) -> Value {
+        until("the worker has left the device", LIMIT, async || {
+            let answer = self.patch(&format!("/devices/{id}"), edit.clone()).await;
+            (answer.status != 409).then(|| answer.response())
+        })
+        .await
     }
 
     pub async fn delete(&self, path: &str) -> Answer {

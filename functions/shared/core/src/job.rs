@@ -177,11 +177,11 @@ pub struct Wave {
 }
 
 impl Wave {
-    /// Of so many failed and settled devices of the pass, those of the wave. Devices that had no result when it was opened
-    /// are not its own: they were judged then, as if they failed.
-    pub(crate) fn own(&self, failed: u64, settled: u64) -> (u64, u64) {
+    /// Of so many failures and results of the pass, at least those of the wave. Devices that had no result when it was opened
+    /// are not its own: they were judged then, as if they failed. Each of them that succeeds hides a failure of the wave.
+    pub(crate) fn own(&self, failed: u64, results: u64) -> (u64, u64) {
         let open = self.before.waiting();
-        (failed.saturating_sub(self.before.failed + open), settled.saturating_sub(self.before.with_result() + open))
+        (failed.saturating_sub(self.before.failed + open), results.saturating_sub(self.before.with_result() + open))
     }
 }
 

@@ -204,8 +204,8 @@ impl Refusal {
     }
 }
 
-/// A ledger error is an internal error, except for a conflict, a transient error, a record that is too large, a device
-/// that a rollover waits for, and one whose certificate is valid.
+/// A ledger error is an internal error, except for a conflict, a transient error, a record that is too large, an address
+/// that is taken, and a device that a rollover waits for, at which a worker is, or whose certificate is valid.
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         match error {
@@ -231,8 +231,8 @@ impl From<LedgerError> for Refusal {
             ),
             LedgerError::Visited { device, until } => Self::new(
                 Kind::Conflict,
-                format!("A worker is at device {device}."),
-                format!("Wait until it is done, at the latest at {until}, and send the request again."),
+                format!("A worker is at device {device}: it can be neither deleted nor moved now."),
+                format!("Wait until the worker is done, at {until} at the latest, and send the request again."),
             ),
             LedgerError::Certified { device } => Self::new(
                 Kind::Forbidden,

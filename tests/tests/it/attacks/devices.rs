@@ -5,19 +5,14 @@ use rootcast_core::access::permission::Role;
 use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobId, Pass, Phase};
 use rootcast_ledger::Editor;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::api::Api;
 use crate::fake::{Fake, Model, PASSWORD, Reply, USER};
 use crate::import::deploying::{deploy, ended};
 use crate::import::pki::Bundle;
 use crate::stack::{PREFIX, Stack, fake_enrolment};
 
 const SECRET: &str = "another-devices-password";
-
-async fn patched(api: &Api, id: &str, edit: Value) -> Value {
-    api.patch(&format!("/devices/{id}"), edit).await.response()
-}
 
 /// A device of somebody else, and the operator's own server, which records what it is sent.
 async fn victim_and_thief(stack: &Stack) -> (Fake, Fake) {
@@ -52,7 +47,7 @@ async fn an_operator_obtains_no_other_devices_credential() {
         let told = operator.patch("/devices/victim", moved.clone()).await.refused(409);
         assert!(told["text"].as_str().unwrap().contains("device thief has it"), "{told}");
         operator.delete("/devices/thief").await.response();
-        let pending = patched(&operator, "victim", moved).await;
+        let pending = operator.edit("victim", moved).await;
         assert_eq!((&pending["state"], &pending["unapproved"]["by"]), (&json!("pending"), &json!("eve")));
         let approval =
             json!({ "incarnation": pending["incarnation"], "endpointRevision": pending["endpointRevision"] });
@@ -68,7 +63,7 @@ async fn an_operator_obtains_no_other_devices_credential() {
         // An approver sees both identities, and approves exactly what was seen.
         let shown = stack.api.get("/devices/victim").await.response();
         assert_ne!(shown["address"], shown["unapproved"]["formerly"]["address"]);
-        patched(&operator, "victim", json!({ "slot": "/redfish/v1/Managers/1/Truststore" })).await;
+        operator.edit("victim", json!({ "slot": "/redfish/v1/Managers/1/Truststore" })).await;
         stack.api.post("/devices/victim/approval", approval).await.refused(409);
     })
     .await;
@@ -115,7 +110,7 @@ async fn an_operator_obtains_no_private_key() {
         thief.fault(|_, _| Some(Reply::status(503)));
         let (job, _) = deploy(stack, certificate, &["thief"]).await;
         let moved = json!({ "address": other.address.to_string(), "pins": [other.pin.to_string()] });
-        patched(&operator, "thief", moved).await;
+        operator.edit("thief", moved).await;
         let job = ended(stack, job.unwrap()).await;
         assert_eq!(job["outcome"], "deployedWithFailures", "{job}");
         assert!(other.requests().is_empty());

@@ -241,7 +241,9 @@ pub fn is_next_wave_due(job: &Job, tally: &Tally) -> bool {
 fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
     let failed = tally.failed + tally.waiting();
     let settled = tally.with_result() + tally.waiting();
-    let (failed_of_wave, settled_of_wave) = wave.own(failed, settled);
+    let of_wave = |all: u64, before: u64| all.saturating_sub(before);
+    let (failed_of_wave, settled_of_wave) =
+        (of_wave(failed, wave.before.failed), of_wave(settled, wave.before.with_result()));
     wave.number > 1
         && !wave.survey
         && !job.is_paged()

@@ -313,7 +313,7 @@ fn late_failures_of_a_wave_pause_no_later_one() {
     }
     world.wake(u32::MAX);
     assert_eq!((world.job.state, world.tally().failed), (JobState::Running, 3), "{}", world.job.reason);
-    // Of the third wave's own, as many may fail as of each.
+    // Of the third wave's own, no more may fail than of any wave: four.
     world.broken.extend(late.iter().skip(15).map(|(_, device, _)| device.clone()));
     while let Some(message) = late.pop() {
         world.deliver(message);
@@ -321,6 +321,36 @@ fn late_failures_of_a_wave_pause_no_later_one() {
     world.wake(u32::MAX);
     assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 8));
     assert!(world.job.reason.contains("5 of 20 devices of wave 3 failed"), "{}", world.job.reason);
+}
+
+/// However few fail in total: what earlier waves leave open is no allowance that grows.
+#[test]
+fn a_wave_of_failures_pauses_whatever_earlier_ones_left_open() {
+    let rollout = Rollout { canary: 18, growth: 1, error_budget: 20, error_budget_minimum: 1, ..Rollout::default() };
+    let mut world = World::new(120, BTreeSet::new(), Activation::Proven, rollout);
+    world.wake(u32::MAX);
+    let mut late = Vec::new();
+    for wave in 1..=5 {
+        let mut own = std::mem::replace(&mut world.messages, std::mem::take(&mut late));
+        // Those that are late succeed.
+        while let Some(message) = world.messages.pop() {
+            world.deliver(message);
+        }
+        while world.job.wave_number() == wave {
+            world.deliver(own.pop().unwrap());
+            world.wake(u32::MAX);
+        }
+        late = own;
+        assert!(late.len() <= 4, "{} of wave {wave} are open", late.len());
+    }
+    world.broken.extend(world.messages.iter().map(|(_, device, _)| device.clone()));
+    world.messages.append(&mut late);
+    while let Some(message) = world.messages.pop() {
+        world.deliver(message);
+    }
+    world.wake(u32::MAX);
+    assert_eq!(world.job.state, JobState::Paused, "{}", world.job.reason);
+    assert!(world.job.reason.contains("of wave 6"), "{}", world.job.reason);
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn if_own(expression: &str, own: &DeviceId) -> Condition {
 }
 
 /// The condition for a device to leave its address: it works on the same as when it was read, with the value `:since`, and no
-/// worker is there `:now`, who may learn of other work.
+/// worker is there `:now`, as one may note other work.
 pub(super) fn leaving_as_read(device: &DeviceRecord) -> (String, Option<AttributeValue>) {
     let (works, since) = working_as_read(device.working.as_ref());
     (format!("{works} AND (attribute_not_exists(lease) OR lease.#until <= :now)"), since)

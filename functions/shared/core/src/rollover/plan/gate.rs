@@ -56,14 +56,13 @@ pub(super) fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Du
     }
     // A device that is deleted under way may be counted twice: skipped by a survey, and settled by its worker. Then the
     // counters are complete although another device is still open, and every further survey would find the same until
-    // that device is settled. So the job waits; a resend recounts the devices. After it, a device without a task, which
-    // the survey sent to, may have been deleted without a trace.
+    // that device is settled. So the job waits; a resend recounts the devices. After a resend, it surveys again: a device
+    // without a task, to which the survey sent, may have been deleted without a trace.
     let same = |wave: &&Wave| {
-        let sent_again = wave.dispatched > 0;
         wave.survey
             && wave.dispatched == found.unknown
             && wave.before.settled() == tally.settled()
-            && !(sent_again && job.resends > 0)
+            && (wave.dispatched == 0 || job.resends == 0)
     };
     if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
         return await_devices(job, tally, now, stall, wave.number, found.awaited());
