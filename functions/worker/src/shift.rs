@@ -21,9 +21,9 @@ use crate::{App, batch};
 
 /// Devices at a time: as many as Lambda delivers at once (`BatchSize` in template.yaml).
 const PLACES: usize = 10;
-/// Ends are recorded together if they lie within this part of what the first one's visit took: a place waits for that long
-/// at most, and a batch of similar devices takes one transaction or two.
-const GATHERED: u32 = 20;
+/// Ends are recorded together if they lie within what the first one's visit took, and within this time. So a batch of similar
+/// devices takes one transaction, and the places are filled again ten at a time: whatever is done for ten devices at once costs
+/// a tenth, and of the calls that give credentials, SSM takes 40 a second.
 const LONGEST_GATHERING: Duration = Duration::from_secs(2);
 /// Seconds until a message returns after a service failed; doubles each time.
 pub(crate) const SOON: u32 = 5;
@@ -171,7 +171,7 @@ impl<'a> Shift<'a> {
         );
         self.ended.push(attempt);
         let now = Instant::now();
-        self.due.get_or_insert(now + ((now - begun) / GATHERED).min(LONGEST_GATHERING));
+        self.due.get_or_insert(now + (now - begun).min(LONGEST_GATHERING));
     }
 
     /// Records what ended. Its messages are done, too: at once if the invocation goes on, so that they do not come back if it
