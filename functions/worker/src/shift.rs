@@ -171,7 +171,12 @@ impl<'a> Shift<'a> {
         );
         self.ended.push(attempt);
         let now = Instant::now();
-        self.due.get_or_insert(now + (now - begun).min(LONGEST_GATHERING));
+        let took = now - begun;
+        self.due.get_or_insert(now + took.min(LONGEST_GATHERING));
+        // Nobody waits for those that take twice as long.
+        if self.begun.values().all(|(_, since)| now - *since > 2 * took) {
+            self.due = Some(now);
+        }
     }
 
     /// Records what ended. Its messages are done, too: at once if the invocation goes on, so that they do not come back if it

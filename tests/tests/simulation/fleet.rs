@@ -400,7 +400,7 @@ fn three_hundred_devices_go_through_the_benchmark() {
         ("gigabyteSeconds", second.used.megabyte_millis / 1024 / 1000),
     ] {
         let share = measured.told[name].as_f64().unwrap() / counted as f64;
-        assert!((0.8..1.1).contains(&share), "{name}: {share:.3} of {counted}; {}", measured.told);
+        assert!((0.8..1.2).contains(&share), "{name}: {share:.3} of {counted}; {}", measured.told);
     }
     let (failing, living) = with_dead(300);
     assert!(failing.lasted > failing.ideal() && living < failing.lasted, "{living:?} {failing:?}");
