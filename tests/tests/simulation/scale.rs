@@ -124,6 +124,22 @@ fn devices_that_hang_hold_up_no_others() {
     assert!(ill <= 1.2 * ideal, "{ill} {ideal}");
 }
 
+/// SSM takes 40 of these calls a second, from all workers.
+#[test]
+fn ten_devices_share_a_call_for_their_credentials() {
+    World::live(5, async move |world| {
+        enrol(&world, 300).await;
+        sleep(Duration::from_secs(120)).await;
+        // No two visits take the same time.
+        world.cloud.fleet.be_slow((50, 350));
+        let before = world.cloud.calls();
+        let job = world.regenerate("?canary=300").await.unwrap();
+        assert_eq!(world.ended(job).await["outcome"], "activated");
+        let calls = since(&world, &before)["AmazonSSM.GetParameters"];
+        assert!((30..=45).contains(&calls), "{calls}");
+    });
+}
+
 #[test]
 fn a_wake_up_costs_the_same_with_any_fleet() {
     let [few, many] = [10, 150].map(|devices| {
