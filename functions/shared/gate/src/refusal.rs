@@ -13,6 +13,7 @@ use time::Duration;
 use crate::password::NotProven;
 use crate::principal::{Forbidden, OutOfScope};
 use crate::routes::Denied;
+use crate::second::told;
 
 /// The kinds of refusal: each has one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +233,7 @@ impl From<LedgerError> for Refusal {
             LedgerError::Visited { device, until } => Self::new(
                 Kind::Conflict,
                 format!("A worker is at device {device}: it can be neither deleted nor moved now."),
-                format!("Wait until the worker is done, at {until} at the latest, and send the request again."),
+                format!("Wait until the worker is done, at {} at the latest, and send the request again.", told(until)),
             ),
             LedgerError::Certified { device } => Self::new(
                 Kind::Forbidden,
