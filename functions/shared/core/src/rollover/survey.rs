@@ -49,7 +49,10 @@ impl Sample {
 pub enum Finding {
     /// The current version of the device has a proof.
     Proven {
+        /// Without the time since then in which nobody could ask the device.
         at: OffsetDateTime,
+        /// When the device can be asked, and the proof is as old as it is.
+        until: Option<OffsetDateTime>,
     },
     /// The current version of the device was waived by name.
     Waived,
@@ -94,7 +97,7 @@ impl Finding {
 /// Compares a device with its task record. `version`: the approved device's current one; `None` if there is no such
 /// device.
 ///
-/// `turn`: whether its window is open. Of a device that nobody may ask now, a proof does not age.
+/// `turn`: whether its window is open. Of a device that nobody may ask now, a proof does not age until somebody may.
 pub fn find(
     version: Option<DeviceVersion>,
     task: Option<&TaskRecord>,
@@ -106,7 +109,9 @@ pub fn find(
     let since = if turn.is_open() { demand.since + demand.refresh } else { demand.since - closed_for };
     let demand = Demand { since, ..demand };
     match judge(version, task, demand) {
-        Finding::Proven { at } => Finding::Proven { at: (at + closed_for).min(at.max(now)) },
+        Finding::Proven { at, .. } => {
+            Finding::Proven { at: (at + closed_for).min(at.max(now)), until: turn.closed_until() }
+        }
         found => found.in_turn(task, turn),
     }
 }
@@ -128,7 +133,7 @@ fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Dema
                 _ if ack.at < demand.since => Finding::Old,
                 Some(sample) if ack.at < sample.since && sample.covers(&task.device) => Finding::Old,
                 Some(sample) if ack.at >= sample.since && ack.probe == Probe::Restored => Finding::Forgot,
-                _ => Finding::Proven { at: ack.at },
+                _ => Finding::Proven { at: ack.at, until: None },
             }
         }
         (TaskState::Failed, _) => Finding::Failed,
@@ -242,6 +247,9 @@ pub struct Findings {
     /// Time of the oldest proof.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub oldest: Option<OffsetDateTime>,
+    /// When the first of the devices that nobody could ask can be asked.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub until: Option<OffsetDateTime>,
 }
 
 impl Findings {
@@ -258,14 +266,16 @@ impl Findings {
         gone: 0,
         unsent: 0,
         oldest: None,
+        until: None,
     };
 
     pub fn add(&mut self, finding: Finding, has_task: bool) {
         self.unsent += u64::from(!has_task && matches!(finding, Finding::Postponed { .. }));
         match finding {
-            Finding::Proven { at } => {
+            Finding::Proven { at, until } => {
                 self.proven += 1;
-                self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+                self.oldest = earlier(self.oldest, Some(at));
+                self.until = earlier(self.until, until);
             }
             Finding::Waived => self.waived += 1,
             Finding::Failed => self.failed += 1,
@@ -280,10 +290,6 @@ impl Findings {
     }
 
     fn plus(self, other: Self) -> Self {
-        let oldest = match (self.oldest, other.oldest) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
         Self {
             proven: self.proven + other.proven,
             waived: self.waived + other.waived,
@@ -296,7 +302,8 @@ impl Findings {
             postponed: self.postponed + other.postponed,
             gone: self.gone + other.gone,
             unsent: self.unsent + other.unsent,
-            oldest,
+            oldest: earlier(self.oldest, other.oldest),
+            until: earlier(self.until, other.until),
         }
     }
 
@@ -319,9 +326,15 @@ impl Findings {
         self.open + self.unknown + self.old + self.void + self.postponed
     }
 
-    const fn is_clean(&self) -> bool {
-        self.awaited() == 0 && self.failed == 0 && self.forgot == 0
+    /// Whether each device is waived, or has a proof since then that counts as much as when it was read.
+    fn hold(&self, since: OffsetDateTime, now: OffsetDateTime) -> bool {
+        let is_clean = self.awaited() == 0 && self.failed == 0 && self.forgot == 0;
+        is_clean && self.oldest.is_none_or(|oldest| oldest >= since) && self.until.is_none_or(|until| now < until)
     }
+}
+
+fn earlier(one: Option<OffsetDateTime>, other: Option<OffsetDateTime>) -> Option<OffsetDateTime> {
+    one.into_iter().chain(other).min()
 }
 
 /// A shard that was read completely.
@@ -361,10 +374,10 @@ impl Survey {
         self.0.push(shard);
     }
 
-    /// Forgets the shards with awaited or failed devices, or with proofs from before `since`.
-    pub(crate) fn forget_unproven(&mut self, since: OffsetDateTime) {
-        let is_young = |findings: &Findings| findings.oldest.is_none_or(|oldest| oldest >= since);
-        self.0.retain(|known| known.findings.is_clean() && is_young(&known.findings));
+    /// Forgets the shards with awaited or failed devices, with proofs from before `since`, or with devices whose windows
+    /// have opened since.
+    pub(crate) fn forget_unproven(&mut self, since: OffsetDateTime, now: OffsetDateTime) {
+        self.0.retain(|known| known.findings.hold(since, now));
     }
 
     /// Forgets the shards in which the fleet has changed since they were read. Returns whether there were any.
@@ -380,10 +393,8 @@ impl Survey {
     }
 
     /// Whether every shard was read, and each of its devices is waived or has a proof since then.
-    pub fn opens(&self, since: OffsetDateTime) -> bool {
-        let mut kept = self.clone();
-        kept.forget_unproven(since);
-        kept.is_complete()
+    pub fn opens(&self, since: OffsetDateTime, now: OffsetDateTime) -> bool {
+        self.is_complete() && self.0.iter().all(|known| known.findings.hold(since, now))
     }
 }
 
@@ -423,7 +434,7 @@ mod tests {
     fn a_proof_is_of_the_devices_current_version() {
         let proof = task(TaskState::Acked, version(1, 1));
         let found = |now_is| find(Some(now_is), Some(&proof), DEMAND, Turn::Open, NOW);
-        assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW });
+        assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW, until: None });
         assert_eq!(found(version(2, 1)), Finding::Void, "enrolled again");
         assert_eq!(found(version(1, 2)), Finding::Void, "edited");
     }
@@ -472,12 +483,18 @@ mod tests {
         let clean = Findings { proven: 1, oldest: Some(NOW), ..Findings::NONE };
         let mut survey = Survey::default();
         for shard in 0..SHARDS {
-            assert!(!survey.opens(NOW));
+            assert!(!survey.opens(NOW, NOW));
             survey.note(SurveyedShard { shard, revision: 7, findings: clean });
         }
-        assert!(survey.opens(NOW) && !survey.opens(NOW + Duration::SECOND));
+        assert!(survey.opens(NOW, NOW) && !survey.opens(NOW + Duration::SECOND, NOW));
+        survey.note(SurveyedShard {
+            shard: 4,
+            revision: 7,
+            findings: Findings { until: Some(NOW + Duration::SECOND), ..clean },
+        });
+        assert!(survey.opens(NOW, NOW) && !survey.opens(NOW, NOW + Duration::SECOND), "a window has opened");
         survey.note(SurveyedShard { shard: 3, revision: 7, findings: Findings { open: 1, ..clean } });
-        assert!(survey.is_complete() && !survey.opens(NOW));
+        assert!(survey.is_complete() && !survey.opens(NOW, NOW));
     }
 
     #[test]
@@ -487,7 +504,7 @@ mod tests {
         let mut revisions = vec![7; usize::from(SHARDS)];
         assert!(!survey.forget_changed(&revisions));
         revisions[5] = 8;
-        assert!(survey.forget_changed(&revisions) && !survey.opens(NOW));
+        assert!(survey.forget_changed(&revisions) && !survey.opens(NOW, NOW));
         assert!((0..SHARDS).all(|shard| survey.knows(shard) == (shard != 5)));
         let job = JobId(0);
         let skipped = Cursor::default().skip_known(job, &survey);

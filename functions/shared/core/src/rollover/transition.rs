@@ -179,7 +179,7 @@ impl Job {
         let refreshes = std::mem::take(&mut self.refresh);
         self.sweep = Some(Sweep { refreshes, ..Sweep::new(Purpose::Survey, revisions) });
         let demand = self.demand_of_sweep(now);
-        self.survey.forget_unproven(demand.since + demand.refresh);
+        self.survey.forget_unproven(demand.since + demand.refresh, now);
         if let Some(sweep) = &mut self.sweep {
             sweep.at = Cursor::default().skip_known(self.id, &self.survey);
         }
@@ -364,7 +364,7 @@ impl Job {
     /// Records that the first selection was reopened; `failed` devices of the pass remain failed.
     pub fn note_reopened(&mut self, failed: u64, now: OffsetDateTime) {
         self.reopen.finish();
-        self.survey.forget_unproven(self.demand(now).since);
+        self.survey.forget_unproven(self.demand(now).since, now);
         self.tolerated = self.tolerated.min(failed);
         // A survey that has begun meets these devices while they are open: their next results are news to it.
         if let Some(wave) = self.wave.as_mut().filter(|wave| wave.survey) {

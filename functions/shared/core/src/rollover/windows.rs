@@ -250,6 +250,8 @@ pub enum Turn {
         windows: u32,
         /// When one of them was last open.
         last: OffsetDateTime,
+        /// When the first of them opens.
+        next: OffsetDateTime,
     },
 }
 
@@ -263,6 +265,14 @@ impl Turn {
         match self {
             Self::Open => Duration::ZERO,
             Self::Closed { last, .. } => (now - last).max(Duration::ZERO),
+        }
+    }
+
+    /// Until when nothing can begin at the device.
+    pub const fn closed_until(self) -> Option<OffsetDateTime> {
+        match self {
+            Self::Open => None,
+            Self::Closed { next, .. } => Some(next),
         }
     }
 }
@@ -279,12 +289,12 @@ impl Schedule {
     pub fn turn(&self, labels: &Labels) -> Turn {
         let own = self.0.iter().enumerate().filter(|(_, (window, _))| window.devices.selects(labels));
         let mut turn = Turn::Open;
-        for (place, (_, Standing { is_open, last, .. })) in own {
+        for (place, (_, Standing { is_open, last, next })) in own {
             turn = match turn {
                 _ if *is_open => return Turn::Open,
-                Turn::Open => Turn::Closed { windows: 1 << place, last: *last },
-                Turn::Closed { windows, last: other } => {
-                    Turn::Closed { windows: windows | 1 << place, last: other.max(*last) }
+                Turn::Open => Turn::Closed { windows: 1 << place, last: *last, next: *next },
+                Turn::Closed { windows, last: ended, next: begins } => {
+                    Turn::Closed { windows: windows | 1 << place, last: ended.max(*last), next: begins.min(*next) }
                 }
             };
         }
@@ -293,10 +303,7 @@ impl Schedule {
 
     /// When work may begin at the device; `None`: now.
     pub fn next(&self, labels: &Labels) -> Option<OffsetDateTime> {
-        match self.turn(labels) {
-            Turn::Open => None,
-            Turn::Closed { windows, .. } => self.opens(Held { windows, devices: 1 }).map(|(at, _)| at),
-        }
+        self.turn(labels).closed_until()
     }
 
     /// When the first of the windows opens, and a sentence about that; `None`: one is open.

@@ -98,7 +98,10 @@ fn a_device_is_free_without_a_window_or_in_any_of_its_own() {
     assert_eq!(schedule.turn(&labels("")), Turn::Open);
     assert_eq!(schedule.turn(&labels("row=7,site=fra")), Turn::Open);
     let closed = schedule.turn(&labels("site=fra"));
-    assert_eq!(closed, Turn::Closed { windows: 1, last: datetime!(2026-11-28 14:00 UTC) });
+    assert_eq!(
+        closed,
+        Turn::Closed { windows: 1, last: datetime!(2026-11-28 14:00 UTC), next: datetime!(2026-12-05 10:00 UTC) }
+    );
     assert_eq!(closed.closed_for(now), Duration::hours(94));
     assert_eq!(schedule.next(&labels("site=fra")), Some(datetime!(2026-12-05 10:00 UTC)));
     assert_eq!(schedule.next(&labels("row=7")), None);
