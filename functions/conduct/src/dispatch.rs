@@ -254,10 +254,10 @@ impl App {
         let mut sent = Vec::new();
         for (_, _, device, task) in due.devices {
             sent.push((device, task.as_ref().map_or(1, |task| task.attempt + 1)));
-            postponed.extend(task.map(|task| TaskRecord { wave: job.wave_number(), ..task }));
+            postponed.extend(task);
         }
         for some in postponed.chunks(SETTLED_AT_ONCE) {
-            self.ledger.reopen(held, job.pass(), some, (self.clock)()).await?;
+            self.ledger.reopen(held, job.pass(), some, Some(job.wave_number()), (self.clock)()).await?;
         }
         self.send(job, sent).await
     }

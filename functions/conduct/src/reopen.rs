@@ -34,7 +34,7 @@ impl App {
                     self.commit(&mut job).await?;
                     return Ok(StepResult::HandOn);
                 }
-                self.ledger.reopen(held, job.pass(), some, at).await?;
+                self.ledger.reopen(held, job.pass(), some, None, at).await?;
             }
             let opened: Vec<(DeviceId, u32)> = tasks.iter().filter_map(|task| opened(&job, task)).collect();
             let acted = !opened.is_empty();

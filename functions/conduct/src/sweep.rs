@@ -192,7 +192,7 @@ impl App {
             match (deed, &row.task) {
                 (Deed::Send { attempt }, _) => sent.push((device, attempt)),
                 (Deed::Reopen, Some(task)) => {
-                    reopened.push(TaskRecord { wave: job.wave_number(), ..task.clone() });
+                    reopened.push(task.clone());
                     sent.push((device, task.attempt + 1));
                 }
                 (Deed::Lose { attempt }, _) => {
@@ -213,7 +213,7 @@ impl App {
             self.ledger.settle_as_conductor(held, some.to_vec()).await?;
         }
         for some in reopened.chunks(SETTLED_AT_ONCE) {
-            self.ledger.reopen(held, job.pass(), some, (self.clock)()).await?;
+            self.ledger.reopen(held, job.pass(), some, Some(job.wave_number()), (self.clock)()).await?;
         }
         if !sent.is_empty() {
             self.send(job, sent).await?;

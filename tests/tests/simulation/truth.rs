@@ -63,7 +63,7 @@ pub struct Truth {
 }
 
 /// Of a job's pass: its name.
-type Counter = (String, String, &'static str);
+type Counter = (String, String, String);
 
 impl Truth {
     pub fn become_like(&self, other: &Self) {
@@ -417,16 +417,29 @@ fn adds(at: &Place, row: &Value) -> Vec<(Counter, i64)> {
     let job = at.pk.split('#').next().unwrap_or_default();
     let (kind, rest) = at.sk.split_once('#').unwrap_or_default();
     let pass = rest.split('#').next().unwrap_or_default();
-    let names = ["acked", "failed", "skipped", "waived", "postponed", "listed"].into_iter();
-    let of = |name| match kind {
-        "counters" => row[name].as_i64().unwrap_or(0),
-        "task" if row["state"] == name => -1,
-        // Each failure has its record.
-        "task" if name == "listed" && row["state"] == "failed" => -1,
-        _ => 0,
-    };
-    let adds = names.map(|name| ((job.to_owned(), pass.to_owned(), name), of(name)));
-    adds.filter(|(_, adds)| *adds != 0).collect()
+    let mut adds: Vec<(String, i64)> = Vec::new();
+    match kind {
+        "counters" => {
+            let names = ["acked", "failed", "skipped", "waived", "postponed", "listed"].map(ToOwned::to_owned);
+            let of_waves = (0..32).flat_map(|wave| ["r", "f", "p"].map(|name| format!("{name}{wave}")));
+            let count = |name: String| row[&name].as_i64().map(|count| (name, count));
+            adds.extend(names.into_iter().chain(of_waves).filter_map(count));
+        }
+        "task" if row["state"] != "waiting" => {
+            let state = row["state"].as_str().unwrap_or_default();
+            adds.push((state.to_owned(), -1));
+            // Each failure has its record.
+            adds.extend((state == "failed").then(|| ("listed".to_owned(), -1)));
+            if let Some(wave) = row["wave"].as_u64().filter(|wave| *wave > 0) {
+                let result = if state == "postponed" { "p" } else { "r" };
+                let names = std::iter::once(result).chain((state == "failed").then_some("f"));
+                adds.extend(names.map(|name| (format!("{name}{}", wave % 32), -1)));
+            }
+        }
+        _ => {}
+    }
+    let adds = adds.into_iter().filter(|(_, adds)| *adds != 0);
+    adds.map(|(name, adds)| ((job.to_owned(), pass.to_owned(), name), adds)).collect()
 }
 
 pub fn job(cloud: &Cloud, id: u64) -> Option<Arc<Value>> {

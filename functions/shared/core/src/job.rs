@@ -36,7 +36,7 @@ pub use self::phase::{NotAStop, Pass, Phase};
 pub use self::purpose::{JobPurpose, NewPreflight};
 pub use self::record::{JobRecord, Refused};
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
-pub use self::tally::Tally;
+pub use self::tally::{ByWave, Counted, Results, Tally, place};
 
 use crate::preflight::Preflight;
 use crate::preflight::since::Since;
@@ -174,14 +174,32 @@ pub struct Wave {
     /// Devices of the pass without a result when it was closed.
     #[serde(default, skip_serializing_if = "none_open")]
     pub open: u64,
+    /// What was counted of its number when it was opened. `None`: the results of its own devices are not known, since an
+    /// earlier release began it, or messages were sent again that may name another wave than they were sent in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Results>,
 }
 
 impl Wave {
-    /// Of so many failures and results of the pass, at least those of the wave. Devices that had no result when it was opened
-    /// are not its own: they were judged then, as if they failed. Each of them that succeeds hides a failure of the wave.
-    pub(crate) fn own(&self, failed: u64, results: u64) -> (u64, u64) {
-        let open = self.before.waiting();
-        (failed.saturating_sub(self.before.failed + open), results.saturating_sub(self.before.with_result() + open))
+    /// Its own devices, if their results are counted.
+    pub(crate) fn own(&self, tally: &Tally) -> Option<Counted> {
+        let before = self.counted.filter(|_| tally.is_counted_by_wave())?;
+        Some(Counted { number: self.number, dispatched: self.dispatched, before })
+    }
+
+    /// The failures and results of its own devices; where they are not counted, at least so many. Devices that had no result
+    /// when it was opened are not its own: they were judged then, as if they failed.
+    pub(crate) fn judged(&self, tally: &Tally) -> (u64, u64) {
+        if let Some(own) = self.own(tally) {
+            let Results { failed, with_result, .. } = own.results(tally);
+            return (failed, with_result);
+        }
+        let (open, results) = (self.before.waiting(), tally.with_result());
+        // Each of those that succeeds hides a failure of the wave.
+        (
+            tally.failed.saturating_sub(self.before.failed + open),
+            results.saturating_sub(self.before.with_result() + open),
+        )
     }
 }
 
@@ -266,6 +284,9 @@ pub struct Job {
     // The current pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<Wave>,
+    /// Earlier waves of which devices may have no result yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open_waves: Vec<Counted>,
     /// The fleet has been paged up to here.
     #[serde(default)]
     pub cursor: Front,
@@ -380,6 +401,7 @@ impl Job {
             activated: None,
             unusable_keys: BTreeSet::new(),
             wave: None,
+            open_waves: Vec::new(),
             cursor: Front::default(),
             bound: None,
             sent: Some(Vec::new()),

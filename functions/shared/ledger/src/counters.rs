@@ -3,14 +3,17 @@
 //! Sixteen items, so that writers seldom meet, in one partition of the job: one query reads all of them, for the read units of
 //! their few KB. A partition takes 1 000 write units a second, and DynamoDB divides one that is written more; a transaction
 //! takes two, and counts up to ten devices.
+//!
+//! Results are counted by their state, and once more by wave.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use futures::future::try_join_all;
 use rootcast_core::device::SHARDS;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{JobId, JobRecord, Pass, Tally};
+use rootcast_core::job::{ByWave, JobId, JobRecord, Pass, Results, Tally, place};
 use rootcast_core::usage::Usage;
 use serde::Deserialize;
 
@@ -19,7 +22,7 @@ use crate::{Ledger, LedgerError, Settlement};
 
 const COUNTERS: &str = "counters#";
 /// Counts the failures that have a record beside their task: see [`Ledger::troubled`].
-pub(crate) const LISTED: &str = "listed";
+const LISTED: &str = "listed";
 
 fn partition(job: JobId) -> String {
     format!("{job}#counters")
@@ -37,7 +40,21 @@ fn former_key(job: JobId, pass: Pass, shard: u8) -> Item {
 /// An item, and the shard of one of an earlier release.
 fn counts(item: Item) -> Result<(Option<usize>, Counts), LedgerError> {
     let shard = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| pk.rsplit_once('#')?.1.parse().ok());
-    Ok((shard, from_item("counters", item)?))
+    let of_waves = item.iter().filter_map(|(name, count)| {
+        let wave = name.strip_prefix(['r', 'f', 'p'])?.parse().ok()?;
+        Some((name.as_bytes()[0], wave, count.as_n().ok()?.parse().ok()?))
+    });
+    let of_waves = of_waves.collect();
+    Ok((shard, Counts { of_waves, ..from_item("counters", item)? }))
+}
+
+/// What a device in this state adds to the counts of its wave: `r` with a result, `f` failed, `p` postponed, each with the
+/// wave's [`place`]. Where it has no wave, nothing.
+fn of_wave(wave: u32, state: TaskState) -> impl Iterator<Item = (String, i64)> {
+    let Results { with_result, failed, postponed } = Results::of(state);
+    let adds = [('r', with_result), ('f', failed), ('p', postponed)];
+    let adds = adds.into_iter().filter(move |(_, adds)| wave > 0 && *adds > 0);
+    adds.map(move |(name, adds)| (format!("{name}{}", place(wave)), adds.cast_signed()))
 }
 
 /// What one item of a pass's counters holds. Only their sum says anything: a transaction counts all of its results in one item,
@@ -52,6 +69,9 @@ struct Counts {
     waived: i64,
     postponed: i64,
     listed: i64,
+    /// As in [`of_wave`]: letter, number and count.
+    #[serde(skip)]
+    of_waves: Vec<(u8, u32, i64)>,
 }
 
 /// A pass's counters.
@@ -68,6 +88,7 @@ pub struct Counters {
 impl Counters {
     fn of(items: impl IntoIterator<Item = (Option<usize>, Counts)>) -> Self {
         let (mut sum, mut sent) = (Counts::default(), vec![0; usize::from(SHARDS)]);
+        let mut of_waves: BTreeMap<(u8, u32), i64> = BTreeMap::new();
         for (shard, counts) in items {
             sum.dispatched += counts.dispatched;
             sum.acked += counts.acked;
@@ -76,11 +97,23 @@ impl Counters {
             sum.waived += counts.waived;
             sum.postponed += counts.postponed;
             sum.listed += counts.listed;
+            for (name, wave, count) in counts.of_waves {
+                *of_waves.entry((name, wave)).or_default() += count;
+            }
             if let Some(sent) = shard.and_then(|shard| sent.get_mut(shard)) {
                 *sent = u64::try_from(counts.dispatched).unwrap_or(0);
             }
         }
         let whole = |count| u64::try_from(count).unwrap_or(0);
+        let mut by_wave = ByWave::default();
+        for ((name, wave), count) in of_waves {
+            let results = by_wave.of_mut(wave);
+            match name {
+                b'r' => results.with_result = whole(count),
+                b'f' => results.failed = whole(count),
+                _ => results.postponed = whole(count),
+            }
+        }
         let tally = Tally {
             dispatched: whole(sum.dispatched),
             acked: whole(sum.acked),
@@ -88,6 +121,7 @@ impl Counters {
             skipped: whole(sum.skipped),
             waived: whole(sum.waived),
             postponed: whole(sum.postponed),
+            by_wave,
         };
         Self { tally, sent, lists_failures: sum.listed == sum.failed }
     }
@@ -145,24 +179,19 @@ impl Ledger {
         used: &Usage,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut counts: BTreeMap<(JobId, Pass), (u8, Deltas)> = BTreeMap::new();
-        for Settlement { key, outcome, .. } in settlements {
-            let Some(name) = counter(outcome.state()) else { continue };
+        let mut of_jobs: BTreeMap<JobId, u64> = BTreeMap::new();
+        for Settlement { key, outcome, wave, .. } in settlements {
             let (_, deltas) = counts.entry((key.job, key.pass)).or_insert_with(|| (key.device.shard(), Deltas::new()));
-            *deltas.entry(name).or_default() += 1;
-            if outcome.state() == TaskState::Failed {
-                *deltas.entry(LISTED).or_default() += 1;
-            }
+            deltas.settled(outcome.state(), *wave);
+            *of_jobs.entry(key.job).or_default() += 1;
         }
-        let settled =
-            |deltas: &Deltas| deltas.iter().filter(|(name, _)| **name != LISTED).map(|(_, count)| count).sum::<i64>();
-        let of_jobs = counts.iter().map(|((job, _), (_, deltas))| (*job, settled(deltas).unsigned_abs()));
-        let of_jobs: Vec<(JobId, u64)> = of_jobs.collect();
-        let all = of_jobs.iter().map(|(_, count)| count).sum();
+        let all = of_jobs.values().sum();
         let mut seen = BTreeSet::new();
         for ((job, _), (_, deltas)) in counts.iter_mut().filter(|((job, _), _)| seen.insert(*job)) {
-            let count = of_jobs.iter().filter(|(id, _)| id == job).map(|(_, count)| count).sum();
-            let share = used.share(count, all);
-            deltas.extend(share.parts().filter_map(|(name, part)| Some((name, i64::try_from(part).ok()?))));
+            let share = used.share(of_jobs.get(job).copied().unwrap_or_default(), all);
+            for (name, part) in share.parts() {
+                deltas.add(name, part.cast_signed());
+            }
         }
         counts.into_iter().map(|((job, pass), (shard, deltas))| self.counted(job, pass, shard, deltas)).collect()
     }
@@ -172,9 +201,9 @@ impl Ledger {
         job: JobId,
         pass: Pass,
         shard: u8,
-        deltas: impl IntoIterator<Item = (&'static str, i64)>,
+        Deltas(deltas): Deltas,
     ) -> Result<TransactWriteItem, LedgerError> {
-        let deltas: Vec<_> = deltas.into_iter().collect();
+        let deltas: Vec<_> = deltas.into_iter().filter(|(_, delta)| *delta != 0).collect();
         let clauses: Vec<String> = deltas.iter().map(|(name, _)| format!("{name} :{name}")).collect();
         let values = deltas.iter().map(|(name, delta)| (format!(":{name}"), number(delta))).collect();
         let update = Update::builder()
@@ -189,7 +218,39 @@ impl Ledger {
 }
 
 /// By how much each counter of an item grows.
-type Deltas = BTreeMap<&'static str, i64>;
+#[derive(Default)]
+pub(crate) struct Deltas(BTreeMap<Cow<'static, str>, i64>);
+
+impl Deltas {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn add(&mut self, name: impl Into<Cow<'static, str>>, count: i64) {
+        *self.0.entry(name.into()).or_default() += count;
+    }
+
+    /// A device of the wave comes into this state.
+    pub(crate) fn settled(&mut self, state: TaskState, wave: u32) {
+        self.count(state, wave, 1);
+    }
+
+    /// A device of the wave is no longer in this state.
+    pub(crate) fn reopened(&mut self, state: TaskState, wave: u32) {
+        self.count(state, wave, -1);
+    }
+
+    fn count(&mut self, state: TaskState, wave: u32, by: i64) {
+        let Some(name) = counter(state) else { return };
+        self.add(name, by);
+        if state == TaskState::Failed {
+            self.add(LISTED, by);
+        }
+        for (name, adds) in of_wave(wave, state) {
+            self.add(name, by * adds);
+        }
+    }
+}
 
 /// The counter of a state; it has the state's name. Waiting tasks have no counter.
 pub(crate) const fn counter(state: TaskState) -> Option<&'static str> {

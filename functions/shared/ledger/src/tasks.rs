@@ -1,6 +1,6 @@
 //! Device tasks, which always change together with their [counters](crate::counters).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::TransactWriteItem;
@@ -13,7 +13,7 @@ use rootcast_core::usage::Usage;
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};
-use crate::counters::{LISTED, counter};
+use crate::counters::{Deltas, counter};
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::jobs::from_job_item;
 use crate::{Conducting, Ledger, LedgerError};
@@ -257,7 +257,8 @@ impl Ledger {
         }
     }
 
-    /// Reopens settled tasks, each with its next attempt. At most 50. `held`: the conductor's lease.
+    /// Reopens settled tasks, each with its next attempt. At most 50. `held`: the conductor's lease. `wave`: the one that they
+    /// are in from now on; `None`: they stay in theirs.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if a task has changed since it was read, or another conductor holds the job.
@@ -266,9 +267,10 @@ impl Ledger {
         held: &Conducting,
         pass: Pass,
         settled: &[TaskRecord],
+        wave: Option<u32>,
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
-        let mut writes = self.reopening(held.job, pass, settled, now)?;
+        let mut writes = self.reopening(held.job, pass, settled, wave, now)?;
         if writes.is_empty() {
             return Ok(());
         }
@@ -282,18 +284,16 @@ impl Ledger {
         job: JobId,
         pass: Pass,
         settled: &[TaskRecord],
+        wave: Option<u32>,
         now: OffsetDateTime,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
-        let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();
-        for task in settled {
-            let Some(counter) = counter(task.state) else { continue };
-            *counts.entry(counter).or_default() -= 1;
-            if task.state == TaskState::Failed {
-                *counts.entry(LISTED).or_default() -= 1;
-            }
+        let mut counts = Deltas::new();
+        for task in settled.iter().filter(|task| task.state != TaskState::Waiting) {
+            counts.reopened(task.state, task.wave);
             let key = TaskKey { job, pass, device: task.device.clone() };
-            let next = TaskRecord { state: TaskState::Waiting, attempt: task.attempt + 1, at: now, ..task.clone() };
+            let (attempt, wave) = (task.attempt + 1, wave.unwrap_or(task.wave));
+            let next = TaskRecord { state: TaskState::Waiting, attempt, wave, at: now, ..task.clone() };
             writes.push(self.replace_settled(&key, task, &next)?);
         }
         if let Some(task) = settled.first().filter(|_| !writes.is_empty()) {
@@ -316,10 +316,13 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
         let waived = TaskRecord { state: TaskState::Waived, of, waiver: Some(why.to_owned()), at: now, ..task.clone() };
+        let mut counts = Deltas::new();
+        counts.reopened(task.state, task.wave);
+        counts.settled(waived.state, waived.wave);
         let writes = vec![
             self.replace_settled(key, task, &waived)?,
             self.trouble(key, true)?,
-            self.counted(key.job, key.pass, key.device.shard(), [("failed", -1), (LISTED, -1), ("waived", 1)])?,
+            self.counted(key.job, key.pass, key.device.shard(), counts)?,
         ];
         self.transact(writes).await
     }

@@ -422,7 +422,7 @@ impl Ledger {
                 reopened.push(task.clone());
             }
         }
-        writes.extend(self.reopening(job, Pass::Install, &reopened, at)?);
+        writes.extend(self.reopening(job, Pass::Install, &reopened, None, at)?);
         if !writes.is_empty() {
             self.transact(writes).await?;
         }

@@ -1,5 +1,8 @@
 //! Maintenance windows, order, and waves that overlap.
 
+use rootcast_core::device::SHARDS;
+use rootcast_core::job::{Front, JobId};
+
 use super::*;
 
 impl Scene {
@@ -154,6 +157,42 @@ fn a_dead_device_holds_up_no_wave_within_the_budget() {
         assert!(others.iter().all(|number| scene.holds(*number, 2)), "{}", scene.world.cloud.trace());
         let waves = scene.world.must("GET", &format!("/jobs/{job}"), Value::Null).await["response"]["waves"].clone();
         assert!(waves.as_array().unwrap().iter().any(|wave| wave["open"].as_u64() > Some(0)), "{waves}");
+    });
+}
+
+/// Which devices the job's waves of this size take: the first of each shard that are left, then the second.
+fn waves(job: u64, devices: u8, size: usize) -> Vec<Vec<u8>> {
+    let shard = |number: &u8| id(*number).parse::<DeviceId>().unwrap().shard();
+    let step = |number: &u8| (0..SHARDS).find(|step| Front::shard(JobId(job), *step) == shard(number)).unwrap();
+    let mut left: Vec<u8> = (1..=devices).collect();
+    left.sort_by_key(|number| id(*number));
+    let mut waves = Vec::new();
+    while !left.is_empty() {
+        let rank = |at: usize| left[..at].iter().filter(|other| shard(other) == shard(&left[at])).count();
+        let mut places: Vec<_> = (0..left.len()).map(|at| (rank(at), step(&left[at]), left[at])).collect();
+        places.sort_unstable();
+        let wave: Vec<u8> = places.into_iter().take(size).map(|(.., number)| number).collect();
+        left.retain(|number| !wave.contains(number));
+        waves.push(wave);
+    }
+    waves
+}
+
+/// Each is within the budget of its own wave; both are more than the budget of one.
+#[test]
+fn dead_devices_of_several_waves_hold_up_none() {
+    scene(60, async |scene| {
+        let query = "?canary=15&growth=1&errorBudget=7&holdDown=0&until=distribute";
+        let job = scene.world.regenerate(query).await.unwrap();
+        let waves = waves(job, 60, 15);
+        let dead = [waves[1][4], waves[2][9]];
+        dead.iter().for_each(|number| scene.mood(*number, Mood::Refuses));
+        scene.task_is(job, "distribute", dead[0], "failed").await;
+        let others: Vec<u8> = (1..=60).filter(|number| !dead.contains(number)).collect();
+        assert!(others.iter().all(|number| scene.holds(*number, 2)), "{}", scene.world.cloud.trace());
+        let told = scene.world.must("GET", &format!("/jobs/{job}"), Value::Null).await["response"]["waves"].clone();
+        let open: Vec<_> = told.as_array().unwrap().iter().map(|wave| wave["open"].as_u64().unwrap_or(0)).collect();
+        assert_eq!(open[..3], [0, 1, 2], "{told}");
     });
 }
 

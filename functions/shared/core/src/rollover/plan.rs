@@ -237,14 +237,21 @@ pub fn is_next_wave_due(job: &Job, tally: &Tally) -> bool {
 }
 
 /// Whether the next wave may begin although devices have no result yet: even if all of them failed, the error budget would
-/// not be exceeded, so that one dead device holds up nobody. Never after the first wave, and not before another group or lap.
+/// be exceeded neither in total nor in their wave, so that one dead device holds up nobody. Never after the first wave, and
+/// not before another group or lap.
 fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
     let failed = tally.failed + tally.waiting();
     let settled = tally.with_result() + tally.waiting();
-    let of_wave = |all: u64, before: u64| all.saturating_sub(before);
-    let (failed_of_wave, settled_of_wave) =
-        (of_wave(failed, wave.before.failed), of_wave(settled, wave.before.with_result()));
+    let (failed_of_wave, settled_of_wave) = match wave.own(tally) {
+        Some(own) => {
+            let (results, waiting) = (own.results(tally), own.waiting(tally));
+            (results.failed + waiting, results.with_result + waiting)
+        }
+        // As if all that is open were the wave's.
+        None => (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.with_result())),
+    };
     wave.number > 1
+        && job.has_count(wave.number + 1, tally)
         && !wave.survey
         && !job.is_paged()
         && job.rollout.wave_pause == 0

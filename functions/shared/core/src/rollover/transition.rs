@@ -6,8 +6,8 @@ use time::{Duration, OffsetDateTime};
 use crate::device::{DeviceId, SHARDS};
 use crate::job::task::TaskState;
 use crate::job::{
-    Continued, Cursor, Front, Hold, Job, JobOutcome, JobState, Lap, Pass, Phase, Reopen, Sending, Taken, Tally, Wave,
-    none_open,
+    Continued, Counted, Cursor, Front, Hold, Job, JobOutcome, JobState, Lap, Pass, Phase, Reopen, Sending, Taken,
+    Tally, Wave, none_open, place,
 };
 use crate::rollover::survey::{Finding, Purpose, Survey, SurveyedShard, Sweep};
 use crate::rollover::windows::Held;
@@ -128,6 +128,7 @@ impl Job {
         self.bundle_version = bundle_version;
         self.bound = bound;
         self.wave = None;
+        self.open_waves = Vec::new();
         self.cursor = Front::default();
         self.sent = Some(Vec::new());
         self.fleet = 0;
@@ -147,6 +148,8 @@ impl Job {
     }
 
     pub fn open_wave(&mut self, number: u32, size: u64, tally: &Tally, now: OffsetDateTime) {
+        let is_counted = tally.is_settled() || self.wave.as_ref().is_none_or(|wave| wave.counted.is_some());
+        self.open_waves.retain(|wave| !tally.is_settled() && wave.waiting(tally) > 0);
         self.wave = Some(Wave {
             number,
             size,
@@ -157,6 +160,7 @@ impl Job {
             closed: None,
             survey: false,
             open: 0,
+            counted: is_counted.then(|| *tally.by_wave.of(number)),
         });
         self.tolerated = 0;
         self.progress_at = now;
@@ -203,6 +207,17 @@ impl Job {
     pub(crate) fn sweep_lap(&mut self, purpose: Purpose) {
         self.sweep = Some(Sweep::new(purpose, Vec::new()));
         self.lap.held = Held::default();
+        // A device's first message may be sent again, and then names the current wave.
+        self.open_waves = Vec::new();
+        if let Some(wave) = &mut self.wave {
+            wave.counted = None;
+        }
+    }
+
+    /// Whether the results of a wave with this number would be its own.
+    pub(crate) fn has_count(&self, number: u32, tally: &Tally) -> bool {
+        let shares = |wave: &&Counted| place(wave.number) == place(number);
+        self.open_waves.iter().filter(shares).all(|wave| wave.waiting(tally) == 0)
     }
 
     /// Records that the sweep has read up to `to`, with these findings, each with the state of the device's task, and has acted
@@ -322,6 +337,7 @@ impl Job {
         let record = self.wave_record(tally)?;
         let wave = self.wave.as_mut()?;
         (wave.closed, wave.open) = (Some(now), record.open);
+        self.open_waves.extend(wave.own(tally).filter(|own| own.waiting(tally) > 0));
         (wave.dispatched > 0).then_some(WaveRecord { closed: Some(now), ..record })
     }
 

@@ -116,6 +116,10 @@ proptest! {
                 // As if all failed that have no result yet.
                 let (failed, settled) = (tally.failed + tally.waiting(), tally.with_result() + tally.waiting());
                 prop_assert!(!judged || !world.job.rollout.is_exceeded(failed, settled), "{:?}", tally);
+                // A sweep takes those out of it whose windows have closed.
+                let judged = judged && world.job.rollout.windows.is_empty();
+                let (failed, settled) = world.worst_of_wave(wave.number - 1);
+                prop_assert!(!judged || !world.job.rollout.is_exceeded(failed, settled), "{} of {}", failed, settled);
             }
         }
     }
@@ -504,4 +508,25 @@ fn a_proof_is_read_anew_once_its_window_opens() {
     deliver(&mut world, 1);
     world.check();
     assert_eq!(world.job.outcome, Some(JobOutcome::Activated), "{}", world.job.reason);
+}
+
+/// A dead device has no result for many minutes. Of 20 devices, one is the budget: more waves than one have such a device.
+#[test]
+fn waves_overlap_past_the_stragglers_of_others() {
+    let rollout = Rollout { canary: 20, growth: 1, error_budget: 5, ..Rollout::default() };
+    let mut world = World::new(120, BTreeSet::new(), Activation::Proven, rollout);
+    let mut stragglers = Vec::new();
+    for wave in 1..=6 {
+        world.wake(u32::MAX);
+        assert_eq!(world.job.wave_number(), wave, "{}", world.job.reason);
+        assert_eq!(world.messages.len(), 20);
+        // The first wave is awaited.
+        if wave > 1 {
+            stragglers.extend(world.messages.pop());
+        }
+        while let Some(message) = world.messages.pop() {
+            world.deliver(message);
+        }
+    }
+    assert_eq!(stragglers.len(), 5);
 }

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rootcast_core::device::labels::Labels;
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, SHARDS};
 use rootcast_core::job::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Job, JobId, JobState, Member, NewJob, Pass, Phase, Selection, Tally};
+use rootcast_core::job::{
+    Activation, ByWave, Job, JobId, JobState, Member, NewJob, Pass, Phase, Results, Selection, Tally,
+};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::survey::Sample;
 use rootcast_core::rollover::transition::WaveRecord;
@@ -125,6 +127,10 @@ impl World {
         let count = |wanted: TaskState| {
             self.rows.iter().filter(|((of, _), task)| *of == pass && task.state == wanted).count() as u64
         };
+        let mut by_wave = ByWave::default();
+        for (_, task) in self.rows.iter().filter(|((of, _), _)| *of == pass) {
+            *by_wave.of_mut(task.wave) += Results::of(task.state);
+        }
         self.job.tally(Tally {
             dispatched: 0,
             acked: count(TaskState::Acked),
@@ -132,6 +138,7 @@ impl World {
             skipped: count(TaskState::Skipped),
             waived: count(TaskState::Waived),
             postponed: count(TaskState::Postponed),
+            by_wave,
         })
     }
 
@@ -201,6 +208,20 @@ impl World {
         }
         self.asked_for.extend(told);
         true
+    }
+
+    /// The failures and results of a wave's devices, as if all failed that have no result yet.
+    pub(crate) fn worst_of_wave(&self, wave: u32) -> (u64, u64) {
+        let pass = self.job.pass();
+        let sent = self.wave_of.iter().filter(|((of, _), in_wave)| *of == pass && **in_wave == wave);
+        let states = sent.map(|((_, device), _)| (self.state(pass, device), self.fleet.contains_key(device)));
+        let (mut failed, mut settled) = (0, 0);
+        for (state, is_there) in states {
+            let is_open = state == Some(TaskState::Waiting) || (state.is_none() && is_there);
+            failed += u64::from(is_open || state == Some(TaskState::Failed));
+            settled += u64::from(is_open || state.is_some_and(|state| state != TaskState::Postponed));
+        }
+        (failed, settled)
     }
 
     /// Records a result of the device's current version.
