@@ -13,7 +13,7 @@ use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::audit::Actor;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Front, Job, JobId, JobState, Pass, Tally};
+use rootcast_core::job::{ByWave, Front, Job, JobId, JobState, Pass, Results, Tally};
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, PrincipalRecord, Tables, TokenRecord};
 use rootcast_local::{Device, LocalOptions, LocalStack, Progress, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -271,7 +271,12 @@ impl Stack {
         all
     }
 
+    /// Without the results by wave.
     pub async fn tally(&self, id: JobId, pass: Pass) -> Tally {
+        Tally { by_wave: ByWave::default(), ..self.counted(id, pass).await }
+    }
+
+    async fn counted(&self, id: JobId, pass: Pass) -> Tally {
         let job = self.job(id).await;
         let counted = self.ledger.counters(id, pass, job.counted_together).await.unwrap();
         if job.pass() == pass { job.tally(counted.tally) } else { counted.tally }
@@ -281,8 +286,10 @@ impl Stack {
     pub async fn assert_counters_equal_task_states(&self, id: JobId) {
         let job = self.job(id).await;
         for pass in [Pass::Distribute, Pass::Withdraw] {
-            let tally = self.tally(id, pass).await;
+            let tally = self.counted(id, pass).await;
             let tasks: Vec<TaskRecord> = self.tasks(id, pass).await.into_values().collect();
+            let mut by_wave = ByWave::default();
+            tasks.iter().for_each(|task| *by_wave.of_mut(task.wave) += Results::of(task.state));
             let count = |state| tasks.iter().filter(|task| task.state == state).count() as u64;
             let is_last = job.state == JobState::Ended && job.pass() == pass;
             let counted = Tally {
@@ -292,6 +299,7 @@ impl Stack {
                 skipped: count(TaskState::Skipped),
                 waived: count(TaskState::Waived),
                 postponed: count(TaskState::Postponed),
+                by_wave,
             };
             assert_eq!(tally, counted, "pass {pass}: {tasks:?}");
         }

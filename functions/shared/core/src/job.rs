@@ -174,28 +174,21 @@ pub struct Wave {
     /// Devices of the pass without a result when it was closed.
     #[serde(default, skip_serializing_if = "none_open")]
     pub open: u64,
-    /// What was counted of its number when it was opened. `None`: the results of its own devices are not known, since an
-    /// earlier release began it, or messages were sent again that may name another wave than they were sent in.
+    /// What was counted at its [`place`] when it was opened. `None`: the results of its own devices are not known. An earlier
+    /// release began it, it is a survey's, or a retry or a resend counts results of others there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Results>,
 }
 
 impl Wave {
-    /// Its own devices, if their results are counted.
-    pub(crate) fn own(&self, tally: &Tally) -> Option<Counted> {
-        let before = self.counted.filter(|_| tally.is_counted_by_wave())?;
-        Some(Counted { number: self.number, dispatched: self.dispatched, before })
+    pub(crate) fn own(&self) -> Option<Counted> {
+        Some(Counted { number: self.number, dispatched: self.dispatched, before: self.counted? })
     }
 
-    /// The failures and results of its own devices; where they are not counted, at least so many. Devices that had no result
-    /// when it was opened are not its own: they were judged then, as if they failed.
-    pub(crate) fn judged(&self, tally: &Tally) -> (u64, u64) {
-        if let Some(own) = self.own(tally) {
-            let Results { failed, with_result, .. } = own.results(tally);
-            return (failed, with_result);
-        }
+    /// Of the failures and results of the pass, at least those of the wave. Devices that had no result when it was opened are
+    /// not its own: they were judged then, as if they failed. Each of them that succeeds hides a failure of the wave.
+    const fn own_at_least(&self, tally: &Tally) -> (u64, u64) {
         let (open, results) = (self.before.waiting(), tally.with_result());
-        // Each of those that succeeds hides a failure of the wave.
         (
             tally.failed.saturating_sub(self.before.failed + open),
             results.saturating_sub(self.before.with_result() + open),
@@ -472,6 +465,22 @@ impl Job {
         }
     }
 
+    /// The current wave, if the results of its own devices are known: every result is counted by its wave, and what has none is
+    /// of this wave, or of those that were open when it began.
+    pub(crate) fn own_wave(&self, tally: &Tally) -> Option<Counted> {
+        let own = self.wave.as_ref()?.own()?;
+        let others = self.open_waves.iter().filter(|wave| wave.number != own.number);
+        let waiting = own.waiting(tally) + others.map(|wave| wave.waiting(tally)).sum::<u64>();
+        let is_its = own.results(tally).settled() <= own.dispatched && waiting == tally.waiting();
+        (is_its && tally.is_counted_by_wave()).then_some(own)
+    }
+
+    /// The failures and results of the current wave; where they are not known, at least so many.
+    pub(crate) fn results_of_wave(&self, tally: &Tally) -> Option<(u64, u64)> {
+        let own = self.own_wave(tally).map(|own| own.results(tally));
+        Some(own.map_or(self.wave.as_ref()?.own_at_least(tally), |own| (own.failed, own.with_result)))
+    }
+
     /// What a device must prove in this pass, at this time, for the gate to open. The hold-down does not age proofs: a
     /// sample is read anew instead.
     pub fn demand(&self, now: OffsetDateTime) -> Demand {
@@ -479,7 +488,14 @@ impl Job {
         let held = hold.map_or(Duration::ZERO, |hold| (now - hold.since).min(hold.until - hold.since));
         let age = Duration::seconds(self.rollout.proof_age.into());
         let sample = hold.and_then(|hold| self.sample(hold));
-        Demand { bundle_version: self.bundle_version, since: now - held - age, refresh: Duration::ZERO, sample }
+        let held_since = hold.map(|hold| hold.since);
+        Demand {
+            bundle_version: self.bundle_version,
+            since: now - held - age,
+            refresh: Duration::ZERO,
+            held_since,
+            sample,
+        }
     }
 
     /// Which devices are read anew. A device is in it by its id and the job's, so each job reads others. Somewhat more

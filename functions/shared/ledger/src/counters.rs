@@ -128,7 +128,7 @@ impl Counters {
 }
 
 impl Ledger {
-    /// The pass's counters. One call, of two read units whatever the fleet; another one unless they are counted
+    /// The pass's counters. One call, of two to four read units whatever the fleet; another one unless they are counted
     /// [together](rootcast_core::job::Job::counted_together).
     pub async fn counters(&self, job: JobId, pass: Pass, together: bool) -> Result<Counters, LedgerError> {
         let items = self.counter_items(job, &[pass], together).await?;

@@ -367,7 +367,8 @@ impl Ledger {
         let (_, tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
         // Its proof may be old: the device held the bundle when it left.
         let since = OffsetDateTime::UNIX_EPOCH;
-        let demand = Demand { bundle_version: rollover.bundle_version, since, refresh: Duration::ZERO, sample: None };
+        let bundle_version = rollover.bundle_version;
+        let demand = Demand { bundle_version, since, refresh: Duration::ZERO, held_since: None, sample: None };
         let finding = find(Some(version), tasks.get(&key), demand, Turn::Open, since);
         // An abort that has not begun to withdraw has no proofs yet.
         let withdraws = rollover.abort_requested == (rollover.pass() == Pass::Withdraw);

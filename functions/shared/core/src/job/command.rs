@@ -106,6 +106,7 @@ impl Job {
         if !self.reopen.add(selection) {
             return Err(Refusal::ManyRetries);
         }
+        self.lose_count();
         self.updated = now;
         Ok(self)
     }

@@ -54,8 +54,7 @@ impl Tally {
 /// Waves whose numbers are so far apart share a count.
 const WAVES_APART: usize = 32;
 
-/// Where a wave's results are counted. Of two waves with the same place, the later one is not opened while the earlier one has a
-/// device without a result.
+/// Where a wave's results are counted. Of two waves with the same place, the later one does not overlap the earlier one.
 pub const fn place(wave: u32) -> usize {
     wave as usize % WAVES_APART
 }

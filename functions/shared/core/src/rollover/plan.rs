@@ -242,7 +242,7 @@ pub fn is_next_wave_due(job: &Job, tally: &Tally) -> bool {
 fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
     let failed = tally.failed + tally.waiting();
     let settled = tally.with_result() + tally.waiting();
-    let (failed_of_wave, settled_of_wave) = match wave.own(tally) {
+    let (failed_of_wave, settled_of_wave) = match job.own_wave(tally) {
         Some(own) => {
             let (results, waiting) = (own.results(tally), own.waiting(tally));
             (results.failed + waiting, results.with_result + waiting)

@@ -46,7 +46,7 @@ fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, own: Option<
         return Finding::Open { attempt };
     }
     if !own.is_some_and(|own| own.is_to_be_replaced(now)) {
-        return Finding::Proven { at: now, until: None };
+        return Finding::Proven { at: now, spared: None };
     }
     match task {
         None => Finding::Unknown,
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_certificate_that_a_device_shows_is_the_proof() {
-        let proven = Finding::Proven { at: NOW, until: None };
+        let proven = Finding::Proven { at: NOW, spared: None };
         for own in [None, Some(Own { is_new: true, ..OLD }), Some(Own { valid_until: NOW, ..OLD })] {
             for state in [None, Some(TaskState::Failed), Some(TaskState::Acked), Some(TaskState::Skipped)] {
                 assert_eq!(found(state.map(task).as_ref(), own), proven, "{own:?} {state:?}");

@@ -24,6 +24,8 @@ pub struct Demand {
     pub since: OffsetDateTime,
     /// So much younger they are to be if the device can be read now.
     pub refresh: Duration,
+    /// When the hold-down began. A device that was given again what it had lost since then has forgotten it.
+    pub held_since: Option<OffsetDateTime>,
     /// Devices that are read anew during the hold-down.
     pub sample: Option<Sample>,
 }
@@ -44,15 +46,31 @@ impl Sample {
     }
 }
 
+/// A proof does not age while nobody may ask its device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spared {
+    /// When the device was read.
+    #[serde(with = "time::serde::timestamp")]
+    pub read: OffsetDateTime,
+    /// When it can be read again: from then on, its proof is as old as it is.
+    #[serde(with = "time::serde::timestamp")]
+    pub until: OffsetDateTime,
+}
+
+impl Spared {
+    fn or(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        one.into_iter().chain(other).reduce(|a, b| Self { read: a.read.min(b.read), until: a.until.min(b.until) })
+    }
+}
+
 /// The result of a survey for one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
     /// The current version of the device has a proof.
     Proven {
-        /// Without the time since then in which nobody could ask the device.
+        /// Later than it was read if nobody can ask the device now.
         at: OffsetDateTime,
-        /// When the device can be asked, and the proof is as old as it is.
-        until: Option<OffsetDateTime>,
+        spared: Option<Spared>,
     },
     /// The current version of the device was waived by name.
     Waived,
@@ -109,9 +127,10 @@ pub fn find(
     let since = if turn.is_open() { demand.since + demand.refresh } else { demand.since - closed_for };
     let demand = Demand { since, ..demand };
     match judge(version, task, demand) {
-        Finding::Proven { at, .. } => {
-            Finding::Proven { at: (at + closed_for).min(at.max(now)), until: turn.closed_until() }
-        }
+        Finding::Proven { at: read, .. } => Finding::Proven {
+            at: (read + closed_for).min(read.max(now)),
+            spared: turn.closed_until().map(|until| Spared { read, until }),
+        },
         found => found.in_turn(task, turn),
     }
 }
@@ -132,8 +151,10 @@ fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Dema
             match demand.sample {
                 _ if ack.at < demand.since => Finding::Old,
                 Some(sample) if ack.at < sample.since && sample.covers(&task.device) => Finding::Old,
-                Some(sample) if ack.at >= sample.since && ack.probe == Probe::Restored => Finding::Forgot,
-                _ => Finding::Proven { at: ack.at, until: None },
+                _ if ack.probe == Probe::Restored && demand.held_since.is_some_and(|held| ack.at >= held) => {
+                    Finding::Forgot
+                }
+                _ => Finding::Proven { at: ack.at, spared: None },
             }
         }
         (TaskState::Failed, _) => Finding::Failed,
@@ -247,9 +268,9 @@ pub struct Findings {
     /// Time of the oldest proof.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub oldest: Option<OffsetDateTime>,
-    /// When the first of the devices that nobody could ask can be asked.
-    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
-    pub until: Option<OffsetDateTime>,
+    /// Of devices that nobody could ask: the oldest proof, and when the first of them can be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spared: Option<Spared>,
 }
 
 impl Findings {
@@ -266,16 +287,16 @@ impl Findings {
         gone: 0,
         unsent: 0,
         oldest: None,
-        until: None,
+        spared: None,
     };
 
     pub fn add(&mut self, finding: Finding, has_task: bool) {
         self.unsent += u64::from(!has_task && matches!(finding, Finding::Postponed { .. }));
         match finding {
-            Finding::Proven { at, until } => {
+            Finding::Proven { at, spared } => {
                 self.proven += 1;
                 self.oldest = earlier(self.oldest, Some(at));
-                self.until = earlier(self.until, until);
+                self.spared = Spared::or(self.spared, spared);
             }
             Finding::Waived => self.waived += 1,
             Finding::Failed => self.failed += 1,
@@ -303,7 +324,7 @@ impl Findings {
             gone: self.gone + other.gone,
             unsent: self.unsent + other.unsent,
             oldest: earlier(self.oldest, other.oldest),
-            until: earlier(self.until, other.until),
+            spared: Spared::or(self.spared, other.spared),
         }
     }
 
@@ -326,10 +347,12 @@ impl Findings {
         self.open + self.unknown + self.old + self.void + self.postponed
     }
 
-    /// Whether each device is waived, or has a proof since then that counts as much as when it was read.
+    /// Whether each device is waived, or has a proof since then.
     fn hold(&self, since: OffsetDateTime, now: OffsetDateTime) -> bool {
         let is_clean = self.awaited() == 0 && self.failed == 0 && self.forgot == 0;
-        is_clean && self.oldest.is_none_or(|oldest| oldest >= since) && self.until.is_none_or(|until| now < until)
+        is_clean
+            && self.oldest.is_none_or(|oldest| oldest >= since)
+            && self.spared.is_none_or(|spared| now < spared.until || spared.read >= since)
     }
 }
 
@@ -374,8 +397,7 @@ impl Survey {
         self.0.push(shard);
     }
 
-    /// Forgets the shards with awaited or failed devices, with proofs from before `since`, or with devices whose windows
-    /// have opened since.
+    /// Forgets the shards with awaited or failed devices, or with proofs from before `since`.
     pub(crate) fn forget_unproven(&mut self, since: OffsetDateTime, now: OffsetDateTime) {
         self.0.retain(|known| known.findings.hold(since, now));
     }
@@ -417,7 +439,8 @@ mod tests {
     use crate::job::task::Ack;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW, refresh: Duration::ZERO, sample: None };
+    const DEMAND: Demand =
+        Demand { bundle_version: 3, since: NOW, refresh: Duration::ZERO, held_since: None, sample: None };
 
     fn version(incarnation: u8, endpoint_revision: u64) -> DeviceVersion {
         DeviceVersion { incarnation: Incarnation::from_random([incarnation; 16]), endpoint_revision }
@@ -434,7 +457,7 @@ mod tests {
     fn a_proof_is_of_the_devices_current_version() {
         let proof = task(TaskState::Acked, version(1, 1));
         let found = |now_is| find(Some(now_is), Some(&proof), DEMAND, Turn::Open, NOW);
-        assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW, until: None });
+        assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW, spared: None });
         assert_eq!(found(version(2, 1)), Finding::Void, "enrolled again");
         assert_eq!(found(version(1, 2)), Finding::Void, "edited");
     }
@@ -445,6 +468,21 @@ mod tests {
         let found = |demand| find(Some(version(1, 1)), Some(&proof), demand, Turn::Open, NOW);
         assert_eq!(found(Demand { since: NOW + Duration::SECOND, ..DEMAND }), Finding::Old);
         assert_eq!(found(Demand { bundle_version: 4, ..DEMAND }), Finding::Void);
+    }
+
+    #[test]
+    fn what_was_lost_during_the_hold_down_was_forgotten() {
+        let mut proof = task(TaskState::Acked, version(1, 1));
+        let found = |proof: &TaskRecord, held_since| {
+            find(Some(version(1, 1)), Some(proof), Demand { held_since, ..DEMAND }, Turn::Open, NOW)
+        };
+        let proven = Finding::Proven { at: NOW, spared: None };
+        assert_eq!(found(&proof, Some(NOW)), proven);
+        proof.ack.as_mut().unwrap().probe = Probe::Restored;
+        assert_eq!(found(&proof, Some(NOW)), Finding::Forgot);
+        for before in [None, Some(NOW + Duration::SECOND)] {
+            assert_eq!(found(&proof, before), proven, "it was found and judged before the hold-down");
+        }
     }
 
     #[test]
@@ -487,12 +525,11 @@ mod tests {
             survey.note(SurveyedShard { shard, revision: 7, findings: clean });
         }
         assert!(survey.opens(NOW, NOW) && !survey.opens(NOW + Duration::SECOND, NOW));
-        survey.note(SurveyedShard {
-            shard: 4,
-            revision: 7,
-            findings: Findings { until: Some(NOW + Duration::SECOND), ..clean },
-        });
-        assert!(survey.opens(NOW, NOW) && !survey.opens(NOW, NOW + Duration::SECOND), "a window has opened");
+        let then = NOW + Duration::SECOND;
+        let spared = Some(Spared { read: NOW - Duration::SECOND, until: then });
+        survey.note(SurveyedShard { shard: 4, revision: 7, findings: Findings { spared, ..clean } });
+        assert!(survey.opens(NOW, NOW) && !survey.opens(NOW, then), "its window has opened");
+        assert!(survey.opens(NOW - Duration::SECOND, then), "its proof is young enough");
         survey.note(SurveyedShard { shard: 3, revision: 7, findings: Findings { open: 1, ..clean } });
         assert!(survey.is_complete() && !survey.opens(NOW, NOW));
     }

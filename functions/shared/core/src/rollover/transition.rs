@@ -113,6 +113,7 @@ impl Job {
         // Another job may have brought the devices a later bundle.
         self.bundle_version = bundle_version;
         self.reopen = Reopen::everything(now);
+        self.lose_count();
     }
 
     /// A job that was to run again cannot: it has ended as it had before.
@@ -176,7 +177,8 @@ impl Job {
         };
         self.open_wave(number, u64::MAX, tally, now);
         if let Some(wave) = &mut self.wave {
-            wave.survey = true;
+            // Nobody is judged by it: the gate looks at every device.
+            (wave.survey, wave.counted) = (true, None);
         }
         self.in_use = None;
         self.outside = Held::default();
@@ -208,13 +210,18 @@ impl Job {
         self.sweep = Some(Sweep::new(purpose, Vec::new()));
         self.lap.held = Held::default();
         // A device's first message may be sent again, and then names the current wave.
+        self.lose_count();
+    }
+
+    /// Results of other waves may be counted as the current one's, until everything has a result.
+    pub(crate) fn lose_count(&mut self) {
         self.open_waves = Vec::new();
         if let Some(wave) = &mut self.wave {
             wave.counted = None;
         }
     }
 
-    /// Whether the results of a wave with this number would be its own.
+    /// Whether a wave with this number shares its count with none that is open.
     pub(crate) fn has_count(&self, number: u32, tally: &Tally) -> bool {
         let shares = |wave: &&Counted| place(wave.number) == place(number);
         self.open_waves.iter().filter(shares).all(|wave| wave.waiting(tally) == 0)
@@ -337,7 +344,7 @@ impl Job {
         let record = self.wave_record(tally)?;
         let wave = self.wave.as_mut()?;
         (wave.closed, wave.open) = (Some(now), record.open);
-        self.open_waves.extend(wave.own(tally).filter(|own| own.waiting(tally) > 0));
+        self.open_waves.extend(wave.own().filter(|own| own.waiting(tally) > 0));
         (wave.dispatched > 0).then_some(WaveRecord { closed: Some(now), ..record })
     }
 

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub in_order: bool,
     /// The devices without a proof when the gate was passed.
     pub unproven: Option<BTreeSet<DeviceId>>,
+    /// Of what too many had failed, or could, when a wave began.
+    pub over_budget: Option<String>,
 }
 
 /// Each third device has no site.
@@ -119,6 +121,7 @@ impl World {
             sent_while_paused: false,
             in_order: true,
             unproven: None,
+            over_budget: None,
         }
     }
 
@@ -148,7 +151,12 @@ impl World {
 
     pub(crate) fn send(&mut self, device: DeviceId, attempt: u32) {
         self.sent_while_paused |= self.job.state != JobState::Running;
-        self.messages.push((self.job.pass(), device, attempt));
+        let pass = self.job.pass();
+        if !self.rows.contains_key(&(pass, device.clone())) {
+            // Until the device has a task, its wave is what the last message says.
+            self.wave_of.insert((pass, device.clone()), self.job.wave_number());
+        }
+        self.messages.push((pass, device, attempt));
     }
 
     /// Failed tasks, and tasks waiting for a retry, as recorded.
@@ -210,8 +218,25 @@ impl World {
         true
     }
 
+    /// Whether more than the error budget has failed, in total or of the last wave, as if all failed that have no result yet.
+    fn is_over_budget(&self, tally: &Tally) -> Option<String> {
+        let is_over = |(failed, settled): (u64, u64)| self.job.rollout.is_exceeded(failed, settled);
+        let all = (tally.failed + tally.waiting(), tally.with_result() + tally.waiting());
+        if self.job.preflight.is_some() {
+            return None;
+        }
+        if is_over(all) {
+            return Some(format!("{all:?} of all"));
+        }
+        // What a wave's own devices did is known if nothing was tried or sent again. A sweep takes those out of it whose windows
+        // have closed.
+        let wave = self.job.wave.as_ref().filter(|wave| wave.counted.is_some() && !self.job.rollout.is_selective())?;
+        let of_wave = self.worst_of_wave(wave.number);
+        is_over(of_wave).then(|| format!("{of_wave:?} of wave {}", wave.number))
+    }
+
     /// The failures and results of a wave's devices, as if all failed that have no result yet.
-    pub(crate) fn worst_of_wave(&self, wave: u32) -> (u64, u64) {
+    fn worst_of_wave(&self, wave: u32) -> (u64, u64) {
         let pass = self.job.pass();
         let sent = self.wave_of.iter().filter(|((of, _), in_wave)| *of == pass && **in_wave == wave);
         let states = sent.map(|((_, device), _)| (self.state(pass, device), self.fleet.contains_key(device)));
@@ -219,7 +244,7 @@ impl World {
         for (state, is_there) in states {
             let is_open = state == Some(TaskState::Waiting) || (state.is_none() && is_there);
             failed += u64::from(is_open || state == Some(TaskState::Failed));
-            settled += u64::from(is_open || state.is_some_and(|state| state != TaskState::Postponed));
+            settled += u64::from(is_open || state.is_some());
         }
         (failed, settled)
     }

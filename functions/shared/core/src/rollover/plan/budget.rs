@@ -35,6 +35,6 @@ pub(super) fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<Strin
         return Some(sentence(failed, settled, ""));
     }
     let wave = job.wave.as_ref()?;
-    let (failed, settled) = wave.judged(tally);
+    let (failed, settled) = job.results_of_wave(tally)?;
     is_over(failed, settled).then(|| sentence(failed, settled, &format!(" of wave {}", wave.number)))
 }

@@ -31,7 +31,10 @@ impl World {
             Action::ReadSample => self.job.read_sample(now),
             Action::Reissue => self.job.reissue(now),
             Action::GoOnAlone => self.job.go_on_alone(self.job.bundle_version, now),
-            Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
+            Action::OpenWave { number, size } => {
+                self.over_budget = self.over_budget.take().or_else(|| self.is_over_budget(&tally));
+                self.job.open_wave(number, size, &tally, now);
+            }
             Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
             Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
             Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(now),

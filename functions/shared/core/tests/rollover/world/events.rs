@@ -286,7 +286,8 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
         1u64..4,
         0u8..=100,
         0u64..30,
-        0u32..120,
+        // Waves overlap only without a pause.
+        prop_oneof![2 => Just(0), 1 => 0u32..120],
         prop_oneof![Just(0), 0u32..7200],
         prop_oneof![Just(100u8), 0u8..10],
     );
