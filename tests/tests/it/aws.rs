@@ -1,4 +1,5 @@
-//! template.yaml keeps its rules: AWS's linters, cfn-guard, our own checks, and defects that each check must find.
+//! What AWS is given. template.yaml keeps its rules: AWS's linters, cfn-guard, our own checks, and defects that each check must
+//! find. These checks take minutes, so they begin with the first tests, which are in the order of their names.
 
 use std::path::Path;
 use std::process::Command;
