@@ -174,8 +174,8 @@ pub struct Wave {
     /// Devices of the pass without a result when it was closed.
     #[serde(default, skip_serializing_if = "none_open")]
     pub open: u64,
-    /// What was counted at its [`place`] when it was opened. `None`: the results of its own devices are not known. An earlier
-    /// release began it, it is a survey's, or a retry or a resend counts results of others there.
+    /// What was counted at its [`place`] when it was opened. `None`: an earlier release began it, it is a survey's, or others had
+    /// no result then that are not told apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Results>,
 }
@@ -466,7 +466,8 @@ impl Job {
     }
 
     /// The current wave, if the results of its own devices are known: every result is counted by its wave, and what has none is
-    /// of this wave, or of those that were open when it began.
+    /// of this wave, or of those that were open when it began. Where a device of another one was tried or sent again, the sums
+    /// differ until it has a result.
     pub(crate) fn own_wave(&self, tally: &Tally) -> Option<Counted> {
         let own = self.wave.as_ref()?.own()?;
         let others = self.open_waves.iter().filter(|wave| wave.number != own.number);

@@ -106,7 +106,6 @@ impl Job {
         if !self.reopen.add(selection) {
             return Err(Refusal::ManyRetries);
         }
-        self.lose_count();
         self.updated = now;
         Ok(self)
     }

@@ -54,7 +54,8 @@ impl Tally {
 /// Waves whose numbers are so far apart share a count.
 const WAVES_APART: usize = 32;
 
-/// Where a wave's results are counted. Of two waves with the same place, the later one does not overlap the earlier one.
+/// Where a wave's results are counted. A wave does not overlap an earlier one with the same place, as far as results are told
+/// apart.
 pub const fn place(wave: u32) -> usize {
     wave as usize % WAVES_APART
 }

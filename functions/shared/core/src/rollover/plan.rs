@@ -243,6 +243,7 @@ fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
     let failed = tally.failed + tally.waiting();
     let settled = tally.with_result() + tally.waiting();
     let (failed_of_wave, settled_of_wave) = match job.own_wave(tally) {
+        Some(_) if !job.has_count(wave.number + 1, tally) => return false,
         Some(own) => {
             let (results, waiting) = (own.results(tally), own.waiting(tally));
             (results.failed + waiting, results.with_result + waiting)
@@ -251,7 +252,6 @@ fn overlaps(job: &Job, tally: &Tally, wave: &Wave) -> bool {
         None => (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.with_result())),
     };
     wave.number > 1
-        && job.has_count(wave.number + 1, tally)
         && !wave.survey
         && !job.is_paged()
         && job.rollout.wave_pause == 0

@@ -149,11 +149,12 @@ fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Dema
         _ if !speaks_of_it => Finding::Void,
         (TaskState::Acked, Some(ack)) if ack.of == version && ack.bundle_version == demand.bundle_version => {
             match demand.sample {
-                _ if ack.at < demand.since => Finding::Old,
-                Some(sample) if ack.at < sample.since && sample.covers(&task.device) => Finding::Old,
+                // However old: it is to be reported, and not read away.
                 _ if ack.probe == Probe::Restored && demand.held_since.is_some_and(|held| ack.at >= held) => {
                     Finding::Forgot
                 }
+                _ if ack.at < demand.since => Finding::Old,
+                Some(sample) if ack.at < sample.since && sample.covers(&task.device) => Finding::Old,
                 _ => Finding::Proven { at: ack.at, spared: None },
             }
         }
@@ -481,7 +482,7 @@ mod tests {
         proof.ack.as_mut().unwrap().probe = Probe::Restored;
         assert_eq!(found(&proof, Some(NOW)), Finding::Forgot);
         for before in [None, Some(NOW + Duration::SECOND)] {
-            assert_eq!(found(&proof, before), proven, "it was found and judged before the hold-down");
+            assert_eq!(found(&proof, before), proven, "it had the root again before the hold-down");
         }
     }
 

@@ -113,7 +113,6 @@ impl Job {
         // Another job may have brought the devices a later bundle.
         self.bundle_version = bundle_version;
         self.reopen = Reopen::everything(now);
-        self.lose_count();
     }
 
     /// A job that was to run again cannot: it has ended as it had before.
@@ -209,16 +208,8 @@ impl Job {
     pub(crate) fn sweep_lap(&mut self, purpose: Purpose) {
         self.sweep = Some(Sweep::new(purpose, Vec::new()));
         self.lap.held = Held::default();
-        // A device's first message may be sent again, and then names the current wave.
-        self.lose_count();
-    }
-
-    /// Results of other waves may be counted as the current one's, until everything has a result.
-    pub(crate) fn lose_count(&mut self) {
+        // A device's first message may be sent again, and then names the current wave. What is open is no longer told apart.
         self.open_waves = Vec::new();
-        if let Some(wave) = &mut self.wave {
-            wave.counted = None;
-        }
     }
 
     /// Whether a wave with this number shares its count with none that is open.

@@ -574,3 +574,37 @@ fn a_device_that_forgot_in_the_hold_down_is_reported_before_the_sample() {
     assert!(world.job.reason.contains("1 devices had lost the new root"), "{}", world.job.reason);
     assert_eq!(world.settle(&[]), JobOutcome::Activated);
 }
+
+/// Three stragglers of the wave before have succeeded, and excuse nobody.
+#[test]
+fn a_retry_does_not_excuse_a_waves_failures() {
+    let rollout = Rollout { canary: 20, growth: 1, error_budget: 20, error_budget_minimum: 1, ..Rollout::default() };
+    let mut world = World::new(100, BTreeSet::new(), Activation::Proven, rollout);
+    for wave in 1..=3 {
+        world.wake(u32::MAX);
+        let open = if wave == 2 { 3 } else { 0 };
+        if wave == 3 {
+            let own =
+                world.messages.iter().filter(|(_, device, _)| world.wave_of[&(Pass::Distribute, device.clone())] == 3);
+            world.broken = own.take(5).map(|(_, device, _)| device.clone()).collect();
+        }
+        while world.messages.len() > open {
+            let message = world.messages.remove(0);
+            world.deliver(message);
+        }
+    }
+    for tried in ["first", "again"] {
+        world.wake(u32::MAX);
+        assert_eq!(world.job.state, JobState::Paused, "{tried}: {}", world.job.reason);
+        assert!(world.job.reason.contains("5 of 20 devices of wave 3 failed"), "{tried}: {}", world.job.reason);
+        world.now += Duration::SECOND;
+        let one = BTreeSet::from([world.broken.first().unwrap().clone()]);
+        world.asked_for.extend(one.iter().map(|device| (Pass::Distribute, device.clone())));
+        let selection = Selection { devices: one, ..Selection::everything(world.now) };
+        world.job = world.job.clone().retry(selection, world.now).unwrap();
+        world.wake(u32::MAX);
+        while let Some(message) = world.messages.pop() {
+            world.deliver(message);
+        }
+    }
+}
