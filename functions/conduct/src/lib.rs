@@ -254,7 +254,7 @@ impl App {
             // The write that passes the gate requires the fleet as the survey saw it. Otherwise, the changed shards are
             // read again.
             Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire | Action::Settle(_)
-                if job.survey.forget_changed(&self.fleet_revisions().await?) =>
+                if self.forget_changed(&mut job).await? =>
             {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
@@ -319,6 +319,12 @@ impl App {
 
     async fn fleet_revisions(&self) -> Result<Vec<u64>, LedgerError> {
         Ok(self.ledger.fleet_shards().await?.into_iter().map(|FleetShard { revision, .. }| revision).collect())
+    }
+
+    async fn forget_changed(&self, job: &mut Job) -> Result<bool, LedgerError> {
+        let shards = self.ledger.fleet_shards().await?;
+        let revisions: Vec<u64> = shards.iter().map(|shard| shard.revision).collect();
+        Ok(job.forget_changed(&revisions, shards.iter().map(|shard| shard.labelled).sum()))
     }
 
     async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<StepResult, ConductError> {

@@ -403,8 +403,15 @@ impl Survey {
         self.0.retain(|known| known.findings.hold(since, now));
     }
 
+    /// Forgets the shards with devices that nobody could ask. Returns whether there were any.
+    pub(crate) fn forget_spared(&mut self) -> bool {
+        let before = self.0.len();
+        self.0.retain(|known| known.findings.spared.is_none());
+        self.0.len() < before
+    }
+
     /// Forgets the shards in which the fleet has changed since they were read. Returns whether there were any.
-    pub fn forget_changed(&mut self, revisions: &[u64]) -> bool {
+    pub(crate) fn forget_changed(&mut self, revisions: &[u64]) -> bool {
         let before = self.0.len();
         self.0.retain(|known| revisions.get(usize::from(known.shard)) == Some(&known.revision));
         self.0.len() < before

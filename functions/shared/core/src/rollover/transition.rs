@@ -330,6 +330,13 @@ impl Job {
         changed
     }
 
+    /// Before the gate: forgets what the survey says of shards that have changed since they were read, and of devices whose
+    /// windows may be others now. Returns whether there was anything.
+    pub fn forget_changed(&mut self, revisions: &[u64], labelled: u64) -> bool {
+        let is_relabelled = self.note_labelled(labelled) && self.survey.forget_spared();
+        self.survey.forget_changed(revisions) || is_relabelled
+    }
+
     /// Closes the wave. `None` if it had no devices.
     pub fn close_wave(&mut self, tally: &Tally, now: OffsetDateTime) -> Option<WaveRecord> {
         let record = self.wave_record(tally)?;

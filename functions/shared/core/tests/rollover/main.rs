@@ -463,40 +463,40 @@ fn a_job_that_goes_on_tries_again_what_failed() {
     assert_eq!(world.messages, [(Pass::Distribute, device(1), 2)]);
 }
 
-/// While nobody may ask a device, its proof does not age. Once somebody may, it is as old as it is.
+/// While nobody may ask a device, its proof does not age. Once somebody may, it is as old as it is: its window opens, or its
+/// labels give it none.
 #[test]
-fn a_proof_is_read_anew_once_its_window_opens() {
+fn a_proof_is_read_anew_once_its_device_may_be_asked() {
     let window = serde_json::json!({ "where": "site=b", "from": "23:30", "to": "06:00", "zone": "UTC" });
     let windows = vec![serde_json::from_value(window).unwrap()];
     let rollout = Rollout { proof_age: 3600, windows, ..Rollout::default() };
-    let mut world = World::new(3, BTreeSet::new(), Activation::Proven, rollout);
-    let deliver = |world: &mut World, number: u8| {
-        let at = world.messages.iter().position(|(_, to, _)| *to == device(number)).unwrap();
-        let message = world.messages.remove(at);
-        world.deliver(message);
+    for event in [Event::Minutes(10), Event::Relabel(1, 2)] {
+        let mut world = World::new(3, BTreeSet::new(), Activation::Proven, rollout.clone());
+        let deliver = |world: &mut World, number: u8| {
+            let at = world.messages.iter().position(|(_, to, _)| *to == device(number)).unwrap();
+            let message = world.messages.remove(at);
+            world.deliver(message);
+            world.wake(u32::MAX);
+        };
+        // From 22:13 to 05:50, and to 23:25.
+        world.now += Duration::minutes(457);
         world.wake(u32::MAX);
-    };
-    // From 22:13 to 05:50, and to 23:25.
-    world.now += Duration::minutes(457);
-    world.wake(u32::MAX);
-    deliver(&mut world, 1);
-    deliver(&mut world, 2);
-    world.happen(&Event::Pause);
-    world.now += Duration::minutes(1055);
-    world.happen(&Event::Resume);
-    deliver(&mut world, 0);
-    assert_eq!(
-        world.messages,
-        [(Pass::Distribute, device(2), 2)],
-        "it has no window; device 1 has one, which is closed"
-    );
-    world.now += Duration::minutes(10);
-    deliver(&mut world, 2);
-    world.check();
-    assert_eq!(world.messages, [(Pass::Distribute, device(1), 2)], "{}", world.job.reason);
-    deliver(&mut world, 1);
-    world.check();
-    assert_eq!(world.job.outcome, Some(JobOutcome::Activated), "{}", world.job.reason);
+        deliver(&mut world, 1);
+        deliver(&mut world, 2);
+        world.happen(&Event::Pause);
+        world.now += Duration::minutes(1055);
+        world.happen(&Event::Resume);
+        deliver(&mut world, 0);
+        let sent = |number| [(Pass::Distribute, device(number), 2)];
+        assert_eq!(world.messages, sent(2), "it has no window; device 1 has one, which is closed");
+        world.happen(&event);
+        deliver(&mut world, 2);
+        world.check();
+        assert_eq!(world.messages, sent(1), "{event:?}: {}", world.job.reason);
+        deliver(&mut world, 1);
+        world.check();
+        assert_eq!(world.job.outcome, Some(JobOutcome::Activated), "{event:?}: {}", world.job.reason);
+    }
 }
 
 /// A dead device has no result for many minutes. Of 20 devices, one is the budget: more waves than one have such a device.

@@ -52,7 +52,7 @@ impl World {
             Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
             // The write is conditional on the revisions that the survey noted.
             Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire | Action::Settle(_)
-                if self.job.survey.forget_changed(&self.revisions) => {}
+                if self.job.forget_changed(&self.revisions, self.labelled) => {}
             Action::Distrust => self.job.distrust(4, now),
             Action::Retire => {
                 self.unproven = Some(self.without_proof());
