@@ -187,7 +187,9 @@ impl Job {
     /// While the job was paused, its workers dropped their messages, and the causes of failures may have been fixed:
     /// all open and failed tasks are sent again.
     fn resume(&mut self, now: OffsetDateTime) {
-        if self.phase == Phase::HoldDown && self.survey.total().forgot > 0 {
+        let forgot = self.survey.total().forgot;
+        let begins_anew = self.phase == Phase::HoldDown && forgot > 0;
+        if begins_anew {
             // What the devices proved before is worth no more.
             (self.phase, self.hold, self.survey) = (Phase::Distribute, None, Survey::default());
         }
@@ -196,7 +198,12 @@ impl Job {
         self.haste = Some(Haste::new(&Selection::everything(now)));
         self.tolerated = 0;
         self.in_use = None;
-        self.reason = "Resumed by the operator: failed devices are retried.".to_owned();
+        self.reason = match begins_anew {
+            true => format!(
+                "Resumed by the operator: {forgot} devices had lost the new root, so the hold-down begins anew."
+            ),
+            false => "Resumed by the operator: failed devices are retried.".to_owned(),
+        };
     }
 
     fn go_on(&mut self, now: OffsetDateTime) {

@@ -572,6 +572,8 @@ fn a_device_that_forgot_in_the_hold_down_is_reported_before_the_sample() {
     deliver_all(&mut world);
     assert_eq!(world.job.state, JobState::Paused, "{}", world.job.reason);
     assert!(world.job.reason.contains("1 devices had lost the new root"), "{}", world.job.reason);
+    world.happen(&Event::Resume);
+    assert!(world.job.reason.ends_with("so the hold-down begins anew."), "{}", world.job.reason);
     assert_eq!(world.settle(&[]), JobOutcome::Activated);
 }
 
