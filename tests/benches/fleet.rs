@@ -168,8 +168,10 @@ fn judge(measured: &Measured, failing: &Part, living: Duration, is_whole: bool) 
 
 fn grows(few: &Measured, many: &Measured, few_failing: &Part, many_failing: &Part) {
     println!("growth from {} to {} devices, as an exponent", few.devices, many.devices);
-    let parts = few.parts.iter().zip(&many.parts).chain([(few_failing, many_failing)]);
-    for (one, other) in parts {
+    // A phase may be over between two looks at it.
+    let in_both =
+        few.parts.iter().filter_map(|one| Some((one, many.parts.iter().find(|other| other.name == one.name)?)));
+    for (one, other) in in_both.chain([(few_failing, many_failing)]) {
         let figures = one.figures().into_iter().zip(other.figures()).filter(|((_, one), _)| *one > 0.0);
         let grown = figures.map(|((name, one), (_, other))| {
             let exponent = exponent((few.devices, one), (many.devices, other));
