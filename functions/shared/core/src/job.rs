@@ -468,7 +468,7 @@ impl Job {
     /// The current wave, if the results of its own devices are known: every result is counted by its wave, and what has none is
     /// of this wave, or of those that were open when it began. Where a device of another one was tried or sent again, the sums
     /// differ until it has a result.
-    pub(crate) fn own_wave(&self, tally: &Tally) -> Option<Counted> {
+    pub fn own_wave(&self, tally: &Tally) -> Option<Counted> {
         let own = self.wave.as_ref()?.own()?;
         let others = self.open_waves.iter().filter(|wave| wave.number != own.number);
         let waiting = own.waiting(tally) + others.map(|wave| wave.waiting(tally)).sum::<u64>();

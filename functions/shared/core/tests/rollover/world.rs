@@ -228,11 +228,10 @@ impl World {
         if is_over(all) {
             return Some(format!("{all:?} of all"));
         }
-        // What a wave's own devices did is known if nothing was tried or sent again. A sweep takes those out of it whose windows
-        // have closed.
-        let wave = self.job.wave.as_ref().filter(|wave| wave.counted.is_some() && !self.job.rollout.is_selective())?;
-        let of_wave = self.worst_of_wave(wave.number);
-        is_over(of_wave).then(|| format!("{of_wave:?} of wave {}", wave.number))
+        // A sweep takes those out of a wave whose windows have closed.
+        let wave = self.job.own_wave(tally).filter(|_| !self.job.rollout.is_selective())?.number;
+        let of_wave = self.worst_of_wave(wave);
+        is_over(of_wave).then(|| format!("{of_wave:?} of wave {wave}"))
     }
 
     /// The failures and results of a wave's devices, as if all failed that have no result yet.
