@@ -151,12 +151,7 @@ impl World {
 
     pub(crate) fn send(&mut self, device: DeviceId, attempt: u32) {
         self.sent_while_paused |= self.job.state != JobState::Running;
-        let pass = self.job.pass();
-        if !self.rows.contains_key(&(pass, device.clone())) {
-            // Until the device has a task, its wave is what the last message says.
-            self.wave_of.insert((pass, device.clone()), self.job.wave_number());
-        }
-        self.messages.push((pass, device, attempt));
+        self.messages.push((self.job.pass(), device, attempt));
     }
 
     /// Failed tasks, and tasks waiting for a retry, as recorded.
@@ -228,8 +223,9 @@ impl World {
         if is_over(all) {
             return Some(format!("{all:?} of all"));
         }
-        // A sweep takes those out of a wave whose windows have closed.
-        let wave = self.job.own_wave(tally).filter(|_| !self.job.rollout.is_selective())?.number;
+        // A sweep takes those out of a wave whose windows have closed, and counters are exact only while nobody is enrolled.
+        let is_exact = self.enrolments == 0 && !self.job.rollout.is_selective();
+        let wave = self.job.own_wave(tally).filter(|_| is_exact)?.number;
         let of_wave = self.worst_of_wave(wave);
         is_over(of_wave).then(|| format!("{of_wave:?} of wave {wave}"))
     }
