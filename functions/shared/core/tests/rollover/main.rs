@@ -543,7 +543,7 @@ fn waves_do_not_overlap_others_with_their_count() {
 
 /// A device had lost the new root before the window opened in which it is read anew.
 #[test]
-fn a_device_that_forgot_in_the_hold_down_is_reported_before_the_sample() {
+fn a_loss_in_the_hold_down_is_reported_before_the_sample() {
     let window = serde_json::json!({ "where": "site=b", "from": "23:30", "to": "06:00", "zone": "UTC" });
     let windows = vec![serde_json::from_value(window).unwrap()];
     let rollout = Rollout { proof_age: 3600, hold_down: 86_400, windows, ..Rollout::default() };
