@@ -208,7 +208,10 @@ impl Job {
 
     fn go_on(&mut self, now: OffsetDateTime) {
         self.state = JobState::Running;
-        self.sweep_lap(Purpose::Resend);
+        // Before its first wave, a pass has sent nothing.
+        if self.wave.is_some() {
+            self.sweep_lap(Purpose::Resend);
+        }
         self.resends = 0;
         self.progress_at = now;
     }

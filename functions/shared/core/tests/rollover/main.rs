@@ -577,6 +577,24 @@ fn a_loss_in_the_hold_down_is_reported_before_the_sample() {
     assert_eq!(world.settle(&[]), JobOutcome::Activated);
 }
 
+/// Paused and resumed between its begin and its first wave, the withdrawal sends to nobody outside a wave.
+#[test]
+fn a_resumed_pass_sends_nothing_before_its_first_wave() {
+    let mut world = World::new(3, BTreeSet::from([100]), Activation::Proven, Rollout::default());
+    world.wake(u32::MAX);
+    world.happen(&Event::Join(100));
+    world.happen(&Event::Abort);
+    world.happen(&Event::WakeAndDie(0));
+    assert_eq!(world.job.phase, Phase::Withdraw);
+    world.happen(&Event::Pause);
+    world.happen(&Event::Resume);
+    world.messages.clear();
+    while world.messages.is_empty() {
+        assert!(world.step(false));
+    }
+    assert_eq!(world.job.wave_number(), 1, "{:?}", world.messages);
+}
+
 /// Three stragglers of the wave before have succeeded, and excuse nobody.
 #[test]
 fn a_retry_does_not_excuse_a_waves_failures() {
