@@ -123,15 +123,13 @@ pub fn find(
     turn: Turn,
     now: OffsetDateTime,
 ) -> Finding {
-    let closed_for = turn.closed_for(now);
-    let since = if turn.is_open() { demand.since + demand.refresh } else { demand.since - closed_for };
+    let since = if turn.is_open() { demand.since + demand.refresh } else { turn.young_since(demand.since, now) };
     let demand = Demand { since, ..demand };
-    match judge(version, task, demand) {
-        Finding::Proven { at: read, .. } => Finding::Proven {
-            at: (read + closed_for).min(read.max(now)),
-            spared: turn.closed_until().map(|until| Spared { read, until }),
-        },
-        found => found.in_turn(task, turn),
+    match (judge(version, task, demand), turn.closed_until()) {
+        (Finding::Proven { at: read, .. }, Some(until)) => {
+            Finding::Proven { at: read.max(now), spared: Some(Spared { read, until }) }
+        }
+        (found, _) => found.in_turn(task, turn),
     }
 }
 

@@ -16,6 +16,7 @@ use rootcast_core::job::{Activation, Job, JobOutcome, JobPurpose, JobState, NewP
 use rootcast_core::preflight::{Expected, Preflight};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_pki::algorithm::KeyAlgorithm;
+use serde_json::json;
 use time::Duration;
 
 use world::*;
@@ -467,7 +468,7 @@ fn a_job_that_goes_on_tries_again_what_failed() {
 /// labels give it none.
 #[test]
 fn a_proof_is_read_anew_once_its_device_may_be_asked() {
-    let window = serde_json::json!({ "where": "site=b", "from": "23:30", "to": "06:00", "zone": "UTC" });
+    let window = json!({ "where": "site=b", "from": "23:30", "to": "06:00", "zone": "UTC" });
     let windows = vec![serde_json::from_value(window).unwrap()];
     let rollout = Rollout { proof_age: 3600, windows, ..Rollout::default() };
     for event in [Event::Minutes(10), Event::Relabel(1, 2)] {
@@ -544,7 +545,7 @@ fn waves_do_not_overlap_others_with_their_count() {
 /// A device had lost the new root before the window opened in which it is read anew.
 #[test]
 fn a_loss_in_the_hold_down_is_reported_before_the_sample() {
-    let window = serde_json::json!({ "where": "site=b", "from": "23:30", "to": "06:00", "zone": "UTC" });
+    let window = json!({ "where": "site=b", "from": "23:30", "to": "06:00", "zone": "UTC" });
     let windows = vec![serde_json::from_value(window).unwrap()];
     let rollout = Rollout { proof_age: 3600, hold_down: 86_400, windows, ..Rollout::default() };
     let mut world = World::new(3, BTreeSet::new(), Activation::Proven, rollout);
@@ -593,6 +594,23 @@ fn a_resumed_pass_sends_nothing_before_its_first_wave() {
         assert!(world.step(false));
     }
     assert_eq!(world.job.wave_number(), 1, "{:?}", world.messages);
+}
+
+/// When one site can be read, what the other proved is older than `proofAge`, also at the end of its window.
+#[test]
+fn sites_whose_windows_never_meet_open_the_gate_together() {
+    let weekend = json!({ "where": "site=a", "days": ["sat", "sun"], "from": "00:00", "to": "24:00", "zone": "UTC" });
+    let evening = json!({ "where": "site=a", "from": "20:00", "to": "23:30", "zone": "UTC" });
+    let days = ["mon", "tue", "wed", "thu", "fri"];
+    for other in [weekend, evening] {
+        let of_b = json!({ "where": "site=b", "days": days, "from": "00:00", "to": "20:00", "zone": "UTC" });
+        let windows = serde_json::from_value(json!([other, of_b])).unwrap();
+        let rollout = Rollout { proof_age: 3600, windows, ..Rollout::default() };
+        let mut world = World::new(6, BTreeSet::new(), Activation::Proven, rollout);
+        assert!(world.run_calmly(), "{} {}", world.now, world.job.reason);
+        world.check();
+        assert_eq!(world.job.outcome, Some(JobOutcome::Activated), "{}", world.job.reason);
+    }
 }
 
 /// Three stragglers of the wave before have succeeded, and excuse nobody.

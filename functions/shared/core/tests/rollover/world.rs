@@ -269,7 +269,7 @@ impl World {
             let key = (pass, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             // Nobody could ask it anew.
-            let since = since - self.turn(device).closed_for(self.now);
+            let since = self.turn(device).young_since(since, self.now);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
             // In a withdrawal, devices that do not hold the root need no proof.
             let concerned = pass != Pass::Withdraw || self.holding.contains(device);

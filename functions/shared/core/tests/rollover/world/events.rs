@@ -317,12 +317,9 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
     ]);
     let windows: Vec<Window> = serde_json::from_value(windows).unwrap();
     let order: Vec<Selector> = ["site=b", "site=a"].map(|selector| selector.parse().unwrap()).to_vec();
-    let selective = prop_oneof![2 => Just((0, 0)), 3 => (0..=windows.len(), 0..=order.len())];
-    let rollout = (rollout, selective).prop_map(move |(rollout, (opens, first))| Rollout {
-        windows: windows[..opens].to_vec(),
-        order: order[..first].to_vec(),
-        ..rollout
-    });
+    let some = (prop::sample::subsequence(windows, 0..=3), prop::sample::subsequence(order, 0..=2));
+    let selective = prop_oneof![2 => Just((Vec::new(), Vec::new())), 3 => some];
+    let rollout = (rollout, selective).prop_map(|(rollout, (windows, order))| Rollout { windows, order, ..rollout });
     (0u8..40, prop::collection::btree_set(0u8..40, 0..6), activation, rollout, 0..Phase::STOPS.len()).prop_map(
         |(devices, broken, activation, rollout, until)| {
             let mut world = World::new(devices, broken, activation, rollout);
