@@ -1,4 +1,4 @@
-//! What the files say of each other: every link in the pages, and every path that they name, exists; what a Cargo.toml
+//! What the files say of each other: every link in the pages, its section, and every path that they name, exist; what a Cargo.toml
 //! says to have no tests has none.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -39,6 +39,22 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
+/// A page without the blocks of code between fences.
+fn prose(page: &Path) -> String {
+    fs::read_to_string(page).unwrap().split("```").step_by(2).collect()
+}
+
+/// As GitHub names a page's sections for links.
+fn has_section(page: &Path, section: &str) -> bool {
+    let name = |title: &str| {
+        let kept = title.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    let prose = prose(page);
+    prose.lines().filter(|line| line.starts_with('#')).any(|line| name(line.trim_start_matches('#')) == section)
+        || between(&prose, "id=\"", '"').any(|id| id == section)
+}
+
 /// Cargo would compile a program without tests for each of these targets.
 #[test]
 fn no_test_is_in_a_target_that_cargo_skips() {
@@ -77,19 +93,21 @@ fn every_link_and_path_on_a_page_exists() {
     FOLDERS.iter().for_each(|folder| files(&root.join(folder), ".md", &mut found));
     let (mut seen, mut dead) = (0, Vec::new());
     for page in &found {
-        let text = fs::read_to_string(page).unwrap();
-        // Skip blocks of code between fences.
-        let prose: String = text.split("```").step_by(2).collect();
+        let prose = prose(page);
         let links = between(&prose, "](", ')').filter(|link| !link.starts_with("http"));
-        let links = links.map(|link| page.parent().unwrap().join(link.split('#').next().unwrap()));
+        let links = links.map(|link| {
+            let (path, section) = link.split_once('#').unwrap_or((link, ""));
+            let path = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            (path, section)
+        });
         let named = prose.split('`').skip(1).step_by(2).filter(|path| {
             path.split_once('/')
                 .is_some_and(|(first, _)| FOLDERS.contains(&first) && !path.contains(char::is_whitespace))
         });
-        for path in links.chain(named.flat_map(expanded).map(|path| root.join(path))) {
+        for (path, section) in links.chain(named.flat_map(expanded).map(|path| (root.join(path), ""))) {
             seen += 1;
-            if !path.exists() {
-                dead.push(format!("{}: {}", page.display(), path.display()));
+            if !path.exists() || !(section.is_empty() || has_section(&path, section)) {
+                dead.push(format!("{}: {}#{section}", page.display(), path.display()));
             }
         }
     }

@@ -224,3 +224,37 @@ fn an_abort_visits_only_devices_that_may_have_the_root() {
         end::rest(&scene.world).await;
     });
 }
+
+/// At the end of one window, what a device proved at its beginning is older than `proofAge`.
+#[test]
+fn sites_whose_windows_never_meet_prove_in_turn() {
+    for forgets in [false, true] {
+        scene(2, async |scene| {
+            scene.label(1, "day").await;
+            scene.label(2, "night").await;
+            let window =
+                |site, from, to| json!({ "where": format!("site={site}"), "from": from, "to": to, "zone": "UTC" });
+            let windows = [window("day", "06:00", "18:00"), window("night", "18:00", "06:00")];
+            let turns = json!({ "proofAge": 600, "holdDown": 86_400, "sample": 100, "windows": windows });
+            sleep(HOUR).await;
+            scene.world.must("PUT", "/rollouts/turns", turns).await;
+            let job = scene.world.regenerate("?rollout=turns&until=activate").await.unwrap();
+            scene.world.job_when(job, 12 * HOUR, |job| job["phase"] == "holdDown").await;
+            let [day, night] = [1, 2].map(|number| scene.acked_at(job, "distribute", number).unwrap());
+            assert!(night - day > 600 && scene.signing() == 1, "{day} {night}");
+            // Nobody can see it before its window opens.
+            sleep(14 * HOUR).await;
+            if forgets {
+                scene.place(2, Bmc::forget);
+                let paused = scene.job_is(job, "paused").await;
+                assert!(paused["reason"].as_str().unwrap().contains("1 devices had lost the new root"), "{paused}");
+                scene.post(job, "resume", Value::Null).await;
+                sleep(20 * HOUR).await;
+            }
+            assert_eq!(scene.signing(), 1, "{}", scene.world.cloud.trace());
+            scene.world.ended(job).await;
+            assert_eq!(scene.signing(), 2, "{}", scene.world.cloud.trace());
+            end::rest(&scene.world).await;
+        });
+    }
+}
