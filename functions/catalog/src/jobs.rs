@@ -210,7 +210,7 @@ fn proofs(found: Findings) -> Proofs {
         failed: found.failed,
         waived: found.waived,
         forgot: found.forgot,
-        oldest: found.oldest.map(stamp),
+        oldest: found.oldest_read().map(stamp),
     }
 }
 

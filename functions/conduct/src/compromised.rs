@@ -41,12 +41,10 @@ impl App {
         let key = |device: &DeviceId| TaskKey { job: job.id, pass: Pass::Distribute, device: device.clone() };
         let keys: Vec<TaskKey> = devices.iter().map(|(device, _)| key(device)).collect();
         let (_, tasks): (_, HashMap<TaskKey, _>) = self.ledger.jobs_and_tasks([], &keys).await?;
-        let now = (self.clock)();
-        let demand = job.demand_of_sweep(now);
+        let demand = job.demand_of_sweep((self.clock)());
         let is_open = |(device, version): &&(&DeviceId, Option<DeviceVersion>)| {
             let task = tasks.get(&key(device));
-            let found =
-                task.and_then(|task| Some(find(Some(version.or(task.of)?), Some(task), demand, Turn::Open, now)));
+            let found = task.and_then(|task| Some(find(Some(version.or(task.of)?), Some(task), demand, Turn::Open)));
             !matches!(found, Some(Finding::Proven { .. } | Finding::Waived))
         };
         Ok(devices.iter().filter(is_open).map(|(device, _)| (*device).clone()).collect())

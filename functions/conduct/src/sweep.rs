@@ -107,7 +107,7 @@ impl App {
             let mut judged: Vec<_> = rows
                 .into_iter()
                 .map(|row| {
-                    let finding = find(row.version, row.task.as_ref(), demand, row.turn, now);
+                    let finding = find(row.version, row.task.as_ref(), demand, row.turn);
                     (row, finding)
                 })
                 .collect();

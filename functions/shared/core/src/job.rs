@@ -313,6 +313,11 @@ pub struct Job {
     /// What the last survey found outside of its window.
     #[serde(default, skip_serializing_if = "Held::is_nothing")]
     pub outside: Held,
+    /// When the first survey that left devices to their windows began. From then on, the proofs of devices whose windows are
+    /// closed do not age until the gate opens: of two sites whose windows never meet, the proofs of one would be old whenever
+    /// those of the other are young.
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub waits_since: Option<OffsetDateTime>,
     /// The current sweep over the pass's devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
@@ -406,6 +411,7 @@ impl Job {
             sending: None,
             survey: Survey::default(),
             outside: Held::default(),
+            waits_since: None,
             sweep: None,
             refresh: false,
             withdrawn: None,
@@ -486,16 +492,12 @@ impl Job {
     /// sample is read anew instead.
     pub fn demand(&self, now: OffsetDateTime) -> Demand {
         let hold = self.hold.filter(|_| self.phase == Phase::HoldDown);
-        let held = hold.map_or(Duration::ZERO, |hold| (now - hold.since).min(hold.until - hold.since));
-        let age = Duration::seconds(self.rollout.proof_age.into());
-        let sample = hold.and_then(|hold| self.sample(hold));
-        let held_since = hold.map(|hold| hold.since);
         Demand {
-            bundle_version: self.bundle_version,
-            since: now - held - age,
-            refresh: Duration::ZERO,
-            held_since,
-            sample,
+            age: Duration::seconds(self.rollout.proof_age.into()),
+            hold,
+            waits_since: self.waits_since,
+            sample: hold.and_then(|hold| self.sample(hold)),
+            ..Demand::of(self.bundle_version, now)
         }
     }
 

@@ -366,10 +366,8 @@ impl Ledger {
         let key = TaskKey { job, pass: rollover.pass(), device: device.clone() };
         let (_, tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
         // Its proof may be old: the device held the bundle when it left.
-        let since = OffsetDateTime::UNIX_EPOCH;
-        let bundle_version = rollover.bundle_version;
-        let demand = Demand { bundle_version, since, refresh: Duration::ZERO, held_since: None, sample: None };
-        let finding = find(Some(version), tasks.get(&key), demand, Turn::Open, since);
+        let demand = Demand::of(rollover.bundle_version, OffsetDateTime::UNIX_EPOCH);
+        let finding = find(Some(version), tasks.get(&key), demand, Turn::Open);
         // An abort that has not begun to withdraw has no proofs yet.
         let withdraws = rollover.abort_requested == (rollover.pass() == Pass::Withdraw);
         Ok(!withdraws || !matches!(finding, Finding::Proven { .. } | Finding::Waived))

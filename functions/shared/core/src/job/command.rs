@@ -136,7 +136,7 @@ impl Job {
             self.phase = self.reached.take().unwrap_or(Phase::Activate);
             self.state = JobState::Running;
             self.continued = Some(Continued::Asked);
-            self.survey = Survey::default();
+            (self.survey, self.waits_since) = (Survey::default(), None);
         } else if was_stopped {
             self.go_on(now);
         }
@@ -213,6 +213,7 @@ impl Job {
             self.sweep_lap(Purpose::Resend);
         }
         self.resends = 0;
+        self.waits_since = None;
         self.progress_at = now;
     }
 }

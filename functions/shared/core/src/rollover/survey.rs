@@ -13,21 +13,54 @@ use time::{Duration, OffsetDateTime};
 
 use crate::device::{DeviceId, DeviceVersion, SHARDS};
 use crate::job::task::{Probe, TaskRecord, TaskState};
-use crate::job::{Cursor, JobId, none_open};
+use crate::job::{Cursor, Hold, JobId, none_open};
 use crate::rollover::windows::Turn;
 
 /// What a proof must satisfy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
     pub bundle_version: u64,
-    /// Proofs from before this time are old.
-    pub since: OffsetDateTime,
-    /// So much younger they are to be if the device can be read now.
+    pub now: OffsetDateTime,
+    /// How old a proof may be.
+    pub age: Duration,
+    /// So much younger it is to be if the device can be read now.
     pub refresh: Duration,
-    /// When the hold-down began. A device that was given again what it had lost since then has forgotten it.
-    pub held_since: Option<OffsetDateTime>,
+    /// It does not age proofs. A device that was given again what it had lost since it began has forgotten it.
+    pub hold: Option<Hold>,
+    /// Since when the gate waits for windows: see [`Job::waits_since`](crate::job::Job::waits_since).
+    pub waits_since: Option<OffsetDateTime>,
     /// Devices that are read anew during the hold-down.
     pub sample: Option<Sample>,
+}
+
+impl Demand {
+    /// A proof of this version of the bundle, from now on.
+    pub const fn of(bundle_version: u64, now: OffsetDateTime) -> Self {
+        let (age, refresh) = (Duration::ZERO, Duration::ZERO);
+        Self { bundle_version, now, age, refresh, hold: None, waits_since: None, sample: None }
+    }
+
+    /// Proofs from before this time are old.
+    pub fn since(&self) -> OffsetDateTime {
+        self.since_at(self.now)
+    }
+
+    fn since_at(&self, time: OffsetDateTime) -> OffsetDateTime {
+        let held =
+            self.hold.map_or(Duration::ZERO, |hold| (time - hold.since).clamp(Duration::ZERO, hold.until - hold.since));
+        time - held - self.age
+    }
+
+    /// The same for one device. While nobody may ask it, its proof is judged as when its window closed, or as when the gate began
+    /// to wait for windows.
+    pub fn since_in(&self, turn: Turn) -> OffsetDateTime {
+        match turn {
+            Turn::Open => self.since() + self.refresh,
+            Turn::Closed { last, .. } => {
+                self.since_at(self.waits_since.map_or(last, |waits| waits.min(last)).min(self.now))
+            }
+        }
+    }
 }
 
 /// Devices whose proofs must be from after this time.
@@ -46,7 +79,7 @@ impl Sample {
     }
 }
 
-/// A proof does not age while nobody may ask its device.
+/// A proof does not age while nobody may ask its device: it is judged as when its window closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spared {
     /// When the device was read.
@@ -115,25 +148,18 @@ impl Finding {
 /// Compares a device with its task record. `version`: the approved device's current one; `None` if there is no such
 /// device.
 ///
-/// `turn`: whether its window is open. Of a device that nobody may ask now, a proof does not age until somebody may.
-pub fn find(
-    version: Option<DeviceVersion>,
-    task: Option<&TaskRecord>,
-    demand: Demand,
-    turn: Turn,
-    now: OffsetDateTime,
-) -> Finding {
-    let since = if turn.is_open() { demand.since + demand.refresh } else { turn.young_since(demand.since, now) };
-    let demand = Demand { since, ..demand };
-    match (judge(version, task, demand), turn.closed_until()) {
+/// `turn`: whether its window is open.
+pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Demand, turn: Turn) -> Finding {
+    match (judge(version, task, demand, demand.since_in(turn)), turn.closed_until()) {
+        // As young as now, until somebody may ask it.
         (Finding::Proven { at: read, .. }, Some(until)) => {
-            Finding::Proven { at: read.max(now), spared: Some(Spared { read, until }) }
+            Finding::Proven { at: read.max(demand.now), spared: Some(Spared { read, until }) }
         }
         (found, _) => found.in_turn(task, turn),
     }
 }
 
-fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Demand) -> Finding {
+fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Demand, since: OffsetDateTime) -> Finding {
     let open = task.filter(|task| task.state == TaskState::Waiting).map(|task| task.attempt);
     let Some(version) = version else { return Finding::Gone { waits_for: open } };
     let Some(task) = task else { return Finding::Unknown };
@@ -148,10 +174,10 @@ fn judge(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Dema
         (TaskState::Acked, Some(ack)) if ack.of == version && ack.bundle_version == demand.bundle_version => {
             match demand.sample {
                 // However old: it is to be reported, and not read away.
-                _ if ack.probe == Probe::Restored && demand.held_since.is_some_and(|held| ack.at >= held) => {
+                _ if ack.probe == Probe::Restored && demand.hold.is_some_and(|hold| ack.at >= hold.since) => {
                     Finding::Forgot
                 }
-                _ if ack.at < demand.since => Finding::Old,
+                _ if ack.at < since => Finding::Old,
                 Some(sample) if ack.at < sample.since && sample.covers(&task.device) => Finding::Old,
                 _ => Finding::Proven { at: ack.at, spared: None },
             }
@@ -264,7 +290,7 @@ pub struct Findings {
     /// Of all: those that have no task, and got none.
     #[serde(skip_serializing_if = "none_open")]
     pub unsent: u64,
-    /// Time of the oldest proof.
+    /// Time of the oldest proof, as [`find`] judges it.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub oldest: Option<OffsetDateTime>,
     /// Of devices that nobody could ask: the oldest proof, and when the first of them can be asked.
@@ -344,6 +370,11 @@ impl Findings {
     /// Devices whose result is still to come. A survey sends those without a proof again.
     pub const fn awaited(&self) -> u64 {
         self.open + self.unknown + self.old + self.void + self.postponed
+    }
+
+    /// When the oldest proof was read.
+    pub fn oldest_read(&self) -> Option<OffsetDateTime> {
+        earlier(self.oldest, self.spared.map(|spared| spared.read))
     }
 
     /// Whether each device is waived, or has a proof since then.
@@ -445,8 +476,7 @@ mod tests {
     use crate::job::task::Ack;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const DEMAND: Demand =
-        Demand { bundle_version: 3, since: NOW, refresh: Duration::ZERO, held_since: None, sample: None };
+    const DEMAND: Demand = Demand::of(3, NOW);
 
     fn version(incarnation: u8, endpoint_revision: u64) -> DeviceVersion {
         DeviceVersion { incarnation: Incarnation::from_random([incarnation; 16]), endpoint_revision }
@@ -462,7 +492,7 @@ mod tests {
     #[test]
     fn a_proof_is_of_the_devices_current_version() {
         let proof = task(TaskState::Acked, version(1, 1));
-        let found = |now_is| find(Some(now_is), Some(&proof), DEMAND, Turn::Open, NOW);
+        let found = |now_is| find(Some(now_is), Some(&proof), DEMAND, Turn::Open);
         assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW, spared: None });
         assert_eq!(found(version(2, 1)), Finding::Void, "enrolled again");
         assert_eq!(found(version(1, 2)), Finding::Void, "edited");
@@ -471,16 +501,17 @@ mod tests {
     #[test]
     fn old_proofs_and_those_of_another_bundle_are_void() {
         let proof = task(TaskState::Acked, version(1, 1));
-        let found = |demand| find(Some(version(1, 1)), Some(&proof), demand, Turn::Open, NOW);
-        assert_eq!(found(Demand { since: NOW + Duration::SECOND, ..DEMAND }), Finding::Old);
-        assert_eq!(found(Demand { bundle_version: 4, ..DEMAND }), Finding::Void);
+        let found = |demand| find(Some(version(1, 1)), Some(&proof), demand, Turn::Open);
+        assert_eq!(found(Demand::of(3, NOW + Duration::SECOND)), Finding::Old);
+        assert_eq!(found(Demand::of(4, NOW)), Finding::Void);
     }
 
     #[test]
     fn what_was_lost_during_the_hold_down_was_forgotten() {
         let mut proof = task(TaskState::Acked, version(1, 1));
-        let found = |proof: &TaskRecord, held_since| {
-            find(Some(version(1, 1)), Some(proof), Demand { held_since, ..DEMAND }, Turn::Open, NOW)
+        let found = |proof: &TaskRecord, held_since: Option<OffsetDateTime>| {
+            let hold = held_since.map(|since| Hold { since, until: since + Duration::DAY, sampled: None, devices: 1 });
+            find(Some(version(1, 1)), Some(proof), Demand { hold, ..DEMAND }, Turn::Open)
         };
         let proven = Finding::Proven { at: NOW, spared: None };
         assert_eq!(found(&proof, Some(NOW)), proven);
@@ -492,23 +523,41 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_windows_proof_is_judged_as_when_it_closed() {
+        let (last, later) = (NOW - Duration::HOUR / 2, NOW + 7 * Duration::HOUR);
+        let closed = Turn::Closed { windows: 1, last, next: NOW + Duration::DAY };
+        let hold = Hold { since: NOW, until: NOW + Duration::DAY, sampled: None, devices: 1 };
+        let demand = Demand { age: Duration::HOUR, ..Demand::of(3, later) };
+        assert_eq!(demand.since_in(Turn::Open), later - Duration::HOUR);
+        assert_eq!(demand.since_in(closed), last - Duration::HOUR);
+        let demand = Demand { hold: Some(hold), ..demand };
+        assert_eq!(demand.since_in(Turn::Open), NOW - Duration::HOUR, "a hold-down does not age it");
+        assert_eq!(demand.since_in(closed), last - Duration::HOUR, "nor twice");
+        for (waits, since) in [(NOW, last), (NOW - Duration::DAY, NOW - Duration::DAY)] {
+            let demand = Demand { waits_since: Some(waits), ..demand };
+            assert_eq!(demand.since_in(closed), since - Duration::HOUR, "the gate waits for windows");
+            assert_eq!(demand.since_in(Turn::Open), NOW - Duration::HOUR);
+        }
+    }
+
+    #[test]
     fn waivers_and_failures_are_of_one_device_version() {
         for (state, found) in [(TaskState::Waived, Finding::Waived), (TaskState::Failed, Finding::Failed)] {
             let task = task(state, version(1, 1));
-            assert_eq!(find(Some(version(1, 1)), Some(&task), DEMAND, Turn::Open, NOW), found);
-            assert_eq!(find(Some(version(1, 2)), Some(&task), DEMAND, Turn::Open, NOW), Finding::Void);
+            assert_eq!(find(Some(version(1, 1)), Some(&task), DEMAND, Turn::Open), found);
+            assert_eq!(find(Some(version(1, 2)), Some(&task), DEMAND, Turn::Open), Finding::Void);
         }
     }
 
     #[test]
     fn devices_that_left_are_no_longer_awaited() {
         let waiting = task(TaskState::Waiting, version(1, 1));
-        let gone = find(None, Some(&waiting), DEMAND, Turn::Open, NOW);
+        let gone = find(None, Some(&waiting), DEMAND, Turn::Open);
         for purpose in [Purpose::Survey, Purpose::Resend, Purpose::GiveUp] {
             assert_eq!(purpose.deed(gone), Some(Deed::Skip { attempt: 2 }));
         }
         assert_eq!(
-            Purpose::Survey.deed(find(None, Some(&task(TaskState::Acked, version(1, 1))), DEMAND, Turn::Open, NOW)),
+            Purpose::Survey.deed(find(None, Some(&task(TaskState::Acked, version(1, 1))), DEMAND, Turn::Open)),
             None
         );
     }

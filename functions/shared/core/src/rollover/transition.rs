@@ -137,6 +137,7 @@ impl Job {
         self.sending = None;
         self.survey = Survey::default();
         self.outside = Held::default();
+        self.waits_since = None;
         self.sweep = None;
         self.refresh = false;
         self.reopen = Reopen::NOTHING;
@@ -174,6 +175,9 @@ impl Job {
             Some(wave) if wave.survey && wave.dispatched == 0 => wave.number,
             last => last.as_ref().map_or(0, |wave| wave.number) + 1,
         };
+        if !self.outside.is_nothing() {
+            self.waits_since = self.waits_since.or(self.wave.as_ref().map(|wave| wave.opened));
+        }
         self.open_wave(number, u64::MAX, tally, now);
         if let Some(wave) = &mut self.wave {
             // Nobody is judged by it: the gate looks at every device.
@@ -184,7 +188,7 @@ impl Job {
         let refreshes = std::mem::take(&mut self.refresh);
         self.sweep = Some(Sweep { refreshes, ..Sweep::new(Purpose::Survey, revisions) });
         let demand = self.demand_of_sweep(now);
-        self.survey.forget_unproven(demand.since + demand.refresh, now);
+        self.survey.forget_unproven(demand.since() + demand.refresh, now);
         if let Some(sweep) = &mut self.sweep {
             sweep.at = Cursor::default().skip_known(self.id, &self.survey);
         }
@@ -385,7 +389,7 @@ impl Job {
     /// Records that the first selection was reopened; `failed` devices of the pass remain failed.
     pub fn note_reopened(&mut self, failed: u64, now: OffsetDateTime) {
         self.reopen.finish();
-        self.survey.forget_unproven(self.demand(now).since, now);
+        self.survey.forget_unproven(self.demand(now).since(), now);
         self.tolerated = self.tolerated.min(failed);
         // A survey that has begun meets these devices while they are open: their next results are news to it.
         if let Some(wave) = self.wave.as_mut().filter(|wave| wave.survey) {

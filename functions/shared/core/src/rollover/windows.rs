@@ -149,15 +149,13 @@ impl fmt::Display for Window {
 }
 
 /// A window at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Standing {
     is_open: bool,
     /// When it was last open.
     last: OffsetDateTime,
     /// When it opens, if it is closed.
     next: OffsetDateTime,
-    /// When it was open before.
-    past: Vec<(OffsetDateTime, OffsetDateTime)>,
 }
 
 impl Window {
@@ -171,11 +169,10 @@ impl Window {
     fn standing(&self, now: OffsetDateTime) -> Standing {
         // A year that no zone knows has no windows.
         let far = now + Duration::days(AROUND);
-        let mut standing = Standing { is_open: false, last: now - Duration::days(AROUND), next: far, past: Vec::new() };
+        let mut standing = Standing { is_open: false, last: now - Duration::days(AROUND), next: far };
         for (from, to) in self.spans(now) {
             if to <= now {
                 standing.last = standing.last.max(to);
-                standing.past.push((from, to));
             } else if from <= now {
                 (standing.is_open, standing.last) = (true, now);
             } else {
@@ -251,8 +248,6 @@ pub enum Turn {
     Closed {
         /// The windows that are the device's.
         windows: u32,
-        /// Since when one or another of them was open when one was last open.
-        since: OffsetDateTime,
         /// When one of them was last open.
         last: OffsetDateTime,
         /// When the first of them opens.
@@ -263,14 +258,6 @@ pub enum Turn {
 impl Turn {
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Open)
-    }
-
-    /// While nobody may ask the device, its proof does not age, and what it proved since somebody last might is young.
-    pub fn young_since(self, since: OffsetDateTime, now: OffsetDateTime) -> OffsetDateTime {
-        match self {
-            Self::Open => since,
-            Self::Closed { since: opened, last, .. } => (since - (now - last)).min(opened),
-        }
     }
 
     /// Until when nothing can begin at the device.
@@ -292,24 +279,18 @@ impl Schedule {
     }
 
     pub fn turn(&self, labels: &Labels) -> Turn {
-        let own = || self.0.iter().enumerate().filter(|(_, (window, _))| window.devices.selects(labels));
-        let standings = || own().map(|(_, (_, standing))| standing);
-        let last = standings().map(|standing| standing.last).max();
-        let Some((last, next)) = last.zip(standings().map(|standing| standing.next).min()) else { return Turn::Open };
-        if standings().any(|standing| standing.is_open) {
-            return Turn::Open;
+        let own = self.0.iter().enumerate().filter(|(_, (window, _))| window.devices.selects(labels));
+        let mut turn = Turn::Open;
+        for (place, (_, Standing { is_open, last, next })) in own {
+            turn = match turn {
+                _ if *is_open => return Turn::Open,
+                Turn::Open => Turn::Closed { windows: 1 << place, last: *last, next: *next },
+                Turn::Closed { windows, last: ended, next: begins } => {
+                    Turn::Closed { windows: windows | 1 << place, last: ended.max(*last), next: begins.min(*next) }
+                }
+            };
         }
-        let windows = own().fold(0, |windows, (place, _)| windows | 1 << place);
-        // One opening may follow another at once.
-        let mut since = last;
-        let joins = |since| {
-            let past = standings().flat_map(|standing| &standing.past);
-            past.filter(move |(from, to)| *from < since && since <= *to).map(|(from, _)| *from).min()
-        };
-        while let Some(earlier) = joins(since) {
-            since = earlier;
-        }
-        Turn::Closed { windows, since, last, next }
+        turn
     }
 
     /// When work may begin at the device; `None`: now.

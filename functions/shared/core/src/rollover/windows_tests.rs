@@ -98,8 +98,10 @@ fn a_device_is_free_without_a_window_or_in_any_of_its_own() {
     assert_eq!(schedule.turn(&labels("")), Turn::Open);
     assert_eq!(schedule.turn(&labels("row=7,site=fra")), Turn::Open);
     let closed = schedule.turn(&labels("site=fra"));
-    let (since, last) = (datetime!(2026-11-28 10:00 UTC), datetime!(2026-11-28 14:00 UTC));
-    assert_eq!(closed, Turn::Closed { windows: 1, since, last, next: datetime!(2026-12-05 10:00 UTC) });
+    assert_eq!(
+        closed,
+        Turn::Closed { windows: 1, last: datetime!(2026-11-28 14:00 UTC), next: datetime!(2026-12-05 10:00 UTC) }
+    );
     assert_eq!(schedule.next(&labels("site=fra")), Some(datetime!(2026-12-05 10:00 UTC)));
     assert_eq!(schedule.next(&labels("row=7")), None);
     let mut held = Held::default();
@@ -112,32 +114,6 @@ fn a_device_is_free_without_a_window_or_in_any_of_its_own() {
         "Waits for the window of site=ams, which opens at 2026-12-04 10:00 UTC: 2 devices are left for it."
     );
     assert_eq!(Schedule::new(&[of("site=fra", &["wed"])], now).opens(held), None);
-}
-
-#[test]
-fn a_closed_windows_proof_is_judged_as_when_it_closed() {
-    let of = |selector: &str, days: &[&str], from, to| Window {
-        devices: selector.parse().unwrap(),
-        ..window(days, from, to, "UTC")
-    };
-    let windows = [
-        of("site=fra", &["mon", "tue", "wed", "thu"], "00:00", "24:00"),
-        of("site=fra", &["fri"], "00:00", "06:00"),
-        of("row=7", &["fri"], "05:00", "08:00"),
-        of("row=8", &["fri"], "09:00", "10:00"),
-    ];
-    let now = datetime!(2026-12-05 12:00 UTC); // a Saturday
-    let young_since = |text: &str, age| Schedule::new(&windows, now).turn(&labels(text)).young_since(now - age, now);
-    let monday = datetime!(2026-11-30 00:00 UTC);
-    for (its, since, last) in [
-        ("site=fra", monday, datetime!(2026-12-04 06:00 UTC)),
-        ("site=fra,row=7", monday, datetime!(2026-12-04 08:00 UTC)),
-        ("site=fra,row=8", datetime!(2026-12-04 09:00 UTC), datetime!(2026-12-04 10:00 UTC)),
-    ] {
-        assert_eq!(young_since(its, Duration::MINUTE), since, "{its}: read in its last opening");
-        assert_eq!(young_since(its, Duration::days(5)), last - Duration::days(5), "{its}: nobody could ask it since");
-    }
-    assert_eq!(young_since("site=ams", Duration::HOUR), now - Duration::HOUR);
 }
 
 proptest! {

@@ -596,21 +596,52 @@ fn a_resumed_pass_sends_nothing_before_its_first_wave() {
     assert_eq!(world.job.wave_number(), 1, "{:?}", world.messages);
 }
 
-/// When one site can be read, what the other proved is older than `proofAge`, also at the end of its window.
+/// When one site can be read, what the other proved is older than `proofAge`.
 #[test]
 fn sites_whose_windows_never_meet_open_the_gate_together() {
-    let weekend = json!({ "where": "site=a", "days": ["sat", "sun"], "from": "00:00", "to": "24:00", "zone": "UTC" });
-    let evening = json!({ "where": "site=a", "from": "20:00", "to": "23:30", "zone": "UTC" });
-    let days = ["mon", "tue", "wed", "thu", "fri"];
-    for other in [weekend, evening] {
-        let of_b = json!({ "where": "site=b", "days": days, "from": "00:00", "to": "20:00", "zone": "UTC" });
-        let windows = serde_json::from_value(json!([other, of_b])).unwrap();
-        let rollout = Rollout { proof_age: 3600, windows, ..Rollout::default() };
-        let mut world = World::new(6, BTreeSet::new(), Activation::Proven, rollout);
-        assert!(world.run_calmly(), "{} {}", world.now, world.job.reason);
-        world.check();
-        assert_eq!(world.job.outcome, Some(JobOutcome::Activated), "{}", world.job.reason);
+    let (weekend, work) = (["sat", "sun"].as_slice(), ["mon", "tue", "wed", "thu", "fri"].as_slice());
+    let window = |site, days, from, to| json!({ "where": format!("site={site}"), "days": days, "from": from, "to": to, "zone": "UTC" });
+    for (age, one, other) in [
+        (86_400, (weekend, "22:00", "04:00"), (&work[1..], "01:00", "05:00")),
+        (86_400, (weekend, "08:00", "16:00"), (work, "22:00", "04:00")),
+        (86_400, (weekend, "00:00", "23:59"), (work, "00:00", "23:59")),
+        (3600, (weekend, "00:00", "24:00"), (work, "00:00", "20:00")),
+        (3600, (&[], "20:00", "23:30"), (work, "00:00", "20:00")),
+    ] {
+        let windows = json!([window("a", one.0, one.1, one.2), window("b", other.0, other.1, other.2)]);
+        let windows = serde_json::from_value(windows).unwrap();
+        for hold_down in [0, 86_400] {
+            let rollout = Rollout { proof_age: age, hold_down, windows: Vec::clone(&windows), ..Rollout::default() };
+            let mut world = World::new(6, BTreeSet::new(), Activation::Proven, rollout);
+            assert!(world.run_calmly(), "{one:?} {other:?}: {} {}", world.now, world.job.reason);
+            world.check();
+            let visits = if hold_down > 0 { 3 } else { 2 };
+            // The others have no window, and are asked each time.
+            let mut waits = world.rows.values().filter(|task| !world.labels[&task.device].is_empty());
+            assert!(waits.all(|task| task.attempt <= visits), "{:?}", world.rows);
+            assert_eq!(world.job.outcome, Some(JobOutcome::Activated), "{}", world.job.reason);
+        }
     }
+}
+
+#[test]
+fn a_resumed_gate_ages_what_closed_sites_proved() {
+    let of = |site, day| json!({ "where": format!("site={site}"), "days": [day], "from": "01:00", "to": "09:00", "zone": "UTC" });
+    let windows = serde_json::from_value(json!([of("a", "wed"), of("b", "fri")])).unwrap();
+    let rollout = Rollout { proof_age: 3600, windows, ..Rollout::default() };
+    let mut world = World::new(6, BTreeSet::new(), Activation::Proven, rollout);
+    while world.job.waits_since.is_none() {
+        world.wake(u32::MAX);
+        std::mem::take(&mut world.messages).into_iter().for_each(|message| world.deliver(message));
+        world.now += Duration::minutes(5);
+        assert_eq!(world.job.state, JobState::Running, "{}", world.job.reason);
+    }
+    world.happen(&Event::Pause);
+    world.now += Duration::days(90);
+    world.happen(&Event::Resume);
+    assert_eq!(world.job.waits_since, None);
+    assert_eq!(world.settle(&[]), JobOutcome::Activated);
+    world.check();
 }
 
 /// Three stragglers of the wave before have succeeded, and excuse nobody.

@@ -264,16 +264,16 @@ impl World {
     /// Approved devices without a recent proof or a waiver of their current version.
     fn without_proof(&self) -> BTreeSet<DeviceId> {
         let pass = self.job.pass();
-        let since = self.job.demand(self.now).since;
+        let demand = self.job.demand(self.now);
         let lacks = |(device, version): (&DeviceId, &DeviceVersion)| {
             let key = (pass, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             // Nobody could ask it anew.
-            let since = self.turn(device).young_since(since, self.now);
+            let since = demand.since_in(self.turn(device));
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
             // In a withdrawal, devices that do not hold the root need no proof.
             let concerned = pass != Pass::Withdraw || self.holding.contains(device);
-            let sample = self.job.demand(self.now).sample.filter(|sample| sample.covers(device));
+            let sample = demand.sample.filter(|sample| sample.covers(device));
             let read = |sample: Sample| self.proved.get(&key).is_some_and(|at| *at >= sample.since);
             let proved = proved && sample.is_none_or(read);
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())

@@ -18,7 +18,7 @@ pub(super) fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Du
     if job.withdrawn.is_some() {
         return step(Action::End(JobOutcome::Aborted), aborted(found));
     }
-    if job.survey.opens(job.demand(now).since, now) {
+    if job.survey.opens(job.demand(now).since(), now) {
         return match job.purpose {
             JobPurpose::Anchors => settle(job.phase, found),
             JobPurpose::Rollover | JobPurpose::Preflight => pass_gate(job, now),

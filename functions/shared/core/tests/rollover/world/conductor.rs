@@ -274,7 +274,7 @@ impl World {
                 let task = self.rows.get(&(pass, device.clone()));
                 let version = self.fleet.get(&device).copied();
                 let turn = version.map_or(Turn::Open, |_| self.turn(&device));
-                (device.clone(), find(version, task, demand, turn, self.now))
+                (device.clone(), find(version, task, demand, turn))
             })
             .collect();
         let states: Vec<Option<TaskState>> = found.iter().map(|(device, _)| self.state(pass, device)).collect();

@@ -225,7 +225,7 @@ impl World {
 
     /// Without an operator: until the job stops or ends by itself.
     pub(crate) fn run_calmly(&mut self) -> bool {
-        for _ in 0..3000 {
+        for _ in 0..9000 {
             self.wake(u32::MAX);
             if self.job.state != JobState::Running {
                 // At the end of the phase at which it was to stop, if it was to.
@@ -314,6 +314,8 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
         { "where": "site=a", "from": "20:00", "to": "23:30", "zone": "UTC" },
         { "where": "site=a", "days": ["wed", "thu"], "from": "04:30", "to": "11:00", "zone": "Asia/Kathmandu" },
         { "where": "site=b", "from": "00:30", "to": "07:00", "zone": "Europe/Berlin" },
+        { "where": "site=a", "days": ["tue", "wed", "thu", "fri"], "from": "01:00", "to": "05:00", "zone": "UTC" },
+        { "where": "site=b", "days": ["sat", "sun"], "from": "22:00", "to": "04:00", "zone": "UTC" },
     ]);
     let windows: Vec<Window> = serde_json::from_value(windows).unwrap();
     let order: Vec<Selector> = ["site=b", "site=a"].map(|selector| selector.parse().unwrap()).to_vec();
