@@ -313,9 +313,9 @@ pub struct Job {
     /// What the last survey found outside of its window.
     #[serde(default, skip_serializing_if = "Held::is_nothing")]
     pub outside: Held,
-    /// When the first survey that left devices to their windows began. From then on, the proofs of devices whose windows are
-    /// closed do not age until the gate opens: of two sites whose windows never meet, the proofs of one would be old whenever
-    /// those of the other are young.
+    /// When the first survey that left devices to their windows began, since the pass did or was resumed. From then on, the proofs
+    /// of devices whose windows are closed do not age: of two sites whose windows never meet, one's proofs would otherwise be old
+    /// whenever the other's are young.
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub waits_since: Option<OffsetDateTime>,
     /// The current sweep over the pass's devices.

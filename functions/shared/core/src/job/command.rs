@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Continued, Haste, Job, JobOutcome, JobState, Phase, Reopen, Selection};
 use crate::rollover::survey::{Purpose, Survey};
+use crate::rollover::windows::Held;
 
 /// What an operator requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +137,7 @@ impl Job {
             self.phase = self.reached.take().unwrap_or(Phase::Activate);
             self.state = JobState::Running;
             self.continued = Some(Continued::Asked);
-            (self.survey, self.waits_since) = (Survey::default(), None);
+            (self.survey, self.outside, self.waits_since) = (Survey::default(), Held::default(), None);
         } else if was_stopped {
             self.go_on(now);
         }
@@ -213,7 +214,7 @@ impl Job {
             self.sweep_lap(Purpose::Resend);
         }
         self.resends = 0;
-        self.waits_since = None;
+        (self.outside, self.waits_since) = (Held::default(), None);
         self.progress_at = now;
     }
 }

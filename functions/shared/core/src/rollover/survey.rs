@@ -16,6 +16,10 @@ use crate::job::task::{Probe, TaskRecord, TaskState};
 use crate::job::{Cursor, Hold, JobId, none_open};
 use crate::rollover::windows::Turn;
 
+/// In this time each window opens, also one that the clocks skip once a year. A gate that waits for longer waits for devices
+/// that people change again and again.
+const LONGEST_WAIT: Duration = Duration::days(14);
+
 /// What a proof must satisfy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
@@ -25,7 +29,7 @@ pub struct Demand {
     pub age: Duration,
     /// So much younger it is to be if the device can be read now.
     pub refresh: Duration,
-    /// It does not age proofs. A device that was given again what it had lost since it began has forgotten it.
+    /// The hold-down, which does not age proofs. A device that lost something in it, and was given it again, has forgotten it.
     pub hold: Option<Hold>,
     /// Since when the gate waits for windows: see [`Job::waits_since`](crate::job::Job::waits_since).
     pub waits_since: Option<OffsetDateTime>,
@@ -57,7 +61,8 @@ impl Demand {
         match turn {
             Turn::Open => self.since() + self.refresh,
             Turn::Closed { last, .. } => {
-                self.since_at(self.waits_since.map_or(last, |waits| waits.min(last)).min(self.now))
+                let waits = self.waits_since.map(|since| since.max(self.now - LONGEST_WAIT));
+                self.since_at(last.min(waits.unwrap_or(last)).min(self.now))
             }
         }
     }
@@ -79,7 +84,7 @@ impl Sample {
     }
 }
 
-/// A proof does not age while nobody may ask its device: it is judged as when its window closed.
+/// A proof does not age while nobody may ask its device: see [`Demand::since_in`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spared {
     /// When the device was read.
@@ -538,6 +543,8 @@ mod tests {
             assert_eq!(demand.since_in(closed), since - Duration::HOUR, "the gate waits for windows");
             assert_eq!(demand.since_in(Turn::Open), NOW - Duration::HOUR);
         }
+        let demand = Demand { waits_since: Some(NOW - Duration::days(100)), ..demand };
+        assert_eq!(demand.since_in(closed), later - LONGEST_WAIT - Duration::HOUR, "nobody waits for so long");
     }
 
     #[test]

@@ -175,9 +175,6 @@ impl Job {
             Some(wave) if wave.survey && wave.dispatched == 0 => wave.number,
             last => last.as_ref().map_or(0, |wave| wave.number) + 1,
         };
-        if !self.outside.is_nothing() {
-            self.waits_since = self.waits_since.or(self.wave.as_ref().map(|wave| wave.opened));
-        }
         self.open_wave(number, u64::MAX, tally, now);
         if let Some(wave) = &mut self.wave {
             // Nobody is judged by it: the gate looks at every device.
@@ -231,7 +228,10 @@ impl Job {
             sweep.findings.add(finding, task.is_some());
             if let Finding::Postponed { turn } = finding {
                 match (sweep.purpose, task) {
-                    (Purpose::Survey, _) if !turn.is_open() => self.outside.add(turn),
+                    (Purpose::Survey, _) if !turn.is_open() => {
+                        self.outside.add(turn);
+                        self.waits_since = self.waits_since.or(self.wave.as_ref().map(|wave| wave.opened));
+                    }
                     (Purpose::Resend | Purpose::GiveUp, None | Some(TaskState::Postponed)) => self.lap.held.add(turn),
                     _ => {}
                 }

@@ -639,8 +639,10 @@ fn a_resumed_gate_ages_what_closed_sites_proved() {
     world.happen(&Event::Pause);
     world.now += Duration::days(90);
     world.happen(&Event::Resume);
-    assert_eq!(world.job.waits_since, None);
-    assert_eq!(world.settle(&[]), JobOutcome::Activated);
+    let resumed = world.now;
+    assert!(world.run_calmly(), "{}", world.job.reason);
+    assert_eq!(world.job.outcome, Some(JobOutcome::Activated));
+    assert!(world.proved.values().all(|at| *at > resumed), "{resumed} {:?}", world.proved);
     world.check();
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub now: OffsetDateTime,
     /// The windows at that time.
     schedule: RefCell<Option<(OffsetDateTime, Schedule)>>,
+    /// When the pass began, or the job last went on.
+    pub went_on: OffsetDateTime,
     pub sent_while_paused: bool,
     /// Whether each device was sent after those that come before it in order.
     pub in_order: bool,
@@ -118,6 +120,7 @@ impl World {
             messages: Vec::new(),
             now,
             schedule: RefCell::default(),
+            went_on: now,
             sent_while_paused: false,
             in_order: true,
             unproven: None,
@@ -206,7 +209,7 @@ impl World {
         }
         let told: Vec<_> = (0..120).map(device).filter(said).map(|device| (pass, device)).collect();
         match self.job.clone().retry(selection, self.now) {
-            Ok(job) if !chosen.is_empty() => self.job = job,
+            Ok(job) if !chosen.is_empty() => self.go_on_as(job),
             _ => return false,
         }
         self.asked_for.extend(told);
@@ -269,7 +272,13 @@ impl World {
             let key = (pass, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             // Nobody could ask it anew.
-            let since = demand.since_in(self.turn(device));
+            let since = match self.turn(device) {
+                Turn::Open => demand.since(),
+                closed @ Turn::Closed { last, .. } => {
+                    let asked = last.min(self.went_on).max(self.now - Duration::days(16));
+                    demand.since_in(closed).max(asked - demand.age)
+                }
+            };
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
             // In a withdrawal, devices that do not hold the root need no proof.
             let concerned = pass != Pass::Withdraw || self.holding.contains(device);

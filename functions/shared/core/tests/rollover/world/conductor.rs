@@ -18,7 +18,7 @@ impl World {
         let tally = self.tally();
         let step = plan(&self.job, &tally, self.now, STALL);
         assert_eq!(step, plan(&self.job, &tally, self.now, STALL), "asked twice, it says the same");
-        let now = self.now;
+        let (now, pass) = (self.now, self.job.pass());
         match step.action {
             Action::AwaitWindow { .. } if self.job.note_labelled(self.labelled) => {}
             Action::Wait { .. } | Action::AwaitWindow { .. } => {
@@ -74,6 +74,9 @@ impl World {
             Action::Compare => unreachable!("no world has a preflight before its rollover"),
             Action::Report => self.report(),
             Action::End(outcome) => self.job.end(outcome, &step.why),
+        }
+        if self.job.pass() != pass {
+            self.went_on = now;
         }
         self.job.state == JobState::Running
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
 use rootcast_core::device::labels::Selector;
 use rootcast_core::job::task::{Probe, TaskState};
-use rootcast_core::job::{Activation, Command, Continued, JobOutcome, JobState, Pass, Phase};
+use rootcast_core::job::{Activation, Command, Continued, Job, JobOutcome, JobState, Pass, Phase};
 use rootcast_core::rollover::plan::plan;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::windows::Window;
@@ -175,13 +175,21 @@ impl World {
     pub(crate) fn command(&mut self, command: Command) {
         self.now += Duration::SECOND;
         if let Ok(job) = self.job.clone().command(command, self.now) {
-            self.job = job;
+            self.go_on_as(job);
             // A job that had ended and goes on tries again what failed.
             if command == Command::Resume || self.job.continued == Some(Continued::Asked) {
                 let pass = self.job.pass();
                 self.asked_for.extend((0..120).map(|number| (pass, device(number))));
             }
         }
+    }
+
+    /// After a command.
+    pub(crate) fn go_on_as(&mut self, job: Job) {
+        if self.job.state != JobState::Running && job.state == JobState::Running {
+            self.went_on = self.now;
+        }
+        self.job = job;
     }
 
     pub(crate) fn wake(&mut self, most: u32) {
