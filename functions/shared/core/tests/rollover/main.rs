@@ -637,7 +637,7 @@ fn a_resumed_gate_ages_what_closed_sites_proved() {
         assert_eq!(world.job.state, JobState::Running, "{}", world.job.reason);
     }
     world.happen(&Event::Pause);
-    world.now += Duration::days(90);
+    world.now += Duration::days(10);
     world.happen(&Event::Resume);
     let resumed = world.now;
     assert!(world.run_calmly(), "{}", world.job.reason);
