@@ -15,7 +15,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::rollover::survey::{Demand, Finding, find};
 use rootcast_core::rollover::windows::Turn;
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use self::claims::{Claim, Holder, leaving_as_read};
 use crate::audit::Links;

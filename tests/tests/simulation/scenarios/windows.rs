@@ -4,6 +4,7 @@ use rootcast_core::device::SHARDS;
 use rootcast_core::job::{Front, JobId};
 
 use super::*;
+use crate::openbmc::Bmc;
 
 impl Scene {
     async fn label(&self, number: u8, site: &str) {
