@@ -208,13 +208,17 @@ impl Job {
     }
 
     fn go_on(&mut self, now: OffsetDateTime) {
+        if self.state == JobState::Paused {
+            // Who waited was a person, and not the gate.
+            (self.outside, self.waits_since) = (Held::default(), None);
+            self.survey.forget_spared();
+        }
         self.state = JobState::Running;
         // Before its first wave, a pass has sent nothing.
         if self.wave.is_some() {
             self.sweep_lap(Purpose::Resend);
         }
         self.resends = 0;
-        (self.outside, self.waits_since) = (Held::default(), None);
         self.progress_at = now;
     }
 }
