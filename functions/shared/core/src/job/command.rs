@@ -209,7 +209,7 @@ impl Job {
 
     fn go_on(&mut self, now: OffsetDateTime) {
         if self.state == JobState::Paused {
-            // Who waited was a person, and not the gate.
+            // The job waited for a person, and not for windows: closed devices' proofs have aged.
             (self.outside, self.waits_since) = (Held::default(), None);
             self.survey.forget_spared();
         }
